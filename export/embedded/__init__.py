@@ -1,0 +1,1 @@
+"""The embedded default bundle, rebuilt from files in package registries."""
