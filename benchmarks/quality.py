@@ -1,0 +1,92 @@
+"""How good the masks are on photos with ground truth.
+
+`--data DIR` holds `images/`, `masks/` (PNG, one label number per pixel) and `pairs.json`, a list of {image, prompt, kind, label}; kind is
+`thing` or `stuff` (the prompt is in the picture, where the mask equals the label) or `absent` (it is not). Every prompt
+goes through `Segmenter.mask` at the default threshold and grow_mask 0. Prompts that the model refuses are counted apart and never as a
+hit: they leave the mean, and their number is printed beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean, stdev
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+import automask
+
+
+@dataclass
+class Tally:
+    """What happened to the prompts of one kind: IoU of each that was answered, and what went wrong."""
+
+    ious: list[float] = field(default_factory=list)
+    refused: int = 0
+    empty: int = 0
+
+
+def iou(mask: NDArray[np.uint8], truth: NDArray[np.bool_]) -> float:
+    """Intersection over union of two masks of one shape."""
+    found = mask > 0
+    return float((found & truth).sum() / max(1, (found | truth).sum()))
+
+
+def evaluate(
+    segmenter: automask.Segmenter, data: Path, threshold: float
+) -> tuple[dict[str, Tally], dict[str, Tally]]:
+    """Tally by kind, and by prompt for the things."""
+    kinds, prompts = defaultdict(Tally), defaultdict(Tally)
+    for pair in json.loads((data / "pairs.json").read_text()):
+        labels = cv2.imread(str(data / "masks" / Path(pair["image"]).with_suffix(".png")), cv2.IMREAD_UNCHANGED)
+        tallies = [kinds[pair["kind"]]] + ([prompts[pair["prompt"]]] if pair["kind"] == "thing" else [])
+        try:
+            result = segmenter.mask(data / "images" / pair["image"], pair["prompt"], threshold=threshold, grow_mask=0)
+        except automask.UnknownPromptError:
+            for tally in tallies:
+                tally.refused += 1
+            continue
+        for tally in tallies:
+            tally.ious.append(iou(result.mask, np.asarray(labels) == pair["label"]))
+            tally.empty += result.is_empty
+    return kinds, prompts
+
+
+def report(kinds: dict[str, Tally], prompts: dict[str, Tally]) -> None:
+    """Print both tables."""
+    print("| prompt | pairs | mean IoU | nothing found | refused |\n|---|---|---|---|---|")
+    for prompt, tally in sorted(prompts.items()):
+        score = f"{mean(tally.ious):.3f}" if tally.ious else "-"
+        print(f"| {prompt} | {len(tally.ious) + tally.refused} | {score} | {tally.empty} | {tally.refused} |")
+    print()
+    for kind in ("thing", "stuff"):
+        tally = kinds[kind]
+        spread = stdev(tally.ious) / len(tally.ious) ** 0.5 if len(tally.ious) > 1 else float("nan")
+        score = f"mean IoU {mean(tally.ious):.3f} ± {spread:.3f} (standard error)" if tally.ious else "no answer"
+        print(f"{kind}: {score} over {len(tally.ious)} pairs, {tally.empty} with nothing found; {tally.refused} refused")
+    absent = kinds["absent"]
+    asked, false = len(absent.ious), len(absent.ious) - absent.empty
+    print(f"absent: {false} false masks in {asked} ({100 * false / max(1, asked):.1f} %); {absent.refused} refused")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with images/, masks/ and pairs.json")
+    parser.add_argument("--model", default="default", help="name, folder or Hub id (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or tensorrt (default: %(default)s)")
+    parser.add_argument("--precision", help="one that the bundle has (default: the device's)")
+    parser.add_argument("--threshold", type=float, default=0.2, help="0..1 (default: %(default)s)")
+    arguments = parser.parse_args()
+    segmenter = automask.load(arguments.model, device=arguments.device, precision=arguments.precision)
+    print(f"{segmenter!r}, threshold {arguments.threshold}, grow_mask 0\n")
+    report(*evaluate(segmenter, arguments.data, arguments.threshold))
+
+
+if __name__ == "__main__":
+    main()

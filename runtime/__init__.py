@@ -1,0 +1,49 @@
+"""Give it an image and a few words, get back a mask.
+
+>>> import automask
+>>> automask.load(device="cpu").device
+'cpu'
+"""
+
+from importlib.metadata import version
+
+from .bundle import Bundle
+from .cache import CacheInfo
+from .encodings import Rle
+from .errors import (
+    AutomaskError,
+    BundleError,
+    BundleNotFoundError,
+    DeviceError,
+    EmptyMaskError,
+    ImageError,
+    MissingDependencyError,
+    ParameterError,
+    UnknownPromptError,
+)
+from .instance import Instance
+from .parameters import Parameters
+from .result import Result
+from .segmenter import Segmenter, load
+
+__all__ = [
+    "AutomaskError",
+    "Bundle",
+    "BundleError",
+    "BundleNotFoundError",
+    "CacheInfo",
+    "DeviceError",
+    "EmptyMaskError",
+    "ImageError",
+    "Instance",
+    "MissingDependencyError",
+    "ParameterError",
+    "Parameters",
+    "Result",
+    "Rle",
+    "Segmenter",
+    "UnknownPromptError",
+    "load",
+]
+
+__version__ = version("automask")

@@ -1,0 +1,56 @@
+"""`automask doctor`: what works on this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import click
+
+from ..errors import AutomaskError
+from ..segmenter import load
+from ..session import DEVICES, cache_folder, import_onnxruntime
+
+__all__ = ["doctor"]
+
+_PACKAGES = ("automask", "onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python-headless", "pillow", "click")
+_SAMPLE = Path(__file__).parent.parent / "data" / "person.jpg"
+
+
+@click.command()
+def doctor() -> None:
+    """Show versions, the devices that really work, and one timed mask. Exits with 1 if the CPU does not work."""
+    click.echo(f"python       {platform.python_version()} on {platform.system()} {platform.machine()}")
+    for package in _PACKAGES:
+        click.echo(f"{package:<24} {_version(package)}")
+    click.echo(f"CPU threads  {os.cpu_count()}")
+    click.echo(f"cache folder {cache_folder()}")
+    ort = import_onnxruntime()
+    click.echo(f"ONNX Runtime lists {', '.join(ort.get_available_providers())}; what really works:")
+    works = [_try(device) for device in DEVICES if device != "auto"]
+    if not works[0]:
+        sys.exit(1)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _try(device: str) -> bool:
+    """Mask one photo twice on a device: what a first call costs, and what a later one does."""
+    try:
+        segmenter = load(device=device, cache_bytes=0)
+        first = segmenter.mask(_SAMPLE, "person").timings["total"]
+        result = segmenter.mask(_SAMPLE, "person")
+    except AutomaskError as error:
+        click.echo(f"  {device:<9} no: {error}")
+        return False
+    found = "and found the person" if not result.is_empty else "but did not find the person"
+    click.echo(f"  {device:<9} yes: {first:.0f} ms the first time, {result.timings['total']:.0f} ms then, {found}")
+    return True

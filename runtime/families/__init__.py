@@ -1,0 +1,97 @@
+"""Families: how the graphs of a bundle fit together, and what comes out whichever of them ran."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..instance import Instance
+
+__all__ = ["Family", "Picture", "Prediction", "Stopwatch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded image and the hash of its content.
+
+    Attributes
+    ----------
+    pixels
+        (H, W, 3) uint8, RGB, upright.
+    key
+        The same for the same content; what is computed from the picture is cached under it.
+    """
+
+    pixels: NDArray[np.uint8]
+    key: bytes
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a family says about one prompt on one picture.
+
+    Attributes
+    ----------
+    labels
+        What the model took the prompt for.
+    dropped
+        Words of the prompt that were not used.
+    warnings
+        Sentences about what the user may not expect.
+    instances
+        Objects at or above the threshold, best first.
+    score_map
+        (H, W) float32 in 0..1 where the family gives one; the mask is then its thresholding, else the union of the instances.
+    """
+
+    labels: tuple[str, ...]
+    dropped: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    instances: tuple[Instance, ...] = ()
+    score_map: NDArray[np.float32] | None = None
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Milliseconds by stage; a stage that runs twice adds up."""
+
+    stages: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time spent inside as stage `name`."""
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.stages[name] = self.stages.get(name, 0.0) + (perf_counter() - start) * 1e3
+
+
+class Family(Protocol):
+    """A loaded bundle: prompts in, predictions out."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs: ``cpu``, ``cuda`` or ``tensorrt``."""
+
+    def predict(
+        self, picture: Picture, prompts: Sequence[str], threshold: float, watch: Stopwatch
+    ) -> list[Prediction]:
+        """One prediction for each prompt, in order."""
+
+    def check_prompt(self, prompt: str) -> None:
+        """Raise what `predict` would raise for this prompt, without a picture."""

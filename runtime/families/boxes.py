@@ -1,0 +1,189 @@
+"""Family `boxes`: words choose among a detector's boxes, and SAM draws one mask into each.
+
+Source of the parts: PicoDet, arXiv:2111.00902; Segment Anything, arXiv:2304.02643; MobileSAM, arXiv:2306.14289.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundle import Bundle
+from ..cache import ByteCache
+from ..instance import Instance
+from ..preprocess import Resize
+from ..session import Session
+from ..vocabulary import Term, Vocabulary
+from . import Picture, Prediction, Stopwatch
+
+__all__ = ["MAX_INSTANCES", "Boxes", "Detections"]
+
+MAX_INSTANCES = 100
+"""Most objects that one call draws masks for, the best ones first: thresholds near 0 would ask for thousands."""
+
+Arrays = tuple[NDArray[np.float32], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Every box the detector looked at, for all classes, before any threshold.
+
+    Attributes
+    ----------
+    boxes
+        (n, 4) float32: left, top, right, bottom in pixels of the photo.
+    scores
+        (n, classes) float32, calibrated, 0..1.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+
+class Boxes:
+    """The graphs `detector`, `image_encoder` and `mask_decoder`, and the table of words.
+
+    Parameters
+    ----------
+    bundle
+        A bundle of this family.
+    sessions
+        A session for each of the three graphs, by role.
+    cache
+        Keeps detections and encodings by picture.
+    """
+
+    def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
+        self._sessions = sessions
+        self._cache = cache
+        self._vocabulary = Vocabulary.from_file(bundle.folder / bundle.text["file"])
+        self._calibration = np.array(bundle.calibration, np.float32).T
+        self._detector = Resize.read(bundle.image["detector"])
+        self._encoder = Resize.read(bundle.image["image_encoder"])
+        self._strides: list[int] = bundle.image["detector"]["strides"]
+        self._nms_iou: float = bundle.image["detector"]["nms_iou"]
+        self._mask_stride: int = bundle.image["image_encoder"]["mask_stride"]
+
+    @property
+    def device(self) -> str:
+        """Where the graphs run."""
+        return self._sessions["image_encoder"].device
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words it knows."""
+        return self._vocabulary
+
+    def check_prompt(self, prompt: str) -> None:
+        """Raise what `predict` would raise for this prompt, without a picture."""
+        self._vocabulary.resolve(prompt)
+
+    def predict(
+        self, picture: Picture, prompts: Sequence[str], threshold: float, watch: Stopwatch
+    ) -> list[Prediction]:
+        """One prediction for each prompt; all their objects go through the mask decoder in one call.
+
+        Raises
+        ------
+        UnknownPromptError
+            A prompt names something the detector was not trained on.
+        ParameterError
+            A prompt is empty.
+        """
+        terms = [self._vocabulary.resolve(prompt) for prompt in prompts]
+        with watch.stage("detect"):
+            detections = self.detect(picture)
+            chosen = [self._choose(detections, prompt_terms, threshold) for prompt_terms in terms]
+        # A box that two prompts share is drawn once.
+        wanted = sorted({(cell, index) for pairs in chosen for cell, index in pairs})
+        instances = dict(zip(wanted, self._draw(picture, detections, wanted, watch), strict=True))
+        return [
+            _prediction(prompt_terms, [instances[pair] for pair in pairs])
+            for prompt_terms, pairs in zip(terms, chosen, strict=True)
+        ]
+
+    def detect(self, picture: Picture) -> Detections:
+        """Run the detector, or take what it said of the same picture before."""
+        return Detections(*self._cache.get((picture.key, "detections"), lambda: self._run_detector(picture)))
+
+    def _run_detector(self, picture: Picture) -> Arrays:
+        scores, distances = self._sessions["detector"].run(image=self._detector.stretch(picture.pixels))
+        height, width = picture.size
+        cells, strides = _cells(self._detector.size, tuple(self._strides))
+        corners = np.concatenate((cells - distances[0, :, :2], cells + distances[0, :, 2:]), axis=1) * strides
+        boxes = corners * (np.array([width, height] * 2, np.float32) / self._detector.size)
+        raw, calibrated = self._calibration
+        return (
+            np.clip(boxes, 0, np.array([width, height] * 2, np.float32)),
+            np.interp(scores[0], raw, calibrated).astype(np.float32),
+        )
+
+    def _choose(
+        self, detections: Detections, terms: Sequence[Term], threshold: float
+    ) -> list[tuple[int, int]]:
+        """Pick (cell, class) of what is at or above the threshold and no double of a better one, best first."""
+        pairs: list[tuple[int, int]] = []
+        for term in terms:
+            scores = detections.scores[:, term.index]
+            cells = np.flatnonzero(scores >= threshold)
+            boxes = detections.boxes[cells]
+            sized = np.concatenate((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), axis=1)
+            kept = cv2.dnn.NMSBoxes(sized.tolist(), scores[cells].tolist(), 0.0, self._nms_iou, top_k=1000)
+            pairs += [(int(cells[i]), term.index) for i in np.array(kept, int).ravel()]
+        pairs.sort(key=lambda pair: -detections.scores[pair])
+        return pairs[:MAX_INSTANCES]
+
+    def _draw(
+        self, picture: Picture, detections: Detections, pairs: Sequence[tuple[int, int]], watch: Stopwatch
+    ) -> list[Instance]:
+        if not pairs:
+            return []
+        with watch.stage("encode"):
+            (embedding,) = self._cache.get(
+                (picture.key, "embedding"),
+                lambda: self._sessions["image_encoder"].run(image=self._encoder.fit(picture.pixels)),
+            )
+        boxes = detections.boxes[[cell for cell, _ in pairs]]
+        height, width = picture.size
+        fitted = self._encoder.fitted_size(height, width)
+        to_frame = np.array([fitted[1] / width, fitted[0] / height] * 2, np.float32)
+        with watch.stage("masks"):
+            logits, _ = self._sessions["mask_decoder"].run(image_embedding=embedding, boxes=boxes * to_frame)
+        rows, columns = fitted[0] // self._mask_stride, fitted[1] // self._mask_stride
+        return [
+            Instance(
+                label=self._vocabulary.labels[index],
+                score=float(detections.scores[cell, index]),
+                box=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+                size=picture.size,
+                logits=np.ascontiguousarray(one[:rows, :columns]),
+            )
+            for (cell, index), box, one in zip(pairs, boxes, logits, strict=True)
+        ]
+
+
+def _cells(size: int, strides: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Centres of the detector's cells in units of their stride, (n, 2) x and y, and the strides, (n, 1)."""
+    centres, scales = [], []
+    for stride in strides:
+        count = -(-size // stride)
+        y, x = np.mgrid[:count, :count].astype(np.float32) + 0.5
+        centres.append(np.stack((x.ravel(), y.ravel()), axis=1))
+        scales.append(np.full((count * count, 1), stride, np.float32))
+    return np.concatenate(centres), np.concatenate(scales)
+
+
+def _prediction(terms: Sequence[Term], instances: list[Instance]) -> Prediction:
+    dropped = tuple(words for term in terms for words in term.dropped)
+    labels = tuple(term.label for term in terms)
+    warnings = ()
+    if dropped:
+        warnings = (
+            f"not used: {', '.join(map(repr, dropped))}; this model knows kinds of objects, not their attributes or "
+            f"places, so the mask shows every {' and '.join(labels)}",
+        )
+    return Prediction(labels, dropped, warnings, tuple(instances))

@@ -1,0 +1,65 @@
+"""The hosted API's parameters: names, ranges and defaults, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+from .errors import ParameterError
+from .postprocess import MAX_RADIUS
+
+__all__ = ["MAX_SEED", "Parameters"]
+
+MAX_SEED = 999_999_999_999_999
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """How a mask is wanted.
+
+    Attributes
+    ----------
+    threshold
+        Least score of what is taken, 0..1. Calibrated, so that 0.2 is a good value for every model.
+    grow_mask
+        Pixels by which the mask is expanded in every direction, 0..100.
+    invert_mask
+        Mask everything but the prompt.
+    return_mask, return_alpha
+        Which picture `Result.output` is: the cut-out with `return_alpha`, else the mask with `return_mask`, else the
+        preview.
+    stop_on_empty_mask
+        Raise `EmptyMaskError` when nothing was found, instead of returning an empty mask.
+    seed
+        −1..999999999999999. Accepted and echoed; making a mask draws no random numbers.
+    base64
+        Make `Result.output` text (base64) instead of bytes.
+
+    Raises
+    ------
+    ParameterError
+        A value is of the wrong type or out of its range.
+    """
+
+    threshold: float = 0.2
+    grow_mask: int = 10
+    invert_mask: bool = False
+    return_mask: bool = True
+    return_alpha: bool = False
+    stop_on_empty_mask: bool = False
+    seed: int = -1
+    base64: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.threshold, bool) or not isinstance(self.threshold, Real) or not 0 <= self.threshold <= 1:
+            raise ParameterError("threshold", "be a number in [0, 1]", self.threshold)
+        _check_integer("grow_mask", self.grow_mask, 0, MAX_RADIUS)
+        _check_integer("seed", self.seed, -1, MAX_SEED)
+        for name in ("invert_mask", "return_mask", "return_alpha", "stop_on_empty_mask", "base64"):
+            if not isinstance(getattr(self, name), bool):
+                raise ParameterError(name, "be True or False", getattr(self, name))
+
+
+def _check_integer(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
+        raise ParameterError(name, f"be an integer in [{low}, {high}]", value)

@@ -1,0 +1,74 @@
+"""Photos to the float tensors that image encoders and detectors take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Resize"]
+
+_INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """Resize into a square and normalise, as the manifest of a bundle says.
+
+    Attributes
+    ----------
+    size
+        Side of the square in pixels.
+    interpolation
+        OpenCV's constant. When the photo shrinks to less than half, areas are averaged instead, against aliasing.
+    mean, std
+        By channel (RGB), in units of 0..255.
+    multiple
+        `fit` makes both sides a multiple of this.
+    """
+
+    size: int
+    interpolation: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    multiple: int
+
+    @classmethod
+    def read(cls, settings: Mapping[str, Any]) -> Resize:
+        """Take the settings from one entry under ``image`` of the manifest."""
+        return cls(
+            size=settings["size"],
+            interpolation=_INTERPOLATIONS[settings["interpolation"]],
+            mean=tuple(settings["mean"]),
+            std=tuple(settings["std"]),
+            multiple=settings.get("mask_stride", 1),
+        )
+
+    def stretch(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Fill the square, whatever that does to the proportions: (H, W, 3) to (1, 3, size, size)."""
+        return self._normalise(pixels, self.size, self.size)
+
+    def fit(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Keep the proportions, at the top left; the rest is 0 after normalising: (H, W, 3) to (1, 3, size, size)."""
+        height, width = self.fitted_size(pixels.shape[0], pixels.shape[1])
+        return self._normalise(pixels, height, width)
+
+    def fitted_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width, in pixels, that a photo of this height and width takes inside the square."""
+        scale = self.size / max(height, width) / self.multiple
+        return max(1, round(height * scale)) * self.multiple, max(1, round(width * scale)) * self.multiple
+
+    def _normalise(self, pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
+        shrinks = pixels.shape[0] > 2 * height and pixels.shape[1] > 2 * width
+        interpolation = cv2.INTER_AREA if shrinks else self.interpolation
+        resized = cv2.resize(pixels, (width, height), interpolation=interpolation)
+        tensor = np.zeros((1, 3, self.size, self.size), np.float32)
+        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+            part = tensor[0, channel, :height, :width]
+            np.subtract(resized[..., channel], np.float32(mean), out=part)
+            part *= np.float32(1 / std)
+        return tensor
