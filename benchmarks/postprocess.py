@@ -48,11 +48,20 @@ CONTENDERS: dict[str, Callable[[Mask, int], Mask]] = {"automask": grow, "cv2": b
 
 
 def masks(height: int, width: int) -> dict[str, Mask]:
-    """An object over a tenth of the picture, several over most of it, and noise, the worst case."""
+    """Draw an object over a tenth of the picture, several over most of it, and noise, the worst case."""
     one, many = np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8)
     cv2.ellipse(one, (width // 3, height // 2), (width // 6, height // 5), 20, 0, 360, 255, -1)
     for i in range(6):
-        cv2.ellipse(many, (width * (i + 1) // 7, height * (1 + i % 3) // 4), (width // 9, height // 6), 30 * i, 0, 360, 255, -1)
+        cv2.ellipse(
+            many,
+            (width * (i + 1) // 7, height * (1 + i % 3) // 4),
+            (width // 9, height // 6),
+            30 * i,
+            0,
+            360,
+            255,
+            -1,
+        )
     noise = (np.random.default_rng(0).random((height, width)) < 0.3).astype(np.uint8) * np.uint8(255)
     return {"one object": one, "six objects": many, "noise": noise}
 

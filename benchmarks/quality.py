@@ -1,9 +1,10 @@
 """How good the masks are on photos with ground truth.
 
-`--data DIR` holds `images/`, `masks/` (PNG, one label number per pixel) and `pairs.json`, a list of {image, prompt, kind, label}; kind is
-`thing` or `stuff` (the prompt is in the picture, where the mask equals the label) or `absent` (it is not). Every prompt
-goes through `Segmenter.mask` at the default threshold and grow_mask 0. Prompts that the model refuses are counted apart and never as a
-hit: they leave the mean, and their number is printed beside it.
+`--data DIR` holds `images/`, `masks/` (PNG, one label number per pixel) and `pairs.json`, a list of
+{image, prompt, kind, label}; kind is `thing` or `stuff` (the prompt is in the picture, where the mask equals the
+label) or `absent` (it is not). Every prompt goes through `Segmenter.mask` at the default threshold and grow_mask 0.
+Prompts that the model refuses are counted apart and never as a hit: they leave the mean, and their number is
+printed beside it.
 """
 
 from __future__ import annotations
@@ -37,9 +38,7 @@ def iou(mask: NDArray[np.uint8], truth: NDArray[np.bool_]) -> float:
     return float((found & truth).sum() / max(1, (found | truth).sum()))
 
 
-def evaluate(
-    segmenter: automask.Segmenter, data: Path, threshold: float
-) -> tuple[dict[str, Tally], dict[str, Tally]]:
+def evaluate(segmenter: automask.Segmenter, data: Path, threshold: float) -> tuple[dict[str, Tally], dict[str, Tally]]:
     """Tally by kind, and by prompt for the things."""
     kinds, prompts = defaultdict(Tally), defaultdict(Tally)
     for pair in json.loads((data / "pairs.json").read_text()):
@@ -68,7 +67,9 @@ def report(kinds: dict[str, Tally], prompts: dict[str, Tally]) -> None:
         tally = kinds[kind]
         spread = stdev(tally.ious) / len(tally.ious) ** 0.5 if len(tally.ious) > 1 else float("nan")
         score = f"mean IoU {mean(tally.ious):.3f} ± {spread:.3f} (standard error)" if tally.ious else "no answer"
-        print(f"{kind}: {score} over {len(tally.ious)} pairs, {tally.empty} with nothing found; {tally.refused} refused")
+        print(
+            f"{kind}: {score} over {len(tally.ious)} pairs, {tally.empty} with nothing found; {tally.refused} refused"
+        )
     absent = kinds["absent"]
     asked, false = len(absent.ious), len(absent.ious) - absent.empty
     print(f"absent: {false} false masks in {asked} ({100 * false / max(1, asked):.1f} %); {absent.refused} refused")

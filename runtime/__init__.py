@@ -22,9 +22,10 @@ from .errors import (
     UnknownPromptError,
 )
 from .instance import Instance
+from .loading import load
 from .parameters import Parameters
 from .result import Result
-from .segmenter import Segmenter, load
+from .segmenter import Segmenter
 
 __all__ = [
     "AutomaskError",

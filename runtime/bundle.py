@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +210,7 @@ def _check_names(where: Path, bundle: Bundle) -> None:
 
 def _check_calibration(where: Path, points: tuple[tuple[float, float], ...]) -> None:
     ends = points[:1] == ((0.0, 0.0),) and points[-1:] == ((1.0, 1.0),)
-    rising = all(a[0] < b[0] and a[1] < b[1] for a, b in zip(points, points[1:], strict=False))
+    rising = all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(points))
     if not (ends and rising):
         raise BundleError(f"{where}: 'calibration' must rise from [0, 0] to [1, 1], got {points}")
 

@@ -28,8 +28,8 @@ def rle(mask: NDArray[np.uint8]) -> Rle:
 
     Returns
     -------
-    ``{"size": [H, W], "counts": text}``. The runs go down the columns, the first one counting zeros; each is written as the
-    difference to the run two before, five bits to a character.
+    ``{"size": [H, W], "counts": text}``. The runs go down the columns, the first one counting zeros; each is written
+    as the difference to the run two before, five bits to a character.
 
     References
     ----------
@@ -69,8 +69,9 @@ def polygons(mask: NDArray[np.uint8]) -> list[list[float]]:
 
     Returns
     -------
-    One flat list ``[x0, y0, x1, y1, …]`` per connected part (8-neighbours), in pixels, through the centres of its border pixels.
-    As in COCO, holes are not expressed and parts of fewer than three corners are left out: use `rle` to be exact.
+    One flat list ``[x0, y0, x1, y1, …]`` per connected part (8-neighbours), in pixels, through the centres of its
+    border pixels. As in COCO, holes are not expressed and parts of fewer than three corners are left out: use `rle`
+    to be exact.
 
     Examples
     --------

@@ -67,10 +67,12 @@ class Instance:
         top, bottom = _span(rows[0], rows[-1], scale_y, height)
         left, right = _span(columns[0], columns[-1], scale_x, width)
         # Pixel centres lie at +0.5 in both frames.
-        to_logits = np.array([
-            [scale_x, 0, (left + 0.5) * scale_x - 0.5],
-            [0, scale_y, (top + 0.5) * scale_y - 0.5],
-        ])
+        to_logits = np.array(
+            [
+                [scale_x, 0, (left + 0.5) * scale_x - 0.5],
+                [0, scale_y, (top + 0.5) * scale_y - 0.5],
+            ]
+        )
         part = cv2.warpAffine(
             self.logits,
             to_logits,

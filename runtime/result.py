@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
@@ -20,10 +20,11 @@ from .errors import ParameterError
 from .instance import Instance
 from .parameters import Parameters
 
-__all__ = ["PictureKind", "Result"]
+__all__ = ["FORMATS", "PictureKind", "Result"]
 
 PictureKind = Literal["mask", "alpha", "preview"]
-_FORMATS = {".png": (), ".webp": (cv2.IMWRITE_WEBP_QUALITY, 101)}  # above 100, OpenCV writes WebP without loss
+FORMATS: Mapping[str, Sequence[int]] = {".png": (), ".webp": (cv2.IMWRITE_WEBP_QUALITY, 101)}
+"""Endings that can be written, with OpenCV's settings for them; above quality 100 its WebP loses nothing."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Result:
 
     @property
     def kind(self) -> PictureKind:
-        """Which picture `return_alpha` and `return_mask` ask for: the cut-out wins, and with neither it is the preview."""
+        """Which picture the parameters ask for; with `return_alpha` the cut-out, without `return_mask` the preview."""
         if self.parameters.return_alpha:
             return "alpha"
         return "mask" if self.parameters.return_mask else "preview"
@@ -127,9 +128,9 @@ class Result:
         ParameterError
             Another kind or suffix.
         """
-        if suffix not in _FORMATS:
-            raise ParameterError("suffix", f"be one of {', '.join(_FORMATS)}, which lose nothing", suffix)
-        _, data = cv2.imencode(suffix, self._channels_for_opencv(kind or self.kind), _FORMATS[suffix])
+        if suffix not in FORMATS:
+            raise ParameterError("suffix", f"be one of {', '.join(FORMATS)}, which lose nothing", suffix)
+        _, data = cv2.imencode(suffix, self._channels_for_opencv(kind or self.kind), FORMATS[suffix])
         return data.tobytes()
 
     def _channels_for_opencv(self, kind: str) -> NDArray[np.uint8]:

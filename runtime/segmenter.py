@@ -1,42 +1,29 @@
-"""The door of the library: `load` a model, ask it for masks."""
+"""A loaded model, asked for masks."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from os import PathLike
-from pathlib import Path
 from typing import Literal, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import postprocess
-from .bundle import Bundle, find_bundle
+from .bundle import Bundle
 from .cache import ByteCache, CacheInfo
-from .errors import AutomaskError, BundleError, DeviceError, EmptyMaskError, ParameterError
+from .errors import AutomaskError, EmptyMaskError, ParameterError
 from .families import Family, Picture, Prediction, Stopwatch
-from .families.boxes import Boxes
-from .images import DEFAULT_MAX_PIXELS, ImageSource, read_image
+from .images import ImageSource, read_image
 from .parameters import Parameters
 from .result import Result
-from .session import Device, Session, pick_device
 
-__all__ = ["Segmenter", "load"]
+__all__ = ["Options", "Segmenter"]
 
-_FAMILIES = {"boxes": Boxes}
-_PREFERRED = {
-    "cpu": ("int8", "fp32", "fp16"),
-    "cuda": ("fp16", "fp32"),
-    "tensorrt": ("fp16", "fp32"),
-}
 _AHEAD = 2  # pictures that `mask_many` decodes while the model works on another
-
-_log = logging.getLogger(__name__)
 
 
 class Options(TypedDict, total=False):
@@ -52,93 +39,6 @@ class Options(TypedDict, total=False):
     base64: bool
 
 
-def load(
-    model: str | Path = "default",
-    *,
-    device: Device = "auto",
-    precision: str | None = None,
-    threads: int | None = None,
-    cache_bytes: int = 256 << 20,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-    revision: str | None = None,
-) -> Segmenter:
-    """Load a model.
-
-    Parameters
-    ----------
-    model
-        ``"default"``, a bundle's folder, or a Hub id ``owner/name``.
-    device
-        ``auto`` takes CUDA where it works, else the CPU. A device that is named is used or refused, never replaced.
-    precision
-        One that the bundle has, such as ``int8`` or ``fp32``; graphs that do not have it keep their own. By default int8 on the
-        CPU and fp16 or fp32 on a GPU.
-    threads
-        CPU threads for one call, at least 1; by default one per physical core.
-    cache_bytes
-        How much to keep of decoded pictures and their encodings, so that another prompt on the same picture is fast.
-    max_pixels
-        Largest image that is decoded, width × height.
-    revision
-        Branch, tag or commit of a Hub id.
-
-    Raises
-    ------
-    BundleNotFoundError, BundleError
-        There is no such bundle, or it is damaged or not understood.
-    DeviceError
-        The device was named and cannot be used.
-    MissingDependencyError
-        ONNX Runtime is not installed; the message says what to type.
-    ParameterError
-        Another argument is out of its range.
-
-    Examples
-    --------
-    >>> segmenter = load(device="cpu")
-    >>> result = segmenter.mask(np.zeros((48, 64, 3), np.uint8), "a dog")
-    >>> result.mask.shape, result.is_empty, result.labels
-    ((48, 64), True, ('dog',))
-    """
-    for name, value, least in (("threads", threads, 1), ("cache_bytes", cache_bytes, 0), ("max_pixels", max_pixels, 1)):
-        if value is not None and value < least:
-            raise ParameterError(name, f"be at least {least}", value)
-    bundle = find_bundle(model, revision=revision)
-    if bundle.family not in _FAMILIES:
-        known = ", ".join(_FAMILIES)
-        raise BundleError(f"{bundle.folder} is of family {bundle.family!r}; this automask knows {known}")
-    if precision is not None and precision not in bundle.precisions:
-        raise ParameterError("precision", f"be one of {', '.join(bundle.precisions)} for this bundle", precision)
-    sessions = _open_sessions(bundle, device, precision, threads)
-    cache = ByteCache[tuple[NDArray[np.generic], ...]](cache_bytes, _size)
-    return Segmenter(bundle, _FAMILIES[bundle.family](bundle, sessions, cache), cache, max_pixels)
-
-
-def _open_sessions(
-    bundle: Bundle, device: str, precision: str | None, threads: int | None
-) -> dict[str, Session]:
-    picked = pick_device(device)
-    try:
-        return _open_on(bundle, picked, precision, threads)
-    except DeviceError as error:
-        if device != "auto":
-            raise
-        _log.warning("%s; running on the CPU", error)
-        return _open_on(bundle, "cpu", precision, threads)
-
-
-def _open_on(bundle: Bundle, device: str, precision: str | None, threads: int | None) -> dict[str, Session]:
-    preferred = _PREFERRED[device] if precision is None else (precision, *_PREFERRED[device])
-    return {
-        role: Session(bundle.folder / graph.choose(preferred), device, threads=threads)
-        for role, graph in bundle.graphs.items()
-    }
-
-
-def _size(arrays: tuple[NDArray[np.generic], ...]) -> int:
-    return sum(array.nbytes for array in arrays)
-
-
 class Segmenter:
     """A loaded model. Make one with `load`, keep it, and share it between threads.
 
@@ -151,7 +51,11 @@ class Segmenter:
     """
 
     def __init__(
-        self, bundle: Bundle, family: Family, cache: ByteCache[tuple[NDArray[np.generic], ...]], max_pixels: int
+        self,
+        bundle: Bundle,
+        family: Family,
+        cache: ByteCache[tuple[NDArray[np.generic], ...]],
+        max_pixels: int,
     ) -> None:
         self.bundle = bundle
         self.device = family.device
@@ -168,7 +72,12 @@ class Segmenter:
 
     @overload
     def mask(
-        self, image: ImageSource, prompt: str, *, exclude: str | Sequence[str] = ..., **options: Unpack[Options]
+        self,
+        image: ImageSource,
+        prompt: str,
+        *,
+        exclude: str | Sequence[str] = ...,
+        **options: Unpack[Options],
     ) -> Result: ...
 
     @overload
@@ -201,9 +110,11 @@ class Segmenter:
         Parameters
         ----------
         image
-            Path, encoded bytes (JPEG, PNG, WebP, AVIF, TIFF, BMP), (H, W[, 1|3|4]) uint8 array in RGB order, or PIL image.
+            Path, encoded bytes (JPEG, PNG, WebP, AVIF, TIFF, BMP), (H, W[, 1|3|4]) uint8 array in RGB order, or PIL
+            image.
         prompt
-            What to mask, such as ``"sofa"`` or ``"cup and spoon"``; or several prompts, which share the work on the image.
+            What to mask, such as ``"sofa"`` or ``"cup and spoon"``; or several prompts, which share the work on the
+            image.
         exclude
             What to leave out, one prompt or several: subtracted after growing, itself not grown.
         threshold, grow_mask, invert_mask, return_mask, return_alpha, stop_on_empty_mask, seed, base64
@@ -336,9 +247,17 @@ class Segmenter:
 
     def _read(self, image: ImageSource) -> Picture:
         """Decode, or take the pixels of the same file content from the cache."""
-        if isinstance(image, (str, PathLike)):
-            name = str(image)
-        ...
+        encoded = encoded_bytes(image)
+        if encoded is None:
+            pixels = read_image(image, max_pixels=self._max_pixels)
+            if isinstance(image, np.ndarray) and np.may_share_memory(pixels, image):
+                pixels = pixels.copy()  # cameras write the next frame into the same buffer
+            return Picture(pixels, hashlib.sha256(pixels).digest() + repr(pixels.shape).encode())
+        key = hashlib.sha256(encoded).digest()
+        (pixels,) = self._cache.get(
+            (key, "pixels"), lambda: (read_image(image, encoded=encoded, max_pixels=self._max_pixels),)
+        )
+        return Picture(pixels, key)
 
     def _answer(
         self,
@@ -362,26 +281,28 @@ class Segmenter:
                     f"nothing in the image matches {prompt!r} at threshold {parameters.threshold}; "
                     "lower the threshold, or leave stop_on_empty_mask off to get an empty mask"
                 )
-            results.append(Result(
-                mask=mask,
-                image=picture.pixels,
-                instances=prediction.instances,
-                score_map=prediction.score_map,
-                prompt=prompt,
-                labels=prediction.labels,
-                dropped=prediction.dropped,
-                warnings=prediction.warnings,
-                is_empty=empty,
-                parameters=parameters,
-                timings=timings,
-                device=self.device,
-                model=self.bundle.name,
-            ))
+            results.append(
+                Result(
+                    mask=mask,
+                    image=picture.pixels,
+                    instances=prediction.instances,
+                    score_map=prediction.score_map,
+                    prompt=prompt,
+                    labels=prediction.labels,
+                    dropped=prediction.dropped,
+                    warnings=prediction.warnings,
+                    is_empty=empty,
+                    parameters=parameters,
+                    timings=timings,
+                    device=self.device,
+                    model=self.bundle.name,
+                )
+            )
         return results
 
 
 def _shape(picture: Picture, prediction: Prediction, threshold: float) -> NDArray[np.uint8]:
-    """What was found, (H, W) uint8, before anything is done to it."""
+    """Draw what was found, (H, W) uint8, before anything is done to it."""
     if prediction.score_map is not None:
         return postprocess.threshold(prediction.score_map, threshold)
     canvas = np.zeros(picture.size, np.uint8)

@@ -34,7 +34,7 @@ class _Automask(click.Group):
             return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort, click.ClickException):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (the last catcher there is)
             if ctx.params["debug"]:
                 traceback.print_exc()
             click.echo(f"automask: error: {_one_line(error)}", err=True)
@@ -52,7 +52,7 @@ def _one_line(error: Exception) -> str:
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(package_name="automask")
 def main(*, debug: bool) -> None:
-    """Give it an image and a few words, get back a mask: here, on this machine.
+    r"""Give it an image and a few words, get back a mask: here, on this machine.
 
     \b
     automask mask room.jpg "sofa"                     room.mask.png beside it

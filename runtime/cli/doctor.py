@@ -11,12 +11,20 @@ from pathlib import Path
 import click
 
 from ..errors import AutomaskError
-from ..segmenter import load
+from ..loading import load
 from ..session import DEVICES, cache_folder, import_onnxruntime
 
 __all__ = ["doctor"]
 
-_PACKAGES = ("automask", "onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python-headless", "pillow", "click")
+_PACKAGES = (
+    "automask",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "click",
+)
 _SAMPLE = Path(__file__).parent.parent / "data" / "person.jpg"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from ..images import SUFFIXES
+from ..result import FORMATS
 
 __all__ = ["STDIO", "Job", "plan"]
 
@@ -55,6 +56,8 @@ def plan(images: Sequence[str], output: str | None, kind: str) -> list[Job]:
         return [Job(sources[0], None)]
     several = len(sources) > 1 or any(_is_many(image) for image in images)
     if output is not None and not several and not output.endswith("/") and not Path(output).is_dir():
+        if Path(output).suffix.lower() not in FORMATS:
+            raise click.UsageError(f"-o {output}: a picture is written as {' or '.join(FORMATS)}, which lose nothing")
         return [Job(sources[0], Path(output))]
     if output is not None and Path(output).is_file():
         raise click.UsageError(f"{output} is a file; for several images give a folder: -o FOLDER")

@@ -13,10 +13,10 @@ import click
 
 from ..errors import AutomaskError, EmptyMaskError
 from ..images import ImageSource
+from ..loading import load
 from ..parameters import Parameters
 from ..postprocess import MAX_RADIUS
 from ..result import Result
-from ..segmenter import load
 from ..session import DEVICES, Device
 from .inputs import STDIO, Job, plan
 
@@ -34,7 +34,11 @@ _DEFAULTS = Parameters()
     help="File for one image, folder for several, - for standard output. [default: NAME.mask.png beside each image]",
 )
 @click.option(
-    "--model", default="default", show_default=True, metavar="MODEL", help="Built-in name, bundle folder or Hub id."
+    "--model",
+    default="default",
+    show_default=True,
+    metavar="MODEL",
+    help="Built-in name, bundle folder or Hub id.",
 )
 @click.option(
     "--threshold",
@@ -72,10 +76,11 @@ def mask(
     device: Device,
     as_json: bool,
 ) -> None:
-    """Mask what PROMPT names in each IMAGE.
+    r"""Mask what PROMPT names in each IMAGE.
 
     IMAGE is a file, a folder, a glob pattern or - (standard input); PROMPT comes last, in quotes. The path of each
-    picture written goes to standard output, everything said about it to standard error. One bad file does not end the run.
+    picture written goes to standard output, everything said about it to standard error. One bad file does not end
+    the run.
 
     \b
     automask mask room.jpg "sofa" -o sofa.png
@@ -106,7 +111,11 @@ def mask(
         stop_on_empty_mask=stop_on_empty_mask,
     )
     with click.progressbar(
-        zip(jobs, answers, strict=True), length=len(jobs), label="masking", file=sys.stderr, hidden=len(jobs) == 1
+        zip(jobs, answers, strict=True),
+        length=len(jobs),
+        label="masking",
+        file=sys.stderr,
+        hidden=len(jobs) == 1,
     ) as progress:
         report = _Report(as_json=as_json)
         for job, answer in progress:
@@ -203,7 +212,12 @@ def _describe(job: Job, result: Result) -> dict[str, Any]:
         "width": result.mask.shape[1],
         "height": result.mask.shape[0],
         "instances": [
-            {"label": one.label, "score": round(one.score, 4), "box": [round(side, 1) for side in one.box], "rle": one.rle}
+            {
+                "label": one.label,
+                "score": round(one.score, 4),
+                "box": [round(side, 1) for side in one.box],
+                "rle": one.rle,
+            }
             for one in result.instances
         ],
         "timings_ms": {stage: round(ms, 2) for stage, ms in result.timings.items()},

@@ -55,7 +55,8 @@ class Prediction:
     instances
         Objects at or above the threshold, best first.
     score_map
-        (H, W) float32 in 0..1 where the family gives one; the mask is then its thresholding, else the union of the instances.
+        (H, W) float32 in 0..1 where the family gives one; the mask is then its thresholding, else the union of the
+        instances.
     """
 
     labels: tuple[str, ...]
@@ -88,9 +89,7 @@ class Family(Protocol):
     def device(self) -> str:
         """Where it runs: ``cpu``, ``cuda`` or ``tensorrt``."""
 
-    def predict(
-        self, picture: Picture, prompts: Sequence[str], threshold: float, watch: Stopwatch
-    ) -> list[Prediction]:
+    def predict(self, picture: Picture, prompts: Sequence[str], threshold: float, watch: Stopwatch) -> list[Prediction]:
         """One prediction for each prompt, in order."""
 
     def check_prompt(self, prompt: str) -> None:

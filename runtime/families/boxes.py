@@ -82,9 +82,7 @@ class Boxes:
         """Raise what `predict` would raise for this prompt, without a picture."""
         self._vocabulary.resolve(prompt)
 
-    def predict(
-        self, picture: Picture, prompts: Sequence[str], threshold: float, watch: Stopwatch
-    ) -> list[Prediction]:
+    def predict(self, picture: Picture, prompts: Sequence[str], threshold: float, watch: Stopwatch) -> list[Prediction]:
         """One prediction for each prompt; all their objects go through the mask decoder in one call.
 
         Raises
@@ -122,9 +120,7 @@ class Boxes:
             np.interp(scores[0], raw, calibrated).astype(np.float32),
         )
 
-    def _choose(
-        self, detections: Detections, terms: Sequence[Term], threshold: float
-    ) -> list[tuple[int, int]]:
+    def _choose(self, detections: Detections, terms: Sequence[Term], threshold: float) -> list[tuple[int, int]]:
         """Pick (cell, class) of what is at or above the threshold and no double of a better one, best first."""
         pairs: list[tuple[int, int]] = []
         for term in terms:

@@ -1,0 +1,52 @@
+# Every target sets up what it needs in .venv; python3 >= 3.11 and make are enough to start.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+RUNTIME := $(shell test -e /proc/driver/nvidia/version && echo gpu || echo cpu)
+SOURCE_FOLDERS := $(shell find runtime export -type d -not -name __pycache__)
+
+.PHONY: help demo test check bench quality clean
+
+help:
+	@echo 'make demo     mask a real photo with the embedded model, and say where the picture is'
+	@echo 'make test     run the tests'
+	@echo 'make check    lint (ruff) and types (mypy)'
+	@echo 'make bench    time the post-processing beside OpenCV and SciPy'
+	@echo 'make quality DATA=DIR   measure the masks on photos with ground truth'
+	@echo 'make clean    remove everything that these made'
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "automask needs python3 >= 3.11; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml
+	@echo 'Installing automask with its "$(RUNTIME)" runtime into $(VENV) ...'
+	@$(BIN)/python -m pip install --quiet --editable '.[$(RUNTIME)]' --config-settings editable_mode=strict
+	@touch $@
+
+# A strict editable install links each file, so a new file needs a new install.
+$(VENV)/.dev: $(BIN)/python pyproject.toml $(SOURCE_FOLDERS)
+	$(BIN)/python -m pip install --quiet --editable '.[$(RUNTIME),hub,dev]' --config-settings editable_mode=strict
+	@touch $@
+
+demo: $(VENV)/.demo
+	@$(BIN)/python examples/side_by_side.py examples/coffee.jpg "the cup" demo/coffee.png
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/postprocess.py --json benchmarks/results/postprocess.json
+
+quality: $(VENV)/.dev
+	@test -n '$(DATA)' || { echo 'make quality DATA=DIR, a folder with images/, masks/ and pairs.json'; exit 2; }
+	$(BIN)/python benchmarks/quality.py --data '$(DATA)'
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,53 @@
+"""Photo, mask and cut-out in one picture: `side_by_side.py IMAGE PROMPT OUTPUT.png`.
+
+The three are also written beside OUTPUT, as NAME.mask.png, NAME.alpha.png and NAME.preview.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+import automask
+
+GAP, SQUARE = 12, 10  # pixels between the pictures, and of the squares that show what is transparent
+
+
+def on_squares(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay a cut-out over grey squares, the usual sign for transparency: (H, W, 4) to (H, W, 3)."""
+    y, x = np.indices(rgba.shape[:2]) // SQUARE
+    squares = np.where((x + y) % 2, 255, 214)[..., None].astype(np.uint8)
+    return np.where(rgba[..., 3:] > 0, rgba[..., :3], squares)
+
+
+def side_by_side(result: automask.Result) -> NDArray[np.uint8]:
+    """Photo, mask and cut-out from left to right on white."""
+    gap = np.full((result.mask.shape[0], GAP, 3), 255, np.uint8)
+    mask = np.repeat(result.mask[..., None], 3, axis=2)
+    return np.concatenate((result.image, gap, mask, gap, on_squares(result.alpha)), axis=1)
+
+
+def main() -> None:
+    """Mask, write, and say where."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("image", type=Path)
+    parser.add_argument("prompt")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--grow-mask", type=int, default=0, help="pixels, 0..100 (default: %(default)s)")
+    arguments = parser.parse_args()
+    result = automask.load().mask(arguments.image, arguments.prompt, grow_mask=arguments.grow_mask)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(arguments.output), cv2.cvtColor(side_by_side(result), cv2.COLOR_RGB2BGR))
+    found = ", ".join(f"{one.label} ({one.score:.2f})" for one in result.instances) or "nothing"
+    print(f"found {found} in {result.timings['total']:.0f} ms on {result.device}")
+    print(f"photo, mask and cut-out: {arguments.output.resolve()}")
+    for kind in ("mask", "alpha", "preview"):
+        print(f"{kind:<24} {result.save(arguments.output.with_suffix(f'.{kind}.png'), kind).resolve()}")
+
+
+if __name__ == "__main__":
+    main()

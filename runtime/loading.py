@@ -1,0 +1,117 @@
+"""The door of the library: `load` a model by folder, name or Hub id."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bundle import Bundle, find_bundle
+from .cache import ByteCache
+from .errors import BundleError, DeviceError, ParameterError
+from .families.boxes import Boxes
+from .images import DEFAULT_MAX_PIXELS
+from .segmenter import Segmenter
+from .session import Device, Session, pick_device
+
+__all__ = ["load"]
+
+_FAMILIES = {"boxes": Boxes}
+_PREFERRED = {
+    "cpu": ("int8", "fp32", "fp16"),
+    "cuda": ("fp16", "fp32"),
+    "tensorrt": ("fp16", "fp32"),
+}
+
+_log = logging.getLogger(__name__)
+
+
+def load(
+    model: str | Path = "default",
+    *,
+    device: Device = "auto",
+    precision: str | None = None,
+    threads: int | None = None,
+    cache_bytes: int = 256 << 20,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    revision: str | None = None,
+) -> Segmenter:
+    """Load a model.
+
+    Parameters
+    ----------
+    model
+        ``"default"``, a bundle's folder, or a Hub id ``owner/name``.
+    device
+        ``auto`` takes CUDA where it works, else the CPU. A device that is named is used or refused, never replaced.
+    precision
+        One that the bundle has, such as ``int8`` or ``fp32``; graphs that do not have it keep their own. By default
+        int8 on the CPU and fp16 or fp32 on a GPU.
+    threads
+        CPU threads for one call, at least 1; by default one per physical core.
+    cache_bytes
+        How much to keep of decoded pictures and their encodings, so that another prompt on the same picture is fast.
+    max_pixels
+        Largest image that is decoded, width × height.
+    revision
+        Branch, tag or commit of a Hub id.
+
+    Raises
+    ------
+    BundleNotFoundError, BundleError
+        There is no such bundle, or it is damaged or not understood.
+    DeviceError
+        The device was named and cannot be used.
+    MissingDependencyError
+        ONNX Runtime is not installed; the message says what to type.
+    ParameterError
+        Another argument is out of its range.
+
+    Examples
+    --------
+    >>> segmenter = load(device="cpu")
+    >>> result = segmenter.mask(np.zeros((48, 64, 3), np.uint8), "a dog")
+    >>> result.mask.shape, result.is_empty, result.labels
+    ((48, 64), True, ('dog',))
+    """
+    for name, value, least in (
+        ("threads", threads, 1),
+        ("cache_bytes", cache_bytes, 0),
+        ("max_pixels", max_pixels, 1),
+    ):
+        if value is not None and value < least:
+            raise ParameterError(name, f"be at least {least}", value)
+    bundle = find_bundle(model, revision=revision)
+    if bundle.family not in _FAMILIES:
+        known = ", ".join(_FAMILIES)
+        raise BundleError(f"{bundle.folder} is of family {bundle.family!r}; this automask knows {known}")
+    if precision is not None and precision not in bundle.precisions:
+        raise ParameterError("precision", f"be one of {', '.join(bundle.precisions)} for this bundle", precision)
+    sessions = _open_sessions(bundle, device, precision, threads)
+    cache = ByteCache[tuple[NDArray[np.generic], ...]](cache_bytes, _size)
+    return Segmenter(bundle, _FAMILIES[bundle.family](bundle, sessions, cache), cache, max_pixels)
+
+
+def _open_sessions(bundle: Bundle, device: str, precision: str | None, threads: int | None) -> dict[str, Session]:
+    picked = pick_device(device)
+    try:
+        return _open_on(bundle, picked, precision, threads)
+    except DeviceError as error:
+        if device != "auto":
+            raise
+        _log.warning("%s; running on the CPU", error)
+        return _open_on(bundle, "cpu", precision, threads)
+
+
+def _open_on(bundle: Bundle, device: str, precision: str | None, threads: int | None) -> dict[str, Session]:
+    preferred = _PREFERRED[device] if precision is None else (precision, *_PREFERRED[device])
+    return {
+        role: Session(bundle.folder / graph.choose(preferred), device, threads=threads)
+        for role, graph in bundle.graphs.items()
+    }
+
+
+def _size(arrays: tuple[NDArray[np.generic], ...]) -> int:
+    return sum(array.nbytes for array in arrays)

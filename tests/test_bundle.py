@@ -1,0 +1,159 @@
+"""Bundles are found by folder, name or Hub id, and what is wrong with one is named."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import automask
+from automask.bundle import MANIFEST, built_in_bundles, find_bundle
+
+Edit = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """The default bundle, to be damaged."""
+    return Path(shutil.copytree(find_bundle("default").folder, tmp_path / "copied"))
+
+
+def edit(folder: Path, change: Edit) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    change(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_the_default_is_built_in_and_small() -> None:
+    assert "default" in built_in_bundles()
+    bundle = find_bundle("default")
+    assert (bundle.family, bundle.licence) == ("boxes", "Apache-2.0")
+    assert bundle.size <= 25_000_000
+    assert (bundle.folder / "MODEL_CARD.md").is_file()
+
+
+def test_a_folder_is_a_model(copied: Path, coffee: NDArray[np.uint8]) -> None:
+    assert not automask.load(copied, device="cpu").mask(coffee, "cup").is_empty
+
+
+def test_what_does_not_exist_lists_what_does() -> None:
+    with pytest.raises(automask.BundleNotFoundError, match="no bundle 'clipsegg': give a folder .* 'default'"):
+        automask.load("clipsegg")
+
+
+def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(automask.BundleNotFoundError, match=r"is no bundle: it holds no automask\.json"):
+        automask.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(schema_version=99), "has schema version 99; this automask reads 1"),
+        (lambda m: m.pop("family"), "has no 'family'"),
+        (lambda m: m.update(family="cubes"), "is of family 'cubes'; this automask knows boxes"),
+        (lambda m: m.update(files=None), "is malformed"),
+        (lambda m: m.update(graphs=[]), "is malformed"),
+        (lambda m: m["files"].pop("detector.onnx"), "gives no SHA-256 for 'detector.onnx'"),
+        (lambda m: m["graphs"]["detector"].update(variants={}), "gives no file for the graph 'detector'"),
+        (lambda m: m["files"].update({"../outside": "0"}), "plain names inside its folder"),
+        (
+            lambda m: m["files"].update({"missing.bin": "0"}),
+            r"missing\.bin is listed in .* but cannot be read",
+        ),
+        (lambda m: m.update(calibration=[[0, 0], [0.5, 0.9], [0.4, 0.95], [1, 1]]), "must rise"),
+        (lambda m: m.update(calibration=[[0, 0.1], [1, 1]]), "must rise from"),
+    ],
+)
+def test_a_bad_manifest_is_named(copied: Path, change: Edit, message: str) -> None:
+    edit(copied, change)
+    with pytest.raises(automask.BundleError, match=message):
+        automask.load(copied)
+
+
+def test_a_manifest_that_is_no_json_is_named(copied: Path) -> None:
+    (copied / MANIFEST).write_text("{")
+    with pytest.raises(automask.BundleError, match=r"automask\.json is malformed"):
+        automask.load(copied)
+
+
+def test_one_flipped_bit_is_noticed(copied: Path) -> None:
+    graph = copied / "detector.onnx"
+    data = bytearray(graph.read_bytes())
+    data[len(data) // 2] ^= 1
+    graph.write_bytes(data)
+    with pytest.raises(automask.BundleError, match=r"detector\.onnx is damaged or was exchanged: its SHA-256 is"):
+        automask.load(copied)
+
+
+def test_precisions_are_chosen_by_name(coffee: NDArray[np.uint8]) -> None:
+    masks = [automask.load(device="cpu", precision=one).mask(coffee, "cup").mask for one in ("int8", "fp32")]
+    assert (masks[0] == masks[1]).mean() > 0.99
+    with pytest.raises(
+        automask.ParameterError, match="precision must be one of fp32, int8 for this bundle, got 'int4'"
+    ):
+        automask.load(precision="int4")
+
+
+@pytest.mark.parametrize("name", ["threads", "max_pixels"])
+def test_bad_numbers_are_named(name: str) -> None:
+    with pytest.raises(automask.ParameterError, match=f"{name} must be at least 1, got 0"):
+        automask.load(**{name: 0})  # type: ignore[arg-type]
+
+
+def hub_cache(bundle: Path, cache: Path) -> None:
+    """Lay a bundle out as `huggingface_hub` does after a download: blobs by hash, a snapshot of links."""
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    repository = cache / "models--somebody--some-bundle"
+    snapshot = repository / "snapshots" / revision
+    for folder in (snapshot, repository / "refs", repository / "blobs"):
+        folder.mkdir(parents=True)
+    (repository / "refs" / "main").write_text(revision)
+    for file in bundle.iterdir():
+        blob = repository / "blobs" / hashlib.sha256(file.read_bytes()).hexdigest()
+        shutil.copy(file, blob)
+        (snapshot / file.name).symlink_to(os.path.relpath(blob, snapshot))
+
+
+def run_offline(cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line with this Hub cache and no network."""
+    environment = os.environ | {"HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "automask", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_hub_id_is_taken_from_the_hub_cache(copied: Path, coffee_file: Path, tmp_path: Path) -> None:
+    hub_cache(copied, tmp_path / "hub")
+    target = tmp_path / "cup.png"
+    done = run_offline(
+        tmp_path / "hub",
+        "mask",
+        str(coffee_file),
+        "cup",
+        "--model",
+        "somebody/some-bundle",
+        "-o",
+        str(target),
+    )
+    assert done.returncode == 0, done.stderr
+    assert target.stat().st_size > 0
+
+
+def test_a_hub_id_that_cannot_be_had_is_one_line(tmp_path: Path, coffee_file: Path) -> None:
+    done = run_offline(tmp_path, "mask", str(coffee_file), "cup", "--model", "somebody/nothing")
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("automask: error: no bundle 'somebody/nothing': it is no folder here, and the Hub")

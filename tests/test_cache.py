@@ -1,0 +1,53 @@
+"""The cache keeps within its bytes, forgets the oldest, and computes once for many threads."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Event
+
+import pytest
+
+from automask.cache import ByteCache
+
+
+def test_the_least_recently_used_goes_first() -> None:
+    cache = ByteCache[bytes](10, len)
+    for key in "ab":
+        cache.get(key, lambda: b"1234")
+    cache.get("a", lambda: pytest.fail("was not kept"))
+    cache.get("c", lambda: b"1234")
+    assert cache.info() == (1, 3, 2, 8, 10)
+    cache.get("a", lambda: pytest.fail("was dropped before an older one"))
+    assert cache.get("b", lambda: b"again") == b"again"
+
+
+def test_a_value_larger_than_everything_is_returned_but_not_kept() -> None:
+    cache = ByteCache[bytes](3, len)
+    cache.get("small", lambda: b"1")
+    assert cache.get("large", lambda: b"12345") == b"12345"
+    assert cache.info() == (0, 2, 1, 1, 3)
+
+
+def test_many_threads_compute_once() -> None:
+    cache, computed, release, started = ByteCache[bytes](100, len), [], Event(), Barrier(9)
+
+    def compute() -> bytes:
+        computed.append(1)
+        release.wait(10)
+        return b"value"
+
+    def ask() -> bytes:
+        started.wait(10)
+        return cache.get("key", compute)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(ask) for _ in range(8)]
+        started.wait(10)
+        release.set()
+        assert {answer.result(10) for answer in answers} == {b"value"}
+    assert len(computed) == 1
+
+
+def test_errors_are_raised_and_not_kept() -> None:
+    cache = ByteCache[bytes](100, len)
+    with pytest.raises(ZeroDivisionError):
+        cache.get("key", lambda: bytes(1 // 0))
+    assert cache.get("key", lambda: b"now") == b"now"

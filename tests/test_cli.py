@@ -1,0 +1,196 @@
+"""The command line, through its real door: a process, its output streams and its exit status."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import automask
+
+
+def run(*arguments: object, stdin: bytes = b"", cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-W", "error", "-m", "automask", *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, check=False, cwd=cwd)
+
+
+def errors(done: subprocess.CompletedProcess[bytes]) -> list[str]:
+    return done.stderr.decode().strip().splitlines()
+
+
+def pixels(path: Path) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(path), np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, coffee: NDArray[np.uint8]) -> Path:
+    """Two photos, one of them twice in another format, one broken file, and one that is no image."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.fromarray(coffee).save(photos / "a.jpg")
+    Image.fromarray(coffee[:, ::-1]).save(photos / "b.png")
+    Image.fromarray(coffee).save(photos / "b.webp")
+    (photos / "broken.jpg").write_bytes((photos / "a.jpg").read_bytes()[:2000])
+    (photos / "notes.txt").write_text("no image")
+    return photos
+
+
+def test_one_picture(segmenter: automask.Segmenter, coffee: NDArray[np.uint8], coffee_file: Path) -> None:
+    done = run("mask", coffee_file, "the red cup", "--grow-mask", 3)
+    target = coffee_file.with_name("coffee.mask.png")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode() == f"{target}\n"
+    np.testing.assert_array_equal(pixels(target), segmenter.mask(coffee, "cup", grow_mask=3).mask)
+    note, summary = errors(done)
+    assert note.startswith("note: not used: 'red'")
+    assert "1 × cup" in summary
+
+
+@pytest.mark.parametrize(("flag", "kind"), [("--return-alpha", "alpha"), ("--preview", "preview")])
+def test_other_pictures(
+    segmenter: automask.Segmenter,
+    coffee: NDArray[np.uint8],
+    coffee_file: Path,
+    tmp_path: Path,
+    flag: str,
+    kind: str,
+) -> None:
+    target = tmp_path / "new" / "out.png"
+    assert run("mask", coffee_file, "cup", flag, "--invert-mask", "-o", target).returncode == 0
+    np.testing.assert_array_equal(pixels(target), getattr(segmenter.mask(coffee, "cup", invert_mask=True), kind))
+
+
+def test_a_pipe(segmenter: automask.Segmenter, coffee: NDArray[np.uint8], coffee_file: Path) -> None:
+    done = run("mask", "-", "cup", stdin=coffee_file.read_bytes())
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(done.stdout))), segmenter.mask(coffee, "cup").mask)
+
+
+def test_a_folder_goes_on_after_a_bad_file(folder: Path, tmp_path: Path) -> None:
+    done = run("mask", folder, "cup", "-o", tmp_path / "masks")
+    assert done.returncode == 1
+    written = sorted(path.name for path in (tmp_path / "masks").iterdir())
+    assert written == ["a.mask.png", "b.png.mask.png", "b.webp.mask.png"]
+    assert len(done.stdout.splitlines()) == 3
+    assert any(line.startswith("automask: error:") and "broken.jpg" in line for line in errors(done))
+    assert errors(done)[-1] == "3 masked, 1 failed"
+
+
+def test_a_second_run_leaves_the_first_ones_results_alone(folder: Path) -> None:
+    (folder / "broken.jpg").unlink()
+    for _ in range(2):
+        assert run("mask", folder, "cup").returncode == 0
+    assert sorted(path.name for path in folder.glob("*.mask.png")) == [
+        "a.mask.png", "b.png.mask.png", "b.webp.mask.png",
+    ]  # fmt: skip
+
+
+def test_json_lines(folder: Path, tmp_path: Path) -> None:
+    done = run("mask", str(folder / "*.jpg"), "cup", "-o", tmp_path / "masks", "--json")
+    assert done.returncode == 1
+    good, bad = map(json.loads, done.stdout.splitlines())
+    assert good["instances"][0]["label"] == "cup"
+    assert good["instances"][0]["rle"]["size"] == [400, 600]
+    assert (good["width"], good["height"], good["is_empty"], good["device"]) == (
+        600,
+        400,
+        False,
+        good["device"],
+    )
+    assert Path(good["output"]).is_file()
+    assert bad["error"]["type"] == "ImageError"
+    assert "broken.jpg" in bad["image"]
+
+
+def test_exit_status_3_when_nothing_is_found(coffee_file: Path, tmp_path: Path) -> None:
+    target = tmp_path / "none.png"
+    done = run("mask", coffee_file, "zebra", "--stop-on-empty-mask", "-o", target)
+    assert (done.returncode, target.exists()) == (3, False)
+    assert "nothing in the image matches 'zebra'" in errors(done)[-1]
+    assert run("mask", coffee_file, "zebra", "-o", target).returncode == 0
+    assert not pixels(target).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mask", "PHOTO"], 'give at least one image and, last, the prompt: automask mask room.jpg "sofa"'),
+        (["mask", "PHOTO", "PHOTO"], "the prompt comes last, but"),
+        (["mask", "PHOTO", "cup", "--threshold", "1.7"], "1.7 is not in the range 0<=x<=1"),
+        (["mask", "PHOTO", "cup", "--grow-mask", "101"], "101 is not in the range 0<=x<=100"),
+        (
+            ["mask", "PHOTO", "cup", "--device", "tpu"],
+            "'tpu' is not one of 'auto', 'cpu', 'cuda', 'tensorrt'",
+        ),
+        (["mask", "PHOTO", "cup", "--return-alpha", "--preview"], "exclude each other"),
+        (["mask", "EMPTY", "cup"], "holds no images"),
+        (["mask", "EMPTY/*.jpg", "cup"], "no file matches"),
+        (["mask", "PHOTO", "PHOTO2", "cup", "-o", "PHOTO"], "is a file; for several images give a folder"),
+        (["mask", "PHOTO", "cup", "-o", "mask.jpg"], "a picture is written as .png or .webp"),
+        (["mask", "PHOTO", "cup", "-o", "-", "--json"], "standard output carries the picture here"),
+    ],
+)
+def test_wrong_usage_is_exit_status_2(coffee_file: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    names = {"PHOTO2": str(coffee_file) + "2", "PHOTO": str(coffee_file), "EMPTY": str(tmp_path / "empty")}
+    for name, path in names.items():
+        arguments = [argument.replace(name, path) for argument in arguments]
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.decode().split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["PHOTO", "sky"], "'sky' is not among the 80 kinds of object that this model knows"),
+        (["nowhere.jpg", "cup"], "no such file: 'nowhere.jpg'"),
+        (["PHOTO", "cup", "--model", "nothing"], "no bundle 'nothing'"),
+        (["PHOTO", "cup", "-o", "/proc/none/mask.png"], "/proc/none"),
+    ],
+)
+def test_errors_are_one_line_and_exit_status_1(
+    coffee_file: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    done = run("mask", *(argument.replace("PHOTO", str(coffee_file)) for argument in arguments), cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = errors(done)
+    assert line.startswith("automask: error: ")
+    assert message in line
+
+
+def test_debug_shows_the_traceback(coffee_file: Path) -> None:
+    done = run("--debug", "mask", coffee_file, "sky")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr.decode()
+
+
+def test_models_tells_licence_size_and_vocabulary() -> None:
+    listing = run("models").stdout.decode()
+    for part in ("default:", "Apache-2.0", "MB", "80 kinds of object"):
+        assert part in listing
+    (described,) = json.loads(run("models", "default", "--json").stdout)
+    assert len(described["vocabulary"]) == 80
+    assert {source["licence"] for source in described["sources"]}
+    assert "hair drier" in run("models", "default").stdout.decode()
+
+
+def test_doctor_tells_what_really_works() -> None:
+    done = run("doctor")
+    text = done.stdout.decode()
+    assert done.returncode == 0, text
+    assert automask.__version__ in text
+    assert "found the person" in text
+    assert "cpu       yes" in text
+
+
+def test_help_teaches() -> None:
+    for arguments in ([], ["mask"]):
+        text = run(*arguments, "--help").stdout.decode()
+        assert "automask mask room.jpg" in text
+        assert "Exit status" in text
