@@ -2,7 +2,8 @@
 
 `--data DIR` holds `images/`, `masks/` (PNG, one label number per pixel) and `pairs.json`, a list of
 {image, prompt, kind, label}; kind is `thing` or `stuff` (the prompt is in the picture, where the mask equals the
-label) or `absent` (it is not). Every prompt goes through `Segmenter.mask` at the default threshold and grow_mask 0.
+label) or `absent` (it is not). Pixels labelled 255 were left unlabelled by the annotators and count for nothing, as in
+the usual evaluation of COCO-Stuff. Every prompt goes through `Segmenter.mask` at the default threshold and grow_mask 0.
 Prompts that the model refuses are counted apart and never as a hit: they leave the mean, and their number is
 printed beside it.
 """
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 
 import automask
 
+UNLABELLED = 255
+
 
 @dataclass
 class Tally:
@@ -32,9 +35,10 @@ class Tally:
     empty: int = 0
 
 
-def iou(mask: NDArray[np.uint8], truth: NDArray[np.bool_]) -> float:
-    """Intersection over union of two masks of one shape."""
-    found = mask > 0
+def iou(mask: NDArray[np.uint8], labels: NDArray[np.uint8], label: int) -> float:
+    """Intersection over union with the pixels of one label, over the pixels that have any."""
+    labelled = labels != UNLABELLED
+    found, truth = (mask > 0) & labelled, labels == label
     return float((found & truth).sum() / max(1, (found | truth).sum()))
 
 
@@ -42,7 +46,8 @@ def evaluate(segmenter: automask.Segmenter, data: Path, threshold: float) -> tup
     """Tally by kind, and by prompt for the things."""
     kinds, prompts = defaultdict(Tally), defaultdict(Tally)
     for pair in json.loads((data / "pairs.json").read_text()):
-        labels = cv2.imread(str(data / "masks" / Path(pair["image"]).with_suffix(".png")), cv2.IMREAD_UNCHANGED)
+        truth = data / "masks" / Path(pair["image"]).with_suffix(".png")
+        labels = np.asarray(cv2.imread(str(truth), cv2.IMREAD_UNCHANGED), np.uint8)
         tallies = [kinds[pair["kind"]]] + ([prompts[pair["prompt"]]] if pair["kind"] == "thing" else [])
         try:
             result = segmenter.mask(data / "images" / pair["image"], pair["prompt"], threshold=threshold, grow_mask=0)
@@ -51,7 +56,7 @@ def evaluate(segmenter: automask.Segmenter, data: Path, threshold: float) -> tup
                 tally.refused += 1
             continue
         for tally in tallies:
-            tally.ious.append(iou(result.mask, np.asarray(labels) == pair["label"]))
+            tally.ious.append(iou(result.mask, labels, pair["label"]))
             tally.empty += result.is_empty
     return kinds, prompts
 

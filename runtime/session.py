@@ -161,6 +161,8 @@ class Session:
 def _options(ort: ModuleType, threads: int | None) -> Any:  # noqa: ANN401 (onnxruntime has no types)
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    # A model has several graphs, each with threads of its own that would go on spinning while the next one runs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
     return options
