@@ -1,0 +1,125 @@
+"""The default bundle, from registry files to a finished folder, or nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from automask.errors import AutomaskError
+
+from . import card, detector, graphs, parity, segmenter, sources, vocabulary
+from .manifest import manifest
+
+__all__ = ["OutputError", "build"]
+
+_MANIFEST = "automask.json"
+
+
+class OutputError(AutomaskError, FileExistsError):
+    """The output folder is there already and may not be replaced."""
+
+
+def build(
+    output: Path, source_folder: Path, *, photo: Path | None, force: bool, echo: Callable[[str], None]
+) -> list[parity.Figure]:
+    """Build the bundle.
+
+    Parameters
+    ----------
+    output
+        Folder to make. Nothing is left there unless everything succeeded.
+    source_folder
+        Where the source files are, or are fetched to.
+    photo
+        What to measure parity on; a drawn picture if none.
+    force
+        Replace a bundle that is there.
+    echo
+        Called with lines that tell how it goes.
+
+    Returns
+    -------
+    list of Figure
+        The parity that was measured.
+
+    Raises
+    ------
+    OutputError
+        The folder exists and is not to be replaced.
+    SourceError
+        A source file is missing or is not the pinned one.
+    ParityError
+        A graph does not compute what it was made of.
+    """
+    check_output(output, force=force)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
+        bundle, work = Path(temporary, "bundle"), Path(temporary, "work")
+        bundle.mkdir()
+        work.mkdir()
+        figures = _fill(bundle, work, source_folder, photo, echo)
+        _publish(bundle, output, work)
+    return figures
+
+
+def check_output(output: Path, *, force: bool) -> None:
+    """Refuse to touch a folder that is not ours, or that is but nobody said so.
+
+    Raises
+    ------
+    OutputError
+        See above.
+    """
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not (output / _MANIFEST).is_file():
+        raise OutputError(f"{output} exists and is no bundle (no {_MANIFEST}); give another --output")
+    if not force:
+        raise OutputError(f"{output} holds a bundle already; give another --output, or --force to replace it")
+
+
+def _fill(
+    bundle: Path, work: Path, source_folder: Path, photo: Path | None, echo: Callable[[str], None]
+) -> list[parity.Figure]:
+    echo("sources")
+    sources.fetch_all(source_folder, echo)
+    pixels = parity.picture(photo)
+    echo("detector (in Paddle's own environment)")
+    figures = _detector(bundle, work, source_folder, parity.detector_image(pixels))
+    echo("image encoder and mask decoder")
+    model = segmenter.load(source_folder / "mobile_sam.pt")
+    segmenter.export_encoder(model.encoder, bundle)
+    segmenter.export_decoder(model.decoder, bundle)
+    echo("vocabulary")
+    _write_json(bundle / "vocabulary.json", vocabulary.build(source_folder), indent=None)
+    echo("parity")
+    figures += parity.segmenter_figures(model, bundle, parity.encoder_image(pixels))
+    said = manifest(bundle, parity.check(figures))
+    size = sum(path.stat().st_size for path in bundle.iterdir())
+    _write_json(bundle / _MANIFEST, said, indent=1)
+    kinds = detector.class_names(source_folder / "infer_cfg.yml")
+    (bundle / "MODEL_CARD.md").write_text(card.model_card(said, kinds, size), encoding="utf-8")
+    return figures
+
+
+def _detector(bundle: Path, work: Path, source_folder: Path, image: parity.Array) -> list[parity.Figure]:
+    conversion = detector.convert(source_folder, work, image)
+    whole = detector.detector_graph(conversion.model)
+    graphs.save(detector.compressed(whole), bundle / "detector.onnx")
+    return parity.detector_figures(whole, bundle / "detector.onnx", conversion, image)
+
+
+def _write_json(path: Path, content: object, *, indent: int | None) -> None:
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(content, ensure_ascii=False, indent=indent, separators=separators, sort_keys=indent is None)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _publish(bundle: Path, output: Path, work: Path) -> None:
+    """Put the finished folder in its place; an older one goes away with the temporary folder."""
+    if output.exists():
+        shutil.move(output, work / "replaced")
+    bundle.rename(output)
