@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +155,7 @@ def _environment(folder: Path) -> Path:
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     ready = folder / "ready"
     if not ready.exists():
-        venv.create(folder, clear=True, with_pip=True)
+        _run([sys.executable, "-m", "venv", "--clear", str(folder)], "making the converter's environment")
         pins = [f"{name}=={version}" for name, version in CONVERTER.items()]
         # paddlepaddle 2.6 imports setuptools without requiring it.
         command = [str(python), "-m", "pip", "install", "--quiet", *pins, "numpy<2", "setuptools"]

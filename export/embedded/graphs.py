@@ -46,6 +46,7 @@ def trace(
     with warnings.catch_warnings(), torch.inference_mode():
         # Deprecated since torch 2.9, and still the exporter that keeps these graphs small and dynamic.
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # what it leaves, `slim` folds
         torch.onnx.export(
             module.eval(),
             tuple(feed.values()),
