@@ -39,7 +39,8 @@ test: $(VENV)/.dev
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --package automask
+	$(BIN)/mypy tests benchmarks examples
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/postprocess.py --json benchmarks/results/postprocess.json

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
 import cv2
+import machine
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -29,7 +28,7 @@ SLOW_SECONDS = 1.0  # a contender that takes longer is timed once
 def disc(radius: int) -> Mask:
     """Structuring element: all offsets of Euclidean length up to `radius`."""
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    return (x * x + y * y <= radius * radius).astype(np.uint8)
+    return np.asarray(x * x + y * y <= radius * radius, np.uint8)
 
 
 def by_cv2(mask: Mask, radius: int) -> Mask:
@@ -91,18 +90,19 @@ def main() -> None:
     arguments = parser.parse_args()
     width, height = map(int, arguments.size.split("x"))
     rows = [
-        {"mask": name, "radius": radius, **measure(mask, radius, arguments.repeats)}
+        (name, radius, measure(mask, radius, arguments.repeats))
         for name, mask in masks(height, width).items()
         for radius in map(int, arguments.radii.split(","))
     ]
-    hardware = f"{platform.machine()}, {os.cpu_count()} CPU threads; cv2 {cv2.__version__}, numpy {np.__version__}"
-    print(f"{width}x{height}, milliseconds (median of {arguments.repeats}); {hardware}\n")
+    print(f"{width}x{height}, milliseconds (median of {arguments.repeats}); {machine.line()}\n")
     print("| mask | radius | automask | cv2.dilate | scipy distance | cv2 / automask |\n|---|---|---|---|---|---|")
-    for row in rows:
-        ours, cv, sp = row["automask"], row["cv2"], row["scipy"]
-        print(f"| {row['mask']} | {row['radius']} | {ours:.1f} | {cv:.1f} | {sp:.1f} | {cv / ours:.1f} |")
+    for name, radius, ms in rows:
+        figures = " | ".join(f"{ms[contender]:.1f}" for contender in CONTENDERS)
+        print(f"| {name} | {radius} | {figures} | {ms['cv2'] / ms['automask']:.1f} |")
     if arguments.json:
-        report = {"size": [width, height], "hardware": hardware, "unit": "ms", "rows": rows}
+        cases = [{"mask": name, "radius": radius, "ms": ms} for name, radius, ms in rows]
+        report = {"size": [width, height], "machine": machine.describe(), "cases": cases}
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
 
 

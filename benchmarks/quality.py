@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import cv2
+import machine
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,7 +45,8 @@ def iou(mask: NDArray[np.uint8], labels: NDArray[np.uint8], label: int) -> float
 
 def evaluate(segmenter: automask.Segmenter, data: Path, threshold: float) -> tuple[dict[str, Tally], dict[str, Tally]]:
     """Tally by kind, and by prompt for the things."""
-    kinds, prompts = defaultdict(Tally), defaultdict(Tally)
+    kinds: dict[str, Tally] = defaultdict(Tally)
+    prompts: dict[str, Tally] = defaultdict(Tally)
     for pair in json.loads((data / "pairs.json").read_text()):
         truth = data / "masks" / Path(pair["image"]).with_suffix(".png")
         labels = np.asarray(cv2.imread(str(truth), cv2.IMREAD_UNCHANGED), np.uint8)
@@ -90,7 +92,7 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, default=0.2, help="0..1 (default: %(default)s)")
     arguments = parser.parse_args()
     segmenter = automask.load(arguments.model, device=arguments.device, precision=arguments.precision)
-    print(f"{segmenter!r}, threshold {arguments.threshold}, grow_mask 0\n")
+    print(f"{segmenter!r}, threshold {arguments.threshold}, grow_mask 0; {machine.line()}\n")
     report(*evaluate(segmenter, arguments.data, arguments.threshold))
 
 

@@ -6,11 +6,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from threading import Lock
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
-__all__ = ["ByteCache", "CacheInfo"]
+from numpy.typing import NDArray
+
+__all__ = ["Arrays", "ByteCache", "CacheInfo"]
 
 V = TypeVar("V")
+Arrays = tuple[NDArray[Any], ...]
 
 
 class CacheInfo(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import Bundle, find_bundle
-from .cache import ByteCache
+from .cache import Arrays, ByteCache
 from .errors import BundleError, DeviceError, ParameterError
 from .families.boxes import Boxes
 from .images import DEFAULT_MAX_PIXELS
@@ -90,7 +90,7 @@ def load(
     if precision is not None and precision not in bundle.precisions:
         raise ParameterError("precision", f"be one of {', '.join(bundle.precisions)} for this bundle", precision)
     sessions = _open_sessions(bundle, device, precision, threads)
-    cache = ByteCache[tuple[NDArray[np.generic], ...]](cache_bytes, _size)
+    cache = ByteCache[Arrays](cache_bytes, _size)
     return Segmenter(bundle, _FAMILIES[bundle.family](bundle, sessions, cache), cache, max_pixels)
 
 
@@ -113,5 +113,5 @@ def _open_on(bundle: Bundle, device: str, precision: str | None, threads: int | 
     }
 
 
-def _size(arrays: tuple[NDArray[np.generic], ...]) -> int:
+def _size(arrays: Arrays) -> int:
     return sum(array.nbytes for array in arrays)

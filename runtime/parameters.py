@@ -51,8 +51,7 @@ class Parameters:
     base64: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.threshold, bool) or not isinstance(self.threshold, Real) or not 0 <= self.threshold <= 1:
-            raise ParameterError("threshold", "be a number in [0, 1]", self.threshold)
+        _check_number("threshold", self.threshold, 0, 1)
         _check_integer("grow_mask", self.grow_mask, 0, MAX_RADIUS)
         _check_integer("seed", self.seed, -1, MAX_SEED)
         for name in ("invert_mask", "return_mask", "return_alpha", "stop_on_empty_mask", "base64"):
@@ -60,6 +59,11 @@ class Parameters:
                 raise ParameterError(name, "be True or False", getattr(self, name))
 
 
+def _check_number(name: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= float(value) <= high:
+        raise ParameterError(name, f"be a number in [{low}, {high}]", value)
+
+
 def _check_integer(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
         raise ParameterError(name, f"be an integer in [{low}, {high}]", value)

@@ -143,7 +143,7 @@ def _dilate_packed(source: NDArray[np.uint8], radius: int, margin: int) -> NDArr
         for offset in {dx, -dx}:
             start = margin + (offset >> 3)
             planes[offset & 7, :, start : start + width] |= vertical
-    dilated = planes[0]
+    dilated: NDArray[np.uint8] = planes[0]
     for shift in range(1, 8):
         dilated |= planes[shift] >> shift
         dilated[:, 1:] |= planes[shift, :, :-1] << (8 - shift)
@@ -202,7 +202,7 @@ def union(masks: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         raise ParameterError("masks", "hold at least one mask", masks)
     for mask in masks:
         _check_mask(mask, like=masks[0].shape)
-    return np.bitwise_or.reduce(masks)
+    return np.asarray(np.bitwise_or.reduce(masks), np.uint8)
 
 
 def subtract(mask: NDArray[np.uint8], excluded: NDArray[np.uint8]) -> NDArray[np.uint8]:

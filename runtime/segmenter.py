@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from . import postprocess
 from .bundle import Bundle
-from .cache import ByteCache, CacheInfo
+from .cache import Arrays, ByteCache, CacheInfo
 from .errors import AutomaskError, EmptyMaskError, ParameterError
 from .families import Family, Picture, Prediction, Stopwatch
-from .images import ImageSource, read_image
+from .images import ImageSource, encoded_bytes, read_image
 from .parameters import Parameters
 from .result import Result
 
@@ -54,7 +54,7 @@ class Segmenter:
         self,
         bundle: Bundle,
         family: Family,
-        cache: ByteCache[tuple[NDArray[np.generic], ...]],
+        cache: ByteCache[Arrays],
         max_pixels: int,
     ) -> None:
         self.bundle = bundle
@@ -71,7 +71,7 @@ class Segmenter:
         return self._cache.info()
 
     @overload
-    def mask(
+    def mask(  # type: ignore[overload-overlap]  # a str is a Sequence[str] too; the first fit is meant
         self,
         image: ImageSource,
         prompt: str,
@@ -252,12 +252,12 @@ class Segmenter:
             pixels = read_image(image, max_pixels=self._max_pixels)
             if isinstance(image, np.ndarray) and np.may_share_memory(pixels, image):
                 pixels = pixels.copy()  # cameras write the next frame into the same buffer
-            return Picture(pixels, hashlib.sha256(pixels).digest() + repr(pixels.shape).encode())
+            return Picture(pixels, hashlib.sha256(pixels.data).digest() + repr(pixels.shape).encode())
         key = hashlib.sha256(encoded).digest()
-        (pixels,) = self._cache.get(
+        decoded = self._cache.get(
             (key, "pixels"), lambda: (read_image(image, encoded=encoded, max_pixels=self._max_pixels),)
         )
-        return Picture(pixels, key)
+        return Picture(decoded[0], key)
 
     def _answer(
         self,

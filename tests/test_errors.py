@@ -15,7 +15,7 @@ def test_each_is_an_automask_error_and_a_builtin(error: type[Exception]) -> None
     assert issubclass(error, errors.AutomaskError)
     builtin = error.__mro__[2]
     assert builtin.__module__ == "builtins"
-    assert f"{error.__name__} ({builtin.__name__})" in inspect.getdoc(errors)
+    assert f"{error.__name__} ({builtin.__name__})" in str(inspect.getdoc(errors))
 
 
 @pytest.mark.parametrize("error", CONCRETE)

@@ -135,6 +135,17 @@ def test_boxes_of_one_call_do_not_see_each_other(file: str, count: int) -> None:
     assert ((together[-1:] > 0) == (alone > 0)).mean() > 0.98
 
 
+@pytest.mark.parametrize("file", [file for file in MANIFEST["files"] if file.endswith(".onnx")])
+def test_loading_folds_the_small_weights_away(file: str, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    ort.InferenceSession(str(BUNDLE / file), options, providers=["CPUExecutionProvider"])
+    left = {node.op_type for node in onnx.load(tmp_path / "optimised.onnx", load_external_data=False).graph.node}
+    assert not left & {"Cast", "DequantizeLinear"}
+
+
 def test_the_encoder_s_variants_agree() -> None:
     exact, integer = (run("image_encoder", BUNDLE / f"image_encoder{v}.onnx")[0] for v in ("", ".int8"))
     assert cosine(exact, integer) > 0.997
@@ -156,6 +167,16 @@ def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
         build.check_output(tmp_path, force=False)
     build.check_output(tmp_path, force=True)
     build.check_output(tmp_path / "new", force=False)
+
+
+def test_a_graph_that_differs_from_its_source_is_refused() -> None:
+    parity = pytest.importorskip("automask.export.embedded.parity", exc_type=ImportError)
+    good = parity.Figure("a", 0.9991234, 0.99, at_least=True)
+    assert parity.check([good]) == {"a": 0.9991}
+    with pytest.raises(parity.ParityError, match="b must be at most 0.1, got 0.2"):
+        parity.check([good, parity.Figure("b", 0.2, 0.1)])
+    with pytest.raises(parity.ParityError, match="got nan"):
+        parity.check([parity.Figure("c", float("nan"), 0.1)])
 
 
 def test_a_source_that_is_not_the_pinned_one_is_named(tmp_path: Path) -> None:

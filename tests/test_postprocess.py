@@ -27,7 +27,7 @@ def masks(min_side: int = 1, max_side: int = 70) -> st.SearchStrategy[Mask]:
 
 def disc(radius: int) -> Mask:
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    return (x * x + y * y <= radius * radius).astype(np.uint8)
+    return np.asarray(x * x + y * y <= radius * radius, np.uint8)
 
 
 @given(masks(), st.integers(0, 100))

@@ -191,7 +191,7 @@ def test_a_second_prompt_does_not_run_the_encoder_again(coffee_file: Path, runs:
     info = segmenter.cache_info()
     assert 0 < info.bytes <= info.max_bytes
     assert info.hits >= 6
-    segmenter.mask(np.fliplr(Image.open(coffee_file)), "cup")
+    segmenter.mask(np.asarray(Image.open(coffee_file))[:, ::-1], "cup")
     assert (runs["detector"], runs["encoder"]) == (2, 2)
 
 

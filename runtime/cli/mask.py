@@ -156,11 +156,11 @@ class _Report:
 
     def _write(self, job: Job, result: Result) -> None:
         if job.target is None:
-            click.get_binary_stream("stdout").write(result.encode())
+            sys.stdout.buffer.write(result.encode())
         else:
             job.target.parent.mkdir(parents=True, exist_ok=True)
             result.save(job.target)
-            click.echo(json.dumps(_describe(job, result)) if self._as_json else job.target)
+            click.echo(json.dumps(_describe(job, result)) if self._as_json else str(job.target))
         self._counts["masked"] += 1
         self._counts["empty"] += result.is_empty
         for warning in result.warnings:

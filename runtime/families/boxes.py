@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle import Bundle
-from ..cache import ByteCache
+from ..cache import Arrays, ByteCache
 from ..instance import Instance
 from ..preprocess import Resize
 from ..session import Session
@@ -24,8 +24,6 @@ __all__ = ["MAX_INSTANCES", "Boxes", "Detections"]
 
 MAX_INSTANCES = 100
 """Most objects that one call draws masks for, the best ones first: thresholds near 0 would ask for thousands."""
-
-Arrays = tuple[NDArray[np.float32], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +174,7 @@ def _cells(size: int, strides: tuple[int, ...]) -> tuple[NDArray[np.float32], ND
 def _prediction(terms: Sequence[Term], instances: list[Instance]) -> Prediction:
     dropped = tuple(words for term in terms for words in term.dropped)
     labels = tuple(term.label for term in terms)
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if dropped:
         warnings = (
             f"not used: {', '.join(map(repr, dropped))}; this model knows kinds of objects, not their attributes or "
