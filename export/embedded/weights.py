@@ -1,8 +1,9 @@
 """Small weights for ONNX graphs: 8-bit or half precision storage, integer products, one external file.
 
 Weights are stored in few bits and turned back into float32 by ordinary nodes (`Cast`, `Mul`) rather than by
-`DequantizeLinear`: ONNX Runtime folds the former when it loads a graph, in default session options, whereas it keeps
-the latter in the graph and pays for it at every call.
+`DequantizeLinear`: in default session options, ONNX Runtime folds the former when it loads a graph, which is then as
+fast as if it had been stored in float32. The latter it leaves in the graph, in wait of integer kernels, and pays for
+it at every call.
 """
 
 from __future__ import annotations
