@@ -94,13 +94,13 @@ def _fill(
     segmenter.export_encoder(model.encoder, bundle)
     segmenter.export_decoder(model.decoder, bundle)
     echo("vocabulary")
-    _write_json(bundle / "vocabulary.json", vocabulary.build(source_folder), indent=None)
+    kinds = detector.class_names(source_folder / "infer_cfg.yml")
+    _write_json(bundle / "vocabulary.json", _words(source_folder, kinds), indent=None)
     echo("parity")
     figures += parity.segmenter_figures(model, bundle, parity.encoder_image(pixels))
     said = manifest(bundle, parity.check(figures))
     size = sum(path.stat().st_size for path in bundle.iterdir())
     _write_json(bundle / _MANIFEST, said, indent=1)
-    kinds = detector.class_names(source_folder / "infer_cfg.yml")
     (bundle / "MODEL_CARD.md").write_text(card.model_card(said, kinds, size), encoding="utf-8")
     return figures
 
@@ -110,6 +110,13 @@ def _detector(bundle: Path, work: Path, source_folder: Path, image: parity.Array
     whole = detector.detector_graph(conversion.model)
     graphs.save(detector.compressed(whole), bundle / "detector.onnx")
     return parity.detector_figures(whole, bundle / "detector.onnx", conversion, image)
+
+
+def _words(source_folder: Path, kinds: list[str]) -> dict[str, object]:
+    table = vocabulary.build(source_folder)
+    if table["labels"] != kinds:
+        raise parity.ParityError(f"the table of words must have the detector's classes in its order: {kinds}")
+    return table
 
 
 def _write_json(path: Path, content: object, *, indent: int | None) -> None:
