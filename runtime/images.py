@@ -1,0 +1,450 @@
+"""Read an image from a path, bytes, an array or a PIL image, without trusting it.
+
+Pillow decodes, because it reports a truncated file where OpenCV 4 silently fills the rest with grey. Its
+plugin classes are called directly, not through `PIL.Image.open`: no other parser ever runs, and the warning
+about decompression bombs, which only process-wide settings can silence, is never reached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import stat
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from PIL import Image, ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from .errors import ImageError, ParameterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+__all__ = ["DEFAULT_MAX_PIXELS", "SUFFIXES", "ImageSource", "encoded_bytes", "read_image"]
+
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[Any] | Image.Image"
+
+DEFAULT_MAX_PIXELS = 50_000_000
+
+SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+_SUPPORTED = "JPEG, PNG, WebP, AVIF, TIFF or BMP"
+_HEAD = 512  # enough to tell every format apart, read before the rest of a file is
+_STRIP_PIXELS = 1 << 16  # a strip stays in cache: three times as fast as converting 12 megapixels at once
+# Each scan of a progressive JPEG walks the whole image, and an empty one takes a dozen bytes: 100 scans of
+# 50 megapixels, where an ordinary file has 10.
+_MAX_SCANNED_PIXELS = 5_000_000_000
+
+_SIGNATURES: dict[str, bytes | tuple[bytes, ...]] = {
+    "JPEG": b"\xff\xd8\xff",
+    "PNG": b"\x89PNG\r\n\x1a\n",
+    "TIFF": (b"II*\0", b"MM\0*"),
+    "BMP": b"BM",
+    "GIF": b"GIF8",
+    "PSD": b"8BPS",
+    "PDF": b"%PDF",
+    "PostScript": b"%!PS",
+    "ICO": b"\0\0\1\0",
+    "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL "),
+    "JPEG 2000": (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "),
+    "BigTIFF": (b"II+\0", b"MM\0+"),
+}
+_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"})
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_PNG_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_AVIF_EXIF_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))Exif", re.DOTALL)
+
+_ORIENTATION, _TILE_WIDTH, _TILE_LENGTH, _SAMPLE_FORMAT = 274, 322, 323, 339
+_FLOAT = 3
+_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
+_TIFF_INTEGERS = {1: "B", 3: "H", 4: "L"}
+_TIFF_SCALARS = frozenset({256, 257, 259, 266, 274, 277, 278, 282, 283, 284, 296, 317, 322, 323})
+
+
+def read_image(
+    source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS, encoded: bytes | None = None
+) -> NDArray[np.uint8]:
+    """Read an image as upright RGB.
+
+    Parameters
+    ----------
+    source
+        One of
+
+        - a path to, or the bytes of, a JPEG, PNG, WebP, AVIF, TIFF or BMP file. Of several frames or pages
+          the first is read; of an animated PNG, its still image.
+        - a uint8 array: H×W or H×W×1 (grey), H×W×3 (RGB) or H×W×4 (RGBA).
+        - a PIL image, in its current frame. One that was opened lazily is loaded.
+    max_pixels
+        Most pixels (width times height) an image may have. Checked before anything is decoded. For files,
+        ``PIL.Image.MAX_IMAGE_PIXELS`` (89 megapixels unless you changed it) is a second limit.
+    encoded
+        What `encoded_bytes` gave for this source, to save reading the file again.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, H×W×3, RGB, C-contiguous, turned upright as the EXIF orientation says. Transparency is
+        composited over white, 16-bit samples are scaled to 8, CMYK is converted by formula. ICC profiles are
+        ignored. A C-contiguous uint8 H×W×3 array is returned as it is, not copied; nothing passed in is ever
+        changed.
+
+    Raises
+    ------
+    ImageError
+        The source cannot be opened, is no image, of another format or pixel type, truncated, damaged, empty
+        or over the pixel limit.
+    ParameterError
+        `max_pixels` is less than 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> read_image(np.zeros((2, 3), np.uint8)).shape
+    (2, 3, 3)
+    """
+    if max_pixels < 1:
+        raise ParameterError("max_pixels", "be at least 1", max_pixels)
+    if isinstance(source, np.ndarray):
+        return _from_array(source, max_pixels)
+    if isinstance(source, Image.Image):
+        return _from_pil(source, max_pixels)
+    data = encoded_bytes(source) if encoded is None else encoded
+    if data is None:
+        kind = type(source).__name__
+        raise ImageError(f"an image must be a path, bytes, a numpy array or a PIL image, got {kind}")
+    with _naming(source):
+        return _from_bytes(data, max_pixels)
+
+
+def encoded_bytes(source: ImageSource) -> bytes | None:
+    """Give the file behind a source: what a cache may know an image by before it is decoded.
+
+    Parameters
+    ----------
+    source
+        As for `read_image`.
+
+    Returns
+    -------
+    bytes or None
+        The encoded image of a path or of bytes; None of an array or a PIL image, which have none.
+
+    Raises
+    ------
+    ImageError
+        The path names no readable file, or one that does not start like an image.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    if isinstance(source, str | os.PathLike):
+        with _naming(source):
+            return _read_file(os.fsdecode(source))
+    return None
+
+
+def _from_array(array: NDArray[Any], max_pixels: int) -> NDArray[np.uint8]:
+    met = f"array is {array.dtype} of shape {array.shape}"
+    if array.dtype != np.uint8:
+        advice = {"f": "multiply by 255 and convert to uint8", "b": "convert to uint8 and multiply by 255"}
+        raise ImageError(f"{met}, must be uint8: {advice.get(array.dtype.kind, 'scale to 0..255 and convert')}")
+    if array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[2] not in {1, 3, 4}):
+        raise ImageError(f"{met}, must be H×W, H×W×1, H×W×3 (RGB) or H×W×4 (RGBA)")
+    height, width = array.shape[:2]
+    _check_size(width, height, max_pixels)
+    pixels = np.asarray(array).reshape(height, width, -1)
+    if pixels.shape[2] == 3:
+        return np.ascontiguousarray(pixels)
+    out = np.empty((height, width, 3), np.uint8)
+    for rows in _strips(width, height):
+        out[rows] = pixels[rows] if pixels.shape[2] == 1 else _over_white(pixels[rows])
+    return out
+
+
+def _from_pil(image: Image.Image, max_pixels: int) -> NDArray[np.uint8]:
+    _check_size(*image.size, max_pixels)
+    _check_mode(image)
+    with _decoding(image.format or "PIL image"):
+        image.load()
+        orientation = 1
+        # The EXIF block may have been edited since the file was opened: ask Pillow, not the file. Whatever is
+        # wrong with the block, the pixels are still good.
+        with contextlib.suppress(Exception):
+            orientation = int(image.getexif().get(_ORIENTATION, 1))
+        return _to_rgb(image, orientation)
+
+
+def _read_file(name: str) -> bytes:
+    if re.match(r"[a-z][a-z0-9+.-]+://|data:", name, re.IGNORECASE):
+        raise ImageError("this is a URL, and automask fetches nothing: download it, then pass a path or bytes")
+    try:
+        # A pipe would block, a device never end.
+        if not stat.S_ISREG(Path(name).stat().st_mode):
+            raise ImageError("this is not a file")
+        with Path(name).open("rb") as file:
+            _identify(file.read(_HEAD))
+            file.seek(0)
+            return file.read()
+    except FileNotFoundError as error:
+        raise ImageError("no such file") from error
+    except OSError as error:
+        raise ImageError(f"cannot open it: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _naming(source: object) -> Iterator[None]:
+    """Put the path before the message of what is raised inside, cut to a readable length."""
+    try:
+        yield
+    except ValueError as error:  # an ImageError is one, and so is what a path with a null byte raises
+        if not isinstance(source, str | os.PathLike):
+            raise
+        name = os.fsdecode(source)
+        shown = repr(name if len(name) <= 200 else name[:200] + "…")
+        raise ImageError(f"{shown}: {error}") from error.__cause__ or error
+
+
+def _from_bytes(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    kind = _identify(data)
+    limit, setting = max_pixels, "max_pixels"
+    if Image.MAX_IMAGE_PIXELS is not None and limit > Image.MAX_IMAGE_PIXELS:
+        limit, setting = Image.MAX_IMAGE_PIXELS, "PIL.Image.MAX_IMAGE_PIXELS"
+    with _decoding(kind):
+        if kind == "WebP":
+            _check_size(*_webp_size(data), limit, setting)  # its decoder allocates the canvas when it is opened
+        image, orientation = _open(kind, data)
+        with image:
+            size = image.size
+            _check_size(*size, limit, setting)
+            _check_mode(image)
+            _check_work(image, data, limit, setting)
+            image.load()
+            if sorted(image.im.size) != sorted(size):
+                raise ImageError(f"damaged {kind}: header says {size}, decoded {image.im.size}")
+            return _to_rgb(image, orientation)
+
+
+def _identify(data: bytes) -> str:
+    if not data:
+        raise ImageError("file is empty, no image in it")
+    kind = next((kind for kind, magic in _SIGNATURES.items() if data.startswith(magic)), None)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        kind = "WebP"
+    elif data[4:8] == b"ftyp":
+        brands = data[8 : min(int.from_bytes(data[:4], "big"), _HEAD)]
+        kind = "AVIF" if b"avi" in brands else "HEIC" if re.search(b"hei|hev|mif1|msf1", brands) else "MP4"
+    elif b"<svg" in data[:_HEAD]:
+        kind = "SVG"
+    if kind is None:
+        raise ImageError(f"not an image: starts with {data[:16]!r}")
+    if kind not in _OPENERS:
+        raise ImageError(f"{kind} is not supported; use {_SUPPORTED}")
+    return kind
+
+
+def _check_size(width: int, height: int, limit: int, setting: str = "max_pixels") -> None:
+    if width < 1 or height < 1:
+        raise ImageError(f"image is {width}×{height}, without a single pixel")
+    if width * height > limit:
+        raise ImageError(
+            f"image is {width}×{height} ({width * height / 1e6:.1f} megapixels), "
+            f"over the limit of {limit / 1e6:g} megapixels ({setting})"
+        )
+
+
+def _check_mode(image: Image.Image) -> None:
+    if image.mode not in _MODES and not image.mode.startswith("I;16"):
+        kind = {"I": "32-bit integer", "F": "floating-point"}.get(image.mode, image.mode)
+        raise ImageError(f"{kind} pixels are not supported: scale to 0..255 and convert to 8-bit RGB first")
+
+
+def _check_work(image: ImageFile.ImageFile, data: bytes, limit: int, setting: str) -> None:
+    """Refuse what costs far more to decode than the image's size tells."""
+    if isinstance(image, TiffImageFile):
+        # libtiff unpacks whole tiles, however little of them lies inside the image.
+        width, length = (int(image.tag_v2.get(tag, 1)) for tag in (_TILE_WIDTH, _TILE_LENGTH))
+        _check_size(width, length, limit, setting)
+    if image.info.get("progressive"):
+        scans = data.count(b"\xff\xda")
+        if scans * image.width * image.height > _MAX_SCANNED_PIXELS:
+            raise ImageError(f"JPEG of {image.width}×{image.height} has {scans} progressive scans, too many")
+
+
+@contextlib.contextmanager
+def _decoding(kind: str) -> Iterator[None]:
+    try:
+        yield
+    except ImageError:
+        raise
+    # Damaged files make Pillow raise nearly anything, MemoryError and its SyntaxError included.
+    except Exception as error:
+        short = isinstance(error.__cause__ or error, struct.error)
+        reason = "truncated header" if short else str(error) or type(error).__name__
+        state = "truncated" if "truncated" in reason.lower() else "damaged or unsupported"
+        raise ImageError(f"{state} {kind}: {reason}") from error
+
+
+def _open(kind: str, data: bytes) -> tuple[ImageFile.ImageFile, int]:
+    """Parse the header; give the undecoded image and its EXIF orientation (1..8)."""
+    exif = b""
+    if kind == "PNG":
+        data, exif = _split_png(data)
+    elif kind == "AVIF":
+        # AVIF is turned by its own irot and imir properties, which Pillow reports as EXIF; the EXIF item
+        # itself counts for nothing, and a broken one would fail the image.
+        data = _AVIF_EXIF_ITEM.sub(rb"\1skip", data)
+    elif kind == "TIFF":
+        _check_tiff(data)
+        exif = data
+    image = _OPENERS[kind](io.BytesIO(data))
+    return image, _orientation(exif or image.info.get("exif", b""))
+
+
+class _Jpeg(JpegImageFile):
+    def _read_dpi_from_exif(self) -> None:
+        """Leave the EXIF block alone: Pillow parses it for the resolution, and warns when it is broken."""
+
+
+class _Tiff(TiffImageFile):
+    def load_end(self) -> None:
+        """Leave the rows as stored: Pillow would parse every EXIF directory here, then turn a second copy."""
+        self._size = self.im.size
+
+
+_OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    "JPEG": _Jpeg,
+    "PNG": PngImageFile,
+    "WebP": WebPImageFile,
+    "AVIF": AvifImageFile,
+    "TIFF": _Tiff,
+    "BMP": BmpImageFile,
+}
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height of the canvas (RFC 9649, section 2)."""
+    if data[12:16] == b"VP8X":
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    if data[12:16] == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = struct.unpack_from("<HH", data, 26)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _split_png(data: bytes) -> tuple[bytes, bytes]:
+    """Give the file without what decoding does not need, and the EXIF block.
+
+    Text, colour profile and animation chunks can be bombs, and Pillow warns or fails on broken ones.
+    """
+    kept, exif, start = [data[:8]], b"", 8
+    while start < len(data):
+        kind = data[start + 4 : start + 8]
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        if kind in _PNG_CHUNKS:
+            kept.append(data[start:end])
+        elif kind == b"eXIf":
+            exif = data[start + 8 : end - 4]
+        if kind == b"IEND":
+            break
+        start = end
+    return b"".join(kept), exif
+
+
+def _tiff_entries(block: bytes) -> tuple[str, int, list[tuple[int, int, int, bytes]]]:
+    """Byte order, end and complete entries (tag, type, count, value) of the first directory."""
+    order = "<" if block[:2] == b"II" else ">"
+    (start,) = struct.unpack_from(order + "L", block, 4)
+    (count,) = struct.unpack_from(order + "H", block, start)
+    start, end = start + 2, start + 2 + 12 * count
+    complete = max(0, min(end, len(block)) - start) // 12 * 12
+    return order, end, list(struct.iter_unpack(order + "HHL4s", block[start : start + complete]))
+
+
+def _orientation(exif: bytes) -> int:
+    """Orientation of a raw EXIF block, which is a TIFF header; 1 when there is none to be read."""
+    block = exif.removeprefix(b"Exif\0\0")
+    with contextlib.suppress(struct.error, KeyError):
+        order, _, entries = _tiff_entries(block)
+        for tag, kind, _, value in entries:
+            if tag == _ORIENTATION:
+                return int(struct.unpack_from(order + _TIFF_INTEGERS[kind], value)[0])
+    return 1
+
+
+def _check_tiff(data: bytes) -> None:
+    """Refuse a directory that Pillow would only warn about before it goes on with part of it."""
+    order, end, entries = _tiff_entries(data)
+    if end + 4 > len(data):
+        raise ImageError("truncated TIFF: truncated header")
+    outside = 0
+    for tag, kind, count, value in entries:
+        size = _TIFF_SIZES.get(kind, 0) * count
+        if size > len(value):
+            (offset,) = struct.unpack(order + "L", value)
+            value = data[offset : offset + size]  # noqa: PLW2901
+            outside += size
+        if len(value) < size or outside > len(data):
+            raise ImageError(f"damaged or truncated TIFF: tag {tag} points outside the file")
+        if tag in _TIFF_SCALARS and count != 1:
+            raise ImageError(f"damaged TIFF: tag {tag} has {count} values, must have 1")
+        if tag == _SAMPLE_FORMAT and struct.unpack_from(order + "H", value)[0] == _FLOAT:
+            raise ImageError("floating-point TIFF is not supported: scale to 0..255 and convert to 8 bits first")
+
+
+def _to_rgb(image: Image.Image, orientation: int) -> NDArray[np.uint8]:
+    """Convert and turn strip by strip, so that no second full-size copy is ever made."""
+    width, height = image.size
+    turned, from_end = orientation in {5, 6, 7, 8}, orientation in {3, 4, 6, 7}
+    out = np.empty((width, height, 3) if turned else (height, width, 3), np.uint8)
+    for rows in _strips(width, height):
+        strip = image.crop((0, rows.start, width, rows.stop))
+        if orientation in _TURNS:
+            strip = strip.transpose(_TURNS[orientation])
+        place = slice(height - rows.stop, height - rows.start) if from_end else rows
+        out[(slice(None), place) if turned else place] = _strip_to_rgb(strip)
+    return out
+
+
+def _strips(width: int, height: int) -> Iterator[slice]:
+    step = max(1, _STRIP_PIXELS // width)
+    return (slice(start, min(start + step, height)) for start in range(0, height, step))
+
+
+def _strip_to_rgb(strip: Image.Image) -> NDArray[np.uint8]:
+    if strip.mode.startswith("I;16"):
+        deep = np.asarray(strip)
+        grey = ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)  # rounds 65535 to 255 exactly
+        if isinstance(clear := strip.info.get("transparency"), int):
+            grey[deep == clear] = 255
+        return grey[..., np.newaxis]
+    if strip.has_transparency_data:
+        return _over_white(np.asarray(strip.convert("RGBA")))
+    return np.asarray(strip.convert("RGB"))
+
+
+def _over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    darkness = (255 - rgba[..., :3]).astype(np.uint16) * rgba[..., 3:]
+    return 255 - ((darkness + 127) // 255).astype(np.uint8)
