@@ -321,8 +321,8 @@ def _finish(
 
 
 def _as_list(name: str, prompts: str | Sequence[str]) -> list[str]:
-    listed = [prompts] if isinstance(prompts, str) else list(prompts)
+    listed: list[object] = [prompts] if isinstance(prompts, str) or not isinstance(prompts, Iterable) else [*prompts]
     for prompt in listed:
         if not isinstance(prompt, str):
             raise ParameterError(name, "be text or a sequence of texts", prompt)
-    return listed
+    return [str(prompt) for prompt in listed]

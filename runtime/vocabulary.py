@@ -236,10 +236,10 @@ class Vocabulary:
     def _cut(self, words: list[Word], start: int, protected: set[int]) -> int:
         """Find where the noun phrase ends: a preposition, a relative clause, a participle after a known noun."""
         for place in range(start, len(words)):
-            word = words[place]
-            if place in protected or word.glued or (place + 1 < len(words) and words[place + 1].glued):
+            word, followed = words[place], place + 1 < len(words)
+            if place in protected or word.glued or (followed and words[place + 1].glued and word.key != "mid"):
                 continue
-            following = words[place + 1].key if place + 1 < len(words) else ""
+            following = words[place + 1].key if followed else ""
             if word.key in phrases.CUTS or (word.key in {"next", "close", "adjacent"} and following in {"to", "by"}):
                 return place
             if place > start and word.key in phrases.PARTICIPLES and self._head(words[start:place])[1] is not None:
@@ -252,9 +252,9 @@ class Vocabulary:
             if words[place].key != "of" or place in protected:
                 continue
             if not self._is_measure(words[place - 1].key):
-                refused = any(self._find(words[k : place + 1]) == _REFUSED for k in range(start, place))
                 dropped.append((words[place].start, words[end - 1].end))
-                return (place if refused else start), place
+                # "glass of" and "bed of" are entries of their own: a cup, and nothing to lie on
+                return start, place + (self._find(words[place - 1 : place + 1]) is not None)
             while words[start].key in phrases.DETERMINERS:
                 start += 1
             dropped.append((words[start].start, words[place].end))
@@ -278,6 +278,8 @@ class Vocabulary:
         for start in range(len(words)):
             for length in range(2, min(_LONGEST_PHRASE, len(words) - start) + 1):
                 key = " ".join(word.key for word in words[start : start + length])
+                if key.endswith(" of"):
+                    continue  # "glass of" names a cup, whatever is in it
                 if any(form in self._aliases for form in (key, *phrases.singulars(key, self._plurals))):
                     places.update(range(start, start + length))
         return places

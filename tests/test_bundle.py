@@ -45,7 +45,7 @@ def test_a_folder_is_a_model(copied: Path, coffee: NDArray[np.uint8]) -> None:
 
 
 def test_what_does_not_exist_lists_what_does() -> None:
-    with pytest.raises(automask.BundleNotFoundError, match="no bundle 'clipsegg': give a folder .* 'default'"):
+    with pytest.raises(automask.BundleNotFoundError, match="no bundle 'clipsegg': give a folder .*'default'"):
         automask.load("clipsegg")
 
 

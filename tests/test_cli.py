@@ -149,7 +149,7 @@ def test_wrong_usage_is_exit_status_2(coffee_file: Path, tmp_path: Path, argumen
     ("arguments", "message"),
     [
         (["PHOTO", "sky"], "'sky' is not among the 80 kinds of object that this model knows"),
-        (["nowhere.jpg", "cup"], "no such file: 'nowhere.jpg'"),
+        (["nowhere.jpg", "cup"], "'nowhere.jpg': no such file"),
         (["PHOTO", "cup", "--model", "nothing"], "no bundle 'nothing'"),
         (["PHOTO", "cup", "-o", "/proc/none/mask.png"], "/proc/none"),
     ],

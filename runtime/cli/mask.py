@@ -172,7 +172,8 @@ class _Report:
         if self._as_json:
             problem = {"type": type(error).__name__, "message": str(error)}
             click.echo(json.dumps({"image": str(job.source or STDIO), "error": problem}))
-        self._say(f"automask: error: {job.name}: {error}", once=False)
+        named = "" if job.name in str(error) else f"{job.name}: "
+        self._say(f"automask: error: {named}{error}", once=False)
 
     def _say(self, text: str, *, once: bool = True) -> None:
         if not once or text not in self._said:

@@ -81,7 +81,7 @@ class Boxes:
         self._vocabulary.resolve(prompt)
 
     def predict(self, picture: Picture, prompts: Sequence[str], threshold: float, watch: Stopwatch) -> list[Prediction]:
-        """One prediction for each prompt; all their objects go through the mask decoder in one call.
+        """One prediction for each prompt; they share the work on the picture.
 
         Raises
         ------
@@ -146,7 +146,7 @@ class Boxes:
         fitted = self._encoder.fitted_size(height, width)
         to_frame = np.array([fitted[1] / width, fitted[0] / height] * 2, np.float32)
         with watch.stage("masks"):
-            logits, _ = self._sessions["mask_decoder"].run(image_embedding=embedding, boxes=boxes * to_frame)
+            logits = self._decode(embedding, boxes * to_frame)
         rows, columns = fitted[0] // self._mask_stride, fitted[1] // self._mask_stride
         return [
             Instance(
@@ -158,6 +158,15 @@ class Boxes:
             )
             for (cell, index), box, one in zip(pairs, boxes, logits, strict=True)
         ]
+
+    def _decode(self, embedding: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Draw one mask into each box: (n, 4) in pixels of the encoder's square to (n, h, w) logits."""
+        # On a CPU one call for all boxes gains nothing, and the int8 graph scales its activations over all it is
+        # given at once: a mask would depend on what else was asked for.
+        step = 1 if self.device == "cpu" else len(boxes)
+        parts = [boxes[start : start + step] for start in range(0, len(boxes), step)]
+        decoder = self._sessions["mask_decoder"]
+        return np.concatenate([decoder.run(image_embedding=embedding, boxes=part)[0] for part in parts])
 
 
 def _cells(size: int, strides: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
