@@ -5,9 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .bundle import Bundle, find_bundle
 from .cache import Arrays, ByteCache
 from .errors import BundleError, DeviceError, ParameterError

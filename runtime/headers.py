@@ -1,0 +1,100 @@
+"""The bytes of image files, as far as they must be read before a decoder may see them."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import struct
+
+from .errors import ImageError
+
+__all__ = ["check_tiff", "orientation", "split_png", "webp_size", "without_avif_exif"]
+
+_PNG_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_AVIF_EXIF_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))Exif", re.DOTALL)
+
+_ORIENTATION, _SAMPLE_FORMAT = 274, 339
+_FLOAT = 3
+_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
+_TIFF_INTEGERS = {1: "B", 3: "H", 4: "L"}
+_TIFF_SCALARS = frozenset({256, 257, 259, 266, 274, 277, 278, 282, 283, 284, 296, 317, 322, 323})
+
+
+def webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height of the canvas (RFC 9649, section 2)."""
+    if data[12:16] == b"VP8X":
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    if data[12:16] == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = struct.unpack_from("<HH", data, 26)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def split_png(data: bytes) -> tuple[bytes, bytes]:
+    """Give the file without what decoding does not need, and the EXIF block.
+
+    Text, colour profile and animation chunks can be bombs, and Pillow warns or fails on broken ones.
+    """
+    kept, exif, start = [data[:8]], b"", 8
+    while start < len(data):
+        kind = data[start + 4 : start + 8]
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        if kind in _PNG_CHUNKS:
+            kept.append(data[start:end])
+        elif kind == b"eXIf":
+            exif = data[start + 8 : end - 4]
+        if kind == b"IEND":
+            break
+        start = end
+    return b"".join(kept), exif
+
+
+def _tiff_entries(block: bytes) -> tuple[str, int, list[tuple[int, int, int, bytes]]]:
+    """Byte order, end and complete entries (tag, type, count, value) of the first directory."""
+    order = "<" if block[:2] == b"II" else ">"
+    (start,) = struct.unpack_from(order + "L", block, 4)
+    (count,) = struct.unpack_from(order + "H", block, start)
+    start, end = start + 2, start + 2 + 12 * count
+    complete = max(0, min(end, len(block)) - start) // 12 * 12
+    return order, end, list(struct.iter_unpack(order + "HHL4s", block[start : start + complete]))
+
+
+def orientation(exif: bytes) -> int:
+    """Orientation of a raw EXIF block, which is a TIFF header; 1 when there is none to be read."""
+    block = exif.removeprefix(b"Exif\0\0")
+    with contextlib.suppress(struct.error, KeyError):
+        order, _, entries = _tiff_entries(block)
+        for tag, kind, _, value in entries:
+            if tag == _ORIENTATION:
+                return int(struct.unpack_from(order + _TIFF_INTEGERS[kind], value)[0])
+    return 1
+
+
+def check_tiff(data: bytes) -> None:
+    """Refuse a directory that Pillow would only warn about before it goes on with part of it."""
+    order, end, entries = _tiff_entries(data)
+    if end + 4 > len(data):
+        raise ImageError("truncated TIFF: truncated header")
+    outside = 0
+    for tag, kind, count, value in entries:
+        size = _TIFF_SIZES.get(kind, 0) * count
+        if size > len(value):
+            (offset,) = struct.unpack(order + "L", value)
+            value = data[offset : offset + size]  # noqa: PLW2901
+            outside += size
+        if len(value) < size or outside > len(data):
+            raise ImageError(f"damaged or truncated TIFF: tag {tag} points outside the file")
+        if tag in _TIFF_SCALARS and count != 1:
+            raise ImageError(f"damaged TIFF: tag {tag} has {count} values, must have 1")
+        if tag == _SAMPLE_FORMAT and struct.unpack_from(order + "H", value)[0] == _FLOAT:
+            raise ImageError("floating-point TIFF is not supported: scale to 0..255 and convert to 8 bits first")
+
+
+def without_avif_exif(data: bytes) -> bytes:
+    """Rename the EXIF item of an AVIF file, so that no decoder looks at it.
+
+    AVIF is turned by its own irot and imir properties, which Pillow reports as EXIF; the EXIF item itself counts for
+    nothing, and a broken one would fail the image.
+    """
+    return _AVIF_EXIF_ITEM.sub(rb"\1skip", data)
