@@ -8,12 +8,13 @@ import struct
 
 from .errors import ImageError
 
-__all__ = ["check_tiff", "orientation", "split_png", "webp_size", "without_avif_exif"]
+__all__ = ["ORIENTATION", "check_tiff", "orientation", "split_png", "webp_size", "without_avif_exif"]
 
 _PNG_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _AVIF_EXIF_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))Exif", re.DOTALL)
 
-_ORIENTATION, _SAMPLE_FORMAT = 274, 339
+ORIENTATION = 274  # the tag of TIFF and EXIF
+_SAMPLE_FORMAT = 339
 _FLOAT = 3
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 _TIFF_INTEGERS = {1: "B", 3: "H", 4: "L"}
@@ -66,7 +67,7 @@ def orientation(exif: bytes) -> int:
     with contextlib.suppress(struct.error, KeyError):
         order, _, entries = _tiff_entries(block)
         for tag, kind, _, value in entries:
-            if tag == _ORIENTATION:
+            if tag == ORIENTATION:
                 return int(struct.unpack_from(order + _TIFF_INTEGERS[kind], value)[0])
     return 1
 

@@ -182,7 +182,7 @@ def _from_pil(image: Image.Image, max_pixels: int) -> NDArray[np.uint8]:
         # The EXIF block may have been edited since the file was opened: ask Pillow, not the file. Whatever is
         # wrong with the block, the pixels are still good.
         with contextlib.suppress(Exception):
-            orientation = int(image.getexif().get(_ORIENTATION, 1))
+            orientation = int(image.getexif().get(headers.ORIENTATION, 1))
         return _to_rgb(image, orientation)
 
 

@@ -86,6 +86,8 @@ def grow(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
     _check_mask(mask)
     if isinstance(radius, bool) or not isinstance(radius, (int, np.integer)) or not 0 <= radius <= MAX_RADIUS:
         raise ParameterError("grow_mask", f"be an integer in [0, {MAX_RADIUS}]", radius)
+    if radius == 0:
+        return _from_bits((mask != 0).view(np.uint8))
     height, width = mask.shape
     grown = np.zeros((height, width), np.uint8)
     packed = np.packbits(mask, axis=1)
