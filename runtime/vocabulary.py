@@ -10,6 +10,7 @@ import difflib
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 from . import phrases
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Term", "Vocabulary"]
 
 _LONGEST_PHRASE: Final = 5
+_LONGEST_QUESTION: Final = 12  # words of an unknown part for which alike ones are sought
 _SHOWN_LENGTH: Final = 80  # of a part that was not understood, in the error's message
 _CUTOFF: Final = 0.82  # one letter in six: "zebbra" finds "zebra", "house" does not find "horse"
 _REFUSED: Final = -1
@@ -62,6 +64,14 @@ class _Part:
     dropped: list[_Span] = field(default_factory=list)
     opener: str | None = None  # the word at which a clause was cut off
 
+    def extend(self, words: list[Word]) -> None:
+        """Take further words into the clause that was cut off, or make them one."""
+        self.dropped.sort()
+        start = self.dropped.pop()[0] if self.opener else words[0].start
+        self.opener = self.opener or words[0].key
+        self.words += words
+        self.dropped.append((start, words[-1].end))
+
 
 class Vocabulary:
     """The words that a detector with fixed classes understands.
@@ -75,7 +85,7 @@ class Vocabulary:
     words
         Phrase → class index, from WordNet; `aliases` goes before it.
     refused
-        Phrases that look like a class and are none: "couch potato", "sea horse".
+        Phrases that look like a class and are none: "gravy boat", "sea horse".
     plurals
         Irregular plural → singular.
 
@@ -98,6 +108,7 @@ class Vocabulary:
         self._words = words
         self._refused = refused
         self._plurals = plurals or {}
+        self._first_words = {alias.partition(" ")[0] for alias in self._aliases if " " in alias}
 
     @classmethod
     def from_file(cls, path: Path) -> Vocabulary:
@@ -149,6 +160,8 @@ class Vocabulary:
         words = phrases.tokenise(text)
         if all(word.key in phrases.JOINERS - {"and", "or", "plus", "n"} for word in words):
             raise ParameterError("prompt", "name something to look for", prompt)
+        while len(words) > 1 and words[-1].key in phrases.TRAILS:
+            words.pop()
         if phrases.is_negated(words):
             raise self._unknown(text, words)
         terms: dict[int, Term] = {}
@@ -165,22 +178,18 @@ class Vocabulary:
     # --- from words to parts
 
     def _parts(self, words: list[Word]) -> list[_Part]:
+        pieces = list(self._split(words))
         parts: list[_Part] = []
-        for part in self._split(words):
-            if parts and self._belongs_before(part, parts[-1]):
-                before = parts[-1]
-                before.dropped.sort()
-                clause = before.dropped.pop()[0] if before.opener else part.words[0].start
-                before.words += part.words
-                before.dropped.append((clause, part.words[-1].end))
-                before.opener = before.opener or part.words[0].key
-            elif parts and _is_adjectives(parts[-1].words, part.words):
-                part.words = parts.pop().words + part.words
-                self._understand(part)
-                parts.append(part)
+        held: list[Word] = []  # "red" of "red and white umbrella"
+        for piece, after in zip_longest(pieces, pieces[1:]):
+            if after and _is_adjectives(piece.words, after.words):
+                held += piece.words
+            elif not held and parts and self._belongs_before(piece, parts[-1]):
+                parts[-1].extend(piece.words)
             else:
-                self._understand(part)
-                parts.append(part)
+                piece.words, held = held + piece.words, []
+                self._understand(piece)
+                parts.append(piece)
         return parts or [_Part(words, "")]
 
     def _split(self, words: list[Word]) -> Iterator[_Part]:
@@ -226,7 +235,7 @@ class Vocabulary:
             part.opener = words[end].key
             dropped.append((words[end].start, words[-1].end))
         start, end = self._of(words, start, end, protected, dropped)
-        start = _owned(words, start, end, dropped)
+        start = self._owned(words, start, end, dropped)
         while start < end and words[start].key in phrases.DETERMINERS:
             start += 1
         length, part.index = self._head(words[start:end])
@@ -246,7 +255,9 @@ class Vocabulary:
                 return place
         return len(words)
 
-    def _of(self, words: list[Word], start: int, end: int, protected: set[int], dropped: list[_Span]) -> tuple[int, int]:
+    def _of(
+        self, words: list[Word], start: int, end: int, protected: set[int], dropped: list[_Span]
+    ) -> tuple[int, int]:
         """Step over "a slice of", or end the noun phrase before "of"."""
         for place in range(start + 1, end):
             if words[place].key != "of" or place in protected:
@@ -260,6 +271,14 @@ class Vocabulary:
             dropped.append((words[start].start, words[place].end))
             start = place + 1
         return start, end
+
+    def _owned(self, words: list[Word], start: int, end: int, dropped: list[_Span]) -> int:
+        """Step over owners: "the dog's bowl" is a bowl, but "adam's apple" is a word of its own."""
+        for place in range(end - 2, start - 1, -1):
+            if words[place].possessive and self._find(words[place:end]) is None:
+                dropped.append((words[start].start, words[place].end))
+                return place + 1
+        return start
 
     def _is_measure(self, key: str) -> bool:
         return any(form in phrases.MEASURES for form in (key, *phrases.singulars(key, {})))
@@ -275,9 +294,11 @@ class Vocabulary:
     def _protected(self, words: list[Word]) -> set[int]:
         """Find the places inside hand-written phrases, where nothing may be split or cut."""
         places: set[int] = set()
-        for start in range(len(words)):
+        for start, word in enumerate(words):
+            if word.key not in self._first_words:
+                continue
             for length in range(2, min(_LONGEST_PHRASE, len(words) - start) + 1):
-                key = " ".join(word.key for word in words[start : start + length])
+                key = " ".join(each.key for each in words[start : start + length])
                 if key.endswith(" of"):
                     continue  # "glass of" names a cup, whatever is in it
                 if any(form in self._aliases for form in (key, *phrases.singulars(key, self._plurals))):
@@ -310,22 +331,23 @@ class Vocabulary:
     def _unknown(self, text: str, words: list[Word]) -> UnknownPromptError:
         part = text[words[0].start : words[-1].end]
         shown = part if len(part) <= _SHOWN_LENGTH else part[: _SHOWN_LENGTH - 1] + "…"
-        return UnknownPromptError(shown, known=len(self.labels), nearest=self._nearest([word.key for word in words[:12]]))
+        return UnknownPromptError(shown, known=len(self.labels), nearest=self._nearest(words[:_LONGEST_QUESTION]))
 
-    def _nearest(self, keys: list[str]) -> tuple[str, ...]:
+    def _nearest(self, words: list[Word]) -> tuple[str, ...]:
         """Find hand-written words that are spelled alike; the rare ones of WordNet would only puzzle."""
+        closed = phrases.CUTS | phrases.DETERMINERS | phrases.LEADS | phrases.JOINERS
+        strange = [word for word in words if word.key not in closed and self._find([word]) is None]
         found: list[str] = []
-        for query in dict.fromkeys((" ".join(keys), *reversed(keys))):
-            if not 3 <= len(query) <= 2 * _SHOWN_LENGTH or query in phrases.CUTS | phrases.DETERMINERS | phrases.LEADS:
-                continue
-            folded = query.translate(_SOUNDS)
-            found += [self._folded[hit] for hit in difflib.get_close_matches(folded, self._folded, 3, _CUTOFF)]
-        known = [word for word in dict.fromkeys(found) if word not in keys]
-        return tuple(known[:3])
+        for query in dict.fromkeys((" ".join(word.key for word in words), *(word.key for word in reversed(strange)))):
+            if strange and 3 <= len(query) <= _SHOWN_LENGTH:
+                hits = difflib.get_close_matches(query.translate(_SOUNDS), self._folded, 3, _CUTOFF)
+                # People seldom mistype a first letter, and "hair" is no misspelled "chair".
+                found += [self._folded[hit] for hit in hits if hit[0] == query.translate(_SOUNDS)[0]]
+        return tuple(dict.fromkeys(found))[:3]
 
     @cached_property
     def _folded(self) -> dict[str, str]:
-        return {word.translate(_SOUNDS): word for word in self._aliases}
+        return {word.translate(_SOUNDS): word for word in self._aliases if not word.endswith(" of")}
 
 
 def _lead(words: list[Word], protected: set[int]) -> int:
@@ -338,15 +360,6 @@ def _lead(words: list[Word], protected: set[int]) -> int:
         elif key not in phrases.DETERMINERS and not (led and key in phrases.FOLLOW):
             break
         start += 1
-    return start
-
-
-def _owned(words: list[Word], start: int, end: int, dropped: list[_Span]) -> int:
-    """Step over owners: "the dog's bowl" is a bowl."""
-    for place in range(end - 2, start - 1, -1):
-        if words[place].possessive:
-            dropped.append((words[start].start, words[place].end))
-            return place + 1
     return start
 
 
