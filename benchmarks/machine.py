@@ -18,7 +18,7 @@ def describe() -> dict[str, str]:
 
 
 def line() -> str:
-    """The same in one line."""
+    """Say the same in one line."""
     facts = describe()
     processor, system = facts.pop("processor"), facts.pop("system")
     return f"{processor}, {system}; " + ", ".join(f"{name} {version}" for name, version in facts.items())

@@ -14,11 +14,11 @@ from statistics import median
 from time import perf_counter
 
 import cv2
-import machine
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+import machine
 from automask.postprocess import grow
 
 Mask = NDArray[np.uint8]

@@ -18,11 +18,11 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import cv2
-import machine
 import numpy as np
 from numpy.typing import NDArray
 
 import automask
+import machine
 
 UNLABELLED = 255
 

@@ -48,9 +48,7 @@ def embedded(*, output: Path, sources: Path | None, photo: Path | None, force: b
     try:
         from .embedded.build import build
     except ImportError as error:
-        raise MissingDependencyError(
-            f"this export needs {error.name}: pip install 'automask[export-embedded]'"
-        ) from error
+        raise MissingDependencyError(f"this export needs {error.name}: pip install 'automask[export]'") from error
     from automask.session import cache_folder
 
     folder = (sources or cache_folder() / "sources").resolve()

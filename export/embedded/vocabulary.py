@@ -58,7 +58,7 @@ def build(wordnet: Path) -> dict[str, object]:
     Parameters
     ----------
     wordnet
-        Folder that holds `index.noun`, `data.noun` and `noun.exc`.
+        Folder that holds `index.noun` and `data.noun`.
 
     Returns
     -------
@@ -76,8 +76,6 @@ def build(wordnet: Path) -> dict[str, object]:
     walk = _Walk(nouns, synsets, classes)
     words = {lemma: index for lemma in nouns if (index := walk.decide(lemma)) is not None}
     words = {lemma: index for lemma, index in words.items() if lemma not in aliases and lemma not in refused}
-    known = words.keys() | aliases.keys()
-    plurals = _plurals(wordnet / "noun.exc", known - refused, nouns) | plurals
     return {
         "labels": labels,
         "aliases": aliases,
@@ -174,17 +172,6 @@ def _plain(phrase: str) -> str:
     """Write a phrase as the runtime's words are: spaces alone, no possessive endings."""
     plain = phrase.replace("_", " ").replace("-", " ").replace(".", "")
     return plain.replace("'s ", " ").replace("s' ", "s ")
-
-
-def _plurals(path: Path, known: set[str], nouns: dict[str, _Noun]) -> dict[str, str]:
-    """Read the irregular plurals of known words, as far as the rules do not make them."""
-    found: dict[str, str] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        plural, singular = (word.replace("_", " ").replace("-", " ") for word in line.split()[:2])
-        usual = singular in singulars(plural, {}) or " " in plural
-        if singular in known and plural not in nouns and plural not in known and not usual:
-            found.setdefault(plural, singular)
-    return found
 
 
 def _nouns(path: Path) -> dict[str, _Noun]:
