@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 RUNTIME := $(shell test -e /proc/driver/nvidia/version && echo gpu || echo cpu)
+# Twice quiet: setuptools warns at length about editable installs.
+INSTALL := $(BIN)/python -m pip install --quiet --quiet
 SOURCE_FOLDERS := $(shell find runtime export -type d -not -name __pycache__)
 
 .PHONY: help demo test check bench quality clean
@@ -16,18 +18,19 @@ help:
 	@echo 'make clean    remove everything that these made'
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "automask needs python3 >= 3.11; try make PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "automask needs python3 >= 3.11; try make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml
 	@echo 'Installing automask with its "$(RUNTIME)" runtime into $(VENV) ...'
-	@$(BIN)/python -m pip install --quiet --editable '.[$(RUNTIME)]' --config-settings editable_mode=strict
+	@$(INSTALL) --editable '.[$(RUNTIME)]' --config-settings editable_mode=strict
 	@touch $@
 
 # A strict editable install links each file, so a new file needs a new install.
 $(VENV)/.dev: $(BIN)/python pyproject.toml $(SOURCE_FOLDERS)
-	$(BIN)/python -m pip install --quiet --editable '.[$(RUNTIME),hub,dev]' --config-settings editable_mode=strict
+	@echo 'Installing automask with all that tests and checks need into $(VENV) ...'
+	@$(INSTALL) --editable '.[$(RUNTIME),dev]' --config-settings editable_mode=strict
 	@touch $@
 
 demo: $(VENV)/.demo

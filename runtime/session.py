@@ -105,7 +105,10 @@ def pick_device(device: str) -> str:
 
 def _what_is_missing(device: str) -> str | None:
     if _PROVIDERS[device] not in import_onnxruntime().get_available_providers():
-        return f"this onnxruntime has no {_PROVIDERS[device]}; pip install 'automask[gpu]' (or 'automask[gpu-cu12]')"
+        return (
+            f"this onnxruntime has no {_PROVIDERS[device]}; pip uninstall -y onnxruntime && "
+            "pip install 'automask[gpu]' (or 'automask[gpu-cu12]')"
+        )
     return _what_is_wrong_with_the_gpu()
 
 
@@ -148,7 +151,7 @@ class Session:
         if got[0] != _PROVIDERS[device]:
             raise DeviceError(
                 f"device {device!r} cannot be used: ONNX Runtime fell back to {got[0]} for {path.name}. Its CUDA, "
-                "cuDNN or TensorRT libraries are missing or of another version; `automask doctor` shows which"
+                "cuDNN or TensorRT libraries are missing or of another version; its own message on standard error names them"
             )
         self.device = device
         self._outputs = [output.name for output in self._session.get_outputs()]

@@ -11,6 +11,8 @@ import numpy as np
 import onnxruntime
 
 import automask
+from automask.bundle import find_bundle
+from automask.session import Session
 
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
@@ -35,9 +37,21 @@ def check_named(device: str) -> str:
     return "works"
 
 
+def check_fall_back(device: str) -> str:
+    """Open a session as if the driver had been found: ONNX Runtime then falls back to the CPU without a word."""
+    try:
+        Session(find_bundle("default").folder / "detector.onnx", device)
+    except automask.DeviceError as error:
+        return f"caught: {error}"
+    if not has_driver():
+        sys.exit(f"ONNX Runtime fell back from {device} and nobody noticed")
+    return "none"
+
+
 def main() -> None:
     for device in PROVIDERS:
         print(f"{device}: {check_named(device)}")
+        print(f"{device}, silent fall-back: {check_fall_back(device)}")
     segmenter = automask.load(device="auto")
     if not has_driver() and segmenter.device != "cpu":
         sys.exit(f"auto claims to run on {segmenter.device}")

@@ -52,7 +52,7 @@ def _one_line(error: Exception) -> str:
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(package_name="automask")
 def main(*, debug: bool) -> None:
-    r"""Give it an image and a few words, get back a mask: here, on this machine.
+    """Give it an image and a few words, get back a mask: here, on this machine.
 
     \b
     automask mask room.jpg "sofa"                     room.mask.png beside it
@@ -61,7 +61,7 @@ def main(*, debug: bool) -> None:
     automask mask - "cup" < in.jpg > mask.png         in a pipe
 
     Exit status: 0 done, 1 failed on some, 2 wrong usage, 3 nothing found (with --stop-on-empty-mask).
-    """
+    """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
     del debug  # read from the context, where errors are caught
 
 

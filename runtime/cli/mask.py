@@ -76,7 +76,7 @@ def mask(
     device: Device,
     as_json: bool,
 ) -> None:
-    r"""Mask what PROMPT names in each IMAGE.
+    """Mask what PROMPT names in each IMAGE.
 
     IMAGE is a file, a folder, a glob pattern or - (standard input); PROMPT comes last, in quotes. The path of each
     picture written goes to standard output, everything said about it to standard error. One bad file does not end
@@ -88,7 +88,7 @@ def mask(
     automask mask "photos/*.jpg" "dog" -o masks/ --json > masks.jsonl
 
     Exit status: 0 done, 1 failed on some, 2 wrong usage, 3 nothing found (with --stop-on-empty-mask).
-    """
+    """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
     images, prompt = _split(arguments)
     if return_alpha and preview:
         raise click.UsageError("--return-alpha and --preview exclude each other")

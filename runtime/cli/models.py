@@ -13,7 +13,7 @@ from ..vocabulary import Vocabulary
 __all__ = ["models"]
 
 
-@click.command()
+@click.command(short_help="Tell what models are here, their licence, size and vocabulary.")
 @click.argument("model", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def models(*, model: str | None, as_json: bool) -> None:
