@@ -34,7 +34,7 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml $(SOURCE_FOLDERS)
 	@touch $@
 
 demo: $(VENV)/.demo
-	@$(BIN)/python examples/side_by_side.py examples/coffee.jpg "the cup" demo/coffee.png
+	@$(BIN)/python examples/side_by_side.py examples/astronaut.jpg "the astronaut" demo/astronaut.png
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)

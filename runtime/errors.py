@@ -73,7 +73,7 @@ class UnknownPromptError(AutomaskError, ValueError):
         hint = f"; did you mean {' or '.join(map(repr, nearest))}?" if nearest else "."
         super().__init__(
             f"{prompt!r} is not among the {known} kinds of object that this model knows{hint} "
-            "`automask models` lists them; for free text, load a CLIPSeg bundle."
+            "`automask models default` lists them; for free text, make a CLIPSeg bundle: `automask export clipseg`."
         )
         self.prompt = prompt
         self.nearest = nearest

@@ -151,7 +151,7 @@ class Session:
         if got[0] != _PROVIDERS[device]:
             raise DeviceError(
                 f"device {device!r} cannot be used: ONNX Runtime fell back to {got[0]} for {path.name}. Its CUDA, "
-                "cuDNN or TensorRT libraries are missing or of another version; its own message on standard error names them"
+                "cuDNN or TensorRT libraries are missing or of another version; its message on stderr names them"
             )
         self.device = device
         self._outputs = [output.name for output in self._session.get_outputs()]
