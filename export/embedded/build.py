@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from automask.errors import AutomaskError
+from automask.bundle import MANIFEST
 
+from ..figures import ParityError
+from ..publish import OutputError, check_output, staged, write_json
 from . import card, detector, graphs, parity, segmenter, sources, vocabulary
 from .manifest import manifest
 
-__all__ = ["OutputError", "build"]
-
-_MANIFEST = "automask.json"
-
-
-class OutputError(AutomaskError, FileExistsError):
-    """The output folder is there already and may not be replaced."""
+__all__ = ["OutputError", "build", "check_output"]
 
 
 def build(
@@ -55,30 +48,8 @@ def build(
         A graph does not compute what it was made of.
     """
     check_output(output, force=force)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
-        bundle, work = Path(temporary, "bundle"), Path(temporary, "work")
-        bundle.mkdir()
-        work.mkdir()
-        figures = _fill(bundle, work, source_folder, photo, echo)
-        _publish(bundle, output, work)
-    return figures
-
-
-def check_output(output: Path, *, force: bool) -> None:
-    """Refuse to touch a folder that is not ours, or that is but nobody said so.
-
-    Raises
-    ------
-    OutputError
-        See above.
-    """
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
-        return
-    if not (output / _MANIFEST).is_file():
-        raise OutputError(f"{output} exists and is no bundle (no {_MANIFEST}); give another --output")
-    if not force:
-        raise OutputError(f"{output} holds a bundle already; give another --output, or --force to replace it")
+    with staged(output) as (bundle, work):
+        return _fill(bundle, work, source_folder, photo, echo)
 
 
 def _fill(
@@ -95,12 +66,12 @@ def _fill(
     segmenter.export_decoder(model.decoder, bundle)
     echo("vocabulary")
     kinds = detector.class_names(source_folder / "infer_cfg.yml")
-    _write_json(bundle / "vocabulary.json", _words(source_folder, kinds), indent=None)
+    write_json(bundle / "vocabulary.json", _words(source_folder, kinds), indent=None)
     echo("parity")
     figures += parity.segmenter_figures(model, bundle, parity.encoder_image(pixels))
     said = manifest(bundle, parity.check(figures))
     size = sum(path.stat().st_size for path in bundle.iterdir())
-    _write_json(bundle / _MANIFEST, said, indent=1)
+    write_json(bundle / MANIFEST, said, indent=1)
     (bundle / "MODEL_CARD.md").write_text(card.model_card(said, kinds, size), encoding="utf-8")
     return figures
 
@@ -115,18 +86,5 @@ def _detector(bundle: Path, work: Path, source_folder: Path, image: parity.Array
 def _words(source_folder: Path, kinds: list[str]) -> dict[str, object]:
     table = vocabulary.build(source_folder)
     if table["labels"] != kinds:
-        raise parity.ParityError(f"the table of words must have the detector's classes in its order: {kinds}")
+        raise ParityError(f"the table of words must have the detector's classes in its order: {kinds}")
     return table
-
-
-def _write_json(path: Path, content: object, *, indent: int | None) -> None:
-    separators = (",", ":") if indent is None else None
-    text = json.dumps(content, ensure_ascii=False, indent=indent, separators=separators, sort_keys=indent is None)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
-def _publish(bundle: Path, output: Path, work: Path) -> None:
-    """Put the finished folder in its place; an older one goes away with the temporary folder."""
-    if output.exists():
-        shutil.move(output, work / "replaced")
-    bundle.rename(output)

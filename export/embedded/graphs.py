@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx
-import onnxslim
 import torch
 from onnx import TensorProto
+
+from ..graphs import OPSET, save, slim
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = ["OPSET", "Feed", "save", "save_sharing", "slim", "trace"]
 
-OPSET = 17
 # Below this a tensor stays in the graph: shapes, axes and scalars that shape inference wants to read.
 _EXTERNAL_BYTES = 256
 _ALIGNMENT = 64
@@ -58,23 +58,6 @@ def trace(
             dynamo=False,
         )
     return slim(onnx.load_from_string(buffer.getvalue()))
-
-
-def slim(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Fold constants, merge what can be merged, and drop what only the exporter wanted."""
-    slimmed: onnx.ModelProto = onnxslim.slim(model)
-    del slimmed.graph.value_info[:]
-    for node in slimmed.graph.node:
-        node.doc_string = ""
-    slimmed.doc_string, slimmed.producer_name, slimmed.producer_version = "", "automask", ""
-    del slimmed.metadata_props[:]
-    return slimmed
-
-
-def save(model: onnx.ModelProto, path: Path) -> None:
-    """Check a self-contained graph and write it."""
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def save_sharing(models: Mapping[Path, onnx.ModelProto], data: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +12,9 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from automask.errors import AutomaskError
 from automask.session import import_onnxruntime
 
+from ..figures import Figure, ParityError, check
 from . import detector, segmenter
 
 if TYPE_CHECKING:
@@ -41,50 +40,6 @@ STD = (58.395, 57.12, 57.375)
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float32]
-
-
-class ParityError(AutomaskError, RuntimeError):
-    """A graph does not compute what it was made of."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One measurement.
-
-    Attributes
-    ----------
-    value, limit
-        What was measured, and the worst that is accepted.
-    at_least
-        Whether the limit is a lower one.
-    """
-
-    name: str
-    value: float
-    limit: float
-    at_least: bool = False
-
-    @property
-    def holds(self) -> bool:
-        """Whether the value is within the limit; not-a-number never is."""
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
-
-
-def check(figures: list[Figure]) -> dict[str, float]:
-    """Values by name, rounded to four digits.
-
-    Raises
-    ------
-    ParityError
-        A figure is beyond its limit.
-    """
-    bad = [f for f in figures if not f.holds]
-    if bad:
-        said = "; ".join(
-            f"{f.name} must be at {'least' if f.at_least else 'most'} {f.limit:g}, got {f.value:g}" for f in bad
-        )
-        raise ParityError(f"the exported graphs differ from their sources: {said}")
-    return {f.name: float(f"{f.value:.4g}") for f in figures}
 
 
 def picture(photo: Path | None) -> Image:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from automask.errors import AutomaskError
 
+from ..publish import sha256
+
 __all__ = ["SOURCES", "Source", "SourceError", "fetch_all", "fetch_file", "sha256"]
 
 
@@ -127,12 +129,6 @@ def fetch_file(source: Source, folder: Path) -> Path:
         part.replace(path)
     _check(source, sha256(path), str(path))
     return path
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check(source: Source, found: str, where: str) -> None:

@@ -1,0 +1,172 @@
+"""Checkpoints of transformers: found in a folder or on the Hub, and what their cards say about licences."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from automask.errors import AutomaskError
+
+from .publish import sha256
+
+__all__ = ["ArchitectureError", "Checkpoint", "CheckpointError", "CheckpointNotFoundError", "GatedError", "find"]
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_SMALL = ["*.json", "*.txt", "*.model", "README.md"]
+
+
+class CheckpointError(AutomaskError, ValueError):
+    """A checkpoint is incomplete, damaged, or contradicts itself."""
+
+
+class ArchitectureError(CheckpointError):
+    """A checkpoint is of another architecture than this export is for."""
+
+
+class CheckpointNotFoundError(AutomaskError, FileNotFoundError):
+    """No checkpoint in that folder or under that Hub id, or the Hub could not be reached."""
+
+
+class GatedError(AutomaskError, PermissionError):
+    """The Hub gives these weights only to those who accepted their terms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint on this disk.
+
+    Attributes
+    ----------
+    folder
+        Where its files are.
+    name
+        Hub id, or the folder's own name.
+    revision
+        Commit on the Hub; empty for a folder.
+    config
+        `config.json`.
+    card
+        README.md, or nothing.
+    """
+
+    folder: Path
+    name: str
+    revision: str
+    config: dict[str, Any]
+    card: str
+
+    @property
+    def weights(self) -> list[Path]:
+        """The weights' files; of several formats the safest one."""
+        for pattern in ("*.safetensors", "pytorch_model*.bin"):
+            if files := sorted(self.folder.glob(pattern)):
+                return files
+        return []
+
+    @property
+    def licence(self) -> str:
+        """What the card's front matter says, or ``unknown``."""
+        front = re.match(r"---\s*\n(.*?)\n---", self.card, re.DOTALL)
+        said = re.search(r"^licen[sc]e:\s*[\"']?([^\s\"']+)", front[1], re.MULTILINE) if front else None
+        return said[1] if said else "unknown"
+
+    def sources(self) -> list[dict[str, str]]:
+        """Where the weights come from, for the manifest."""
+        origin = {"package": self.name, "version": self.revision or "local folder", "licence": self.licence}
+        return [{**origin, "file": file.name, "sha256": sha256(file)} for file in self.weights]
+
+
+def find(model: str, *, revision: str | None, supported: Sequence[str]) -> Checkpoint:
+    """Find a checkpoint, and see that it is of a supported architecture before anything large is fetched.
+
+    Parameters
+    ----------
+    model
+        A folder, or a Hub id ``owner/name``.
+    revision
+        Branch, tag or commit; for a Hub id only.
+    supported
+        Values of ``model_type`` that are welcome.
+
+    Raises
+    ------
+    CheckpointNotFoundError
+        There is none, or the Hub could not be reached.
+    GatedError
+        Its terms were not accepted.
+    ArchitectureError
+        It is of another architecture.
+    CheckpointError
+        It lacks its weights, or `config.json` cannot be read.
+    """
+    if Path(model).is_dir():
+        checkpoint = _read(Path(model), Path(model).resolve().name, "", supported)
+    elif _HUB_ID.fullmatch(model):
+        folder = _download(model, revision, _SMALL)
+        _read(folder, model, folder.name, supported)
+        folder = _download(model, revision, ["*.safetensors"])
+        if not list(folder.glob("*.safetensors")):
+            folder = _download(model, revision, ["pytorch_model*.bin"])
+        checkpoint = _read(folder, model, folder.name, supported)
+    else:
+        raise CheckpointNotFoundError(f"no checkpoint {model!r}: it is no folder, nor a Hub id (owner/name)")
+    if not checkpoint.weights:
+        raise CheckpointError(f"{checkpoint.name} holds no weights: neither *.safetensors nor pytorch_model*.bin")
+    return checkpoint
+
+
+def _read(folder: Path, name: str, revision: str, supported: Sequence[str]) -> Checkpoint:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        found = config["model_type"]
+    except FileNotFoundError as error:
+        raise CheckpointNotFoundError(f"{name} is no checkpoint of transformers: it holds no config.json") from error
+    except KeyError as error:
+        raise ArchitectureError(f"config.json of {name} names no model_type; supported: {_said(supported)}") from error
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"config.json of {name} cannot be read: {error}") from error
+    if found not in supported:
+        raise ArchitectureError(f"{name} is of architecture {found!r}; this export supports {_said(supported)}")
+    card = folder / "README.md"
+    said = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    return Checkpoint(folder, name, revision, config, said)
+
+
+def _said(supported: Sequence[str]) -> str:
+    return ", ".join(map(repr, supported))
+
+
+def _download(hub_id: str, revision: str | None, patterns: list[str]) -> Path:
+    """Fetch some files of a repository; the folder's name is the commit."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
+    except GatedRepoError as error:
+        raise GatedError(
+            f"{hub_id} is gated: accept its terms on its page on the Hub, then log in with `hf auth login`"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise CheckpointNotFoundError(
+            f"no checkpoint {hub_id!r} on the Hub, or it is private; for a private one: `hf auth login`"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise CheckpointNotFoundError(f"{hub_id} has no revision {revision!r}") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointNotFoundError(
+            f"{hub_id} is no folder here, and the Hub could not be reached for it; give --model a folder, or try "
+            f"again with a network: {reason}"
+        ) from error

@@ -1,0 +1,1 @@
+"""CLIPSeg: from a checkpoint of transformers to a bundle of the family `dense`."""

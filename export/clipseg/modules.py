@@ -1,0 +1,123 @@
+"""CLIPSeg cut in three, so that a photo is encoded once, a prompt once, and only the small decoder runs for both."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import CLIPSegForImageSegmentation
+
+__all__ = ["DEPTH", "ImageEncoder", "MaskDecoder", "TextEncoder", "read_layers", "upscaling"]
+
+# Layers of the image encoder that the decoder reads, one for each layer of its own.
+DEPTH = 3
+
+
+def read_layers(model: CLIPSegForImageSegmentation) -> list[int]:
+    """How many vision layers lie before each activation, in the order in which the decoder consumes them."""
+    count = model.config.vision_config.num_hidden_layers
+    # `i + 1` and its wrapping round are transformers' own: state 0 is the embedding, state n the nth layer's output.
+    return [range(count + 1)[i + 1] for i in reversed(model.config.extract_layers)]
+
+
+def upscaling(model: CLIPSegForImageSegmentation) -> int:
+    """How many pixels of the logits, along a side, come of one patch: not always the patch's own."""
+    convolutions = [m for m in model.decoder.transposed_convolution.modules() if isinstance(m, nn.ConvTranspose2d)]
+    return math.prod(c.stride[0] for c in convolutions)
+
+
+class ImageEncoder(nn.Module):
+    """The vision transformer up to the last layer that is read; the others are dead weight.
+
+    Parameters
+    ----------
+    model
+        The whole model.
+    size
+        Side of the image in pixels. The position embeddings are interpolated for it once, by transformers' own code.
+    """
+
+    def __init__(self, model: CLIPSegForImageSegmentation, size: int) -> None:
+        super().__init__()
+        vision = model.clip.vision_model
+        self.config = model.config
+        self.reads = read_layers(model)
+        self.patch_embedding = vision.embeddings.patch_embedding
+        self.class_embedding = vision.embeddings.class_embedding
+        self.norm = vision.pre_layrnorm
+        self.layers = vision.encoder.layers[: max(self.reads)]
+        self.register_buffer("positions", _positions(vision.embeddings, size))
+
+    def forward(self, pixel_values: Tensor) -> dict[str, Tensor]:
+        """Photos (batch, 3, size, size) to the activations of the read layers, each (batch, tokens, hidden)."""
+        patches = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
+        first = self.class_embedding.expand(pixel_values.shape[0], 1, -1)
+        states = [self.norm(torch.cat([first, patches], dim=1) + self.positions)]
+        for layer in self.layers:
+            states.append(layer(states[-1], attention_mask=None, causal_attention_mask=None)[0])
+        return {f"activation_{i}": states[index] for i, index in enumerate(self.reads)}
+
+
+def _positions(embeddings: nn.Module, size: int) -> Tensor:
+    tokens = (size // embeddings.patch_size) ** 2 + 1
+    with torch.no_grad():
+        positions: Tensor = embeddings.interpolate_pos_encoding(
+            torch.zeros(1, tokens, embeddings.embed_dim), size, size
+        )
+    return positions.detach().clone()
+
+
+class TextEncoder(nn.Module):
+    """CLIP's text transformer and projection."""
+
+    def __init__(self, model: CLIPSegForImageSegmentation) -> None:
+        super().__init__()
+        self.config = model.config
+        self.text_model = model.clip.text_model
+        self.text_projection = model.clip.text_projection
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        """Token ids and mask (prompts, length) to embeddings (prompts, projection)."""
+        pooled = self.text_model(input_ids=input_ids, attention_mask=attention_mask).pooler_output
+        return {"conditional_embedding": self.text_projection(pooled)}
+
+
+class MaskDecoder(nn.Module):
+    """CLIPSeg's decoder, for one image and any number of prompts, or as many images as prompts.
+
+    Parameters
+    ----------
+    model
+        The whole model.
+    size
+        Side of the image in pixels.
+    """
+
+    def __init__(self, model: CLIPSegForImageSegmentation, size: int) -> None:
+        super().__init__()
+        self.config = model.config
+        self.decoder = model.decoder
+        self.side = size // model.config.vision_config.patch_size
+
+    def forward(
+        self, activation_0: Tensor, activation_1: Tensor, activation_2: Tensor, conditional_embedding: Tensor
+    ) -> dict[str, Tensor]:
+        """Activations (batch, tokens, hidden) and embeddings (prompts, projection) to logits (prompts, size, size)."""
+        decoder = self.decoder
+        scale = decoder.film_mul(conditional_embedding)[:, None]
+        shift = decoder.film_add(conditional_embedding)[:, None]
+        state: Tensor | None = None
+        for i, activation in enumerate((activation_0, activation_1, activation_2)):
+            reduced = decoder.reduces[i](activation)
+            state = reduced if state is None else reduced + state
+            if i == decoder.conditional_layer:
+                # Here one image becomes as many as there are prompts: until then it is computed once.
+                state = scale * state + shift
+            state = decoder.layers[i](state, attention_mask=None, causal_attention_mask=None)[0]
+        assert state is not None
+        cells = state[:, 1:].permute(0, 2, 1).reshape(-1, state.shape[2], self.side, self.side)
+        return {"logits": decoder.transposed_convolution(cells).squeeze(1)}

@@ -1,0 +1,97 @@
+"""The same graph in fewer bits: 8-bit integer products for processors, half precision for graphics cards."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from .graphs import save
+
+__all__ = ["PRECISIONS", "half", "integer", "variant_name"]
+
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+def variant_name(role: str, precision: str) -> str:
+    """Name of a graph's file: float32 is the plain one."""
+    return f"{role}.onnx" if precision == "fp32" else f"{role}.{precision}.onnx"
+
+
+def integer(source: Path, target: Path) -> None:
+    """Write a graph whose matrix products are in int8, with activations quantised on the fly.
+
+    Weights have a scale per output channel and 7 bits: x86 processors without VNNI add pairs of 8-bit products in 16
+    bits and saturate. Convolutions stay in float32; tables that are looked up are stored in float16.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # it logs, on the root logger, that the graph was not preprocessed: `slim` did that
+    try:
+        quantize_dynamic(
+            source,
+            target,
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True},
+        )
+    finally:
+        root.setLevel(level)
+    model = onnx.load(target)
+    _half_tables(model)
+    _finish(model, target)
+
+
+def half(source: Path, target: Path) -> None:
+    """Write a graph that computes in float16; inputs and outputs stay float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with warnings.catch_warnings():
+        # Weights below the least float16 become that: nothing that parity would not show.
+        warnings.filterwarnings("ignore", "the float32 number", UserWarning)
+        model = convert_float_to_float16(onnx.load(source), keep_io_types=True)
+    _finish(model, target)
+
+
+def _half_tables(model: onnx.ModelProto) -> None:
+    """Store what `Gather` looks up, such as a vocabulary's embeddings, in float16; what comes out is float32 again."""
+    tables = {t.name: t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT and len(t.dims) == 2}
+    readers = [node for node in model.graph.node for name in node.input if name in tables]
+    for node in [n for n in readers if n.op_type == "Gather" and n.input[0] in tables]:
+        name, output = node.input[0], node.output[0]
+        if [name in n.input for n in readers].count(True) > 1:
+            continue
+        tensor = tables[name]
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), name))
+        node.output[0] = f"{output}.half"
+        cast = helper.make_node("Cast", [node.output[0]], [output], to=TensorProto.FLOAT)
+        model.graph.node.insert(list(model.graph.node).index(node) + 1, cast)
+
+
+def _sort(model: onnx.ModelProto) -> None:
+    """Put every node after those it reads: the float16 converter appends its casts at the end."""
+    waiting, nodes = list(model.graph.node), []
+    made = {n for node in waiting for n in node.output}
+    while waiting:
+        ready = [node for node in waiting if not made & set(node.input)]
+        nodes += ready
+        made -= {n for node in ready for n in node.output}
+        waiting = [node for node in waiting if made & set(node.output)]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _finish(model: onnx.ModelProto, target: Path) -> None:
+    _sort(model)
+    del model.graph.value_info[:]
+    del model.metadata_props[:]
+    model.producer_name, model.producer_version = "automask", ""
+    save(model, target)
