@@ -30,7 +30,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 # A strict editable install links each file, so a new file needs a new install.
 $(VENV)/.dev: $(BIN)/python pyproject.toml $(SOURCE_FOLDERS)
 	@echo 'Installing automask with all that tests and checks need into $(VENV) ...'
-	@$(INSTALL) --editable '.[$(RUNTIME),dev]' --config-settings editable_mode=strict
+	@$(INSTALL) --editable '.[$(RUNTIME),hub,text,export,dev]' --config-settings editable_mode=strict
 	@touch $@
 
 demo: $(VENV)/.demo

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .bundle import Bundle, find_bundle
 from .cache import Arrays, ByteCache
 from .errors import BundleError, DeviceError, ParameterError
+from .families import Family
 from .families.boxes import Boxes
+from .families.dense import Dense
 from .images import DEFAULT_MAX_PIXELS
 from .segmenter import Segmenter
 from .session import Device, Session, pick_device
 
 __all__ = ["load"]
 
-_FAMILIES = {"boxes": Boxes}
+_FAMILIES: Mapping[str, Callable[[Bundle, dict[str, Session], ByteCache[Arrays]], Family]] = {
+    "boxes": Boxes,
+    "dense": Dense,
+}
 _PREFERRED = {
     "cpu": ("int8", "fp32", "fp16"),
     "cuda": ("fp16", "fp32"),

@@ -14,7 +14,7 @@ from PIL import Image
 __all__ = ["Resize"]
 
 _OPENCV = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
-_PILLOW = {"pillow_bilinear": Image.Resampling.BILINEAR, "pillow_bicubic": Image.Resampling.BICUBIC}
+_PILLOW = {f"pillow_{method.name.lower()}": method for method in Image.Resampling}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Resize:
         Side of the square in pixels.
     interpolation
         ``linear`` or ``cubic`` as OpenCV does it (when the photo shrinks to less than half, areas are averaged instead,
-        against aliasing), ``pillow_bilinear`` or ``pillow_bicubic`` as Pillow does.
+        against aliasing), ``pillow_bilinear``, ``pillow_bicubic``, … as Pillow does.
     mean, std
         By channel (RGB), in units of 0..255.
     multiple
