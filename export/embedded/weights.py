@@ -184,12 +184,12 @@ def _insert_before_use(model: onnx.ModelProto, node: onnx.NodeProto) -> None:
 
 
 def _initializer(model: onnx.ModelProto, name: str) -> NDArray[np.float32]:
-    return numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == name))
+    return np.asarray(numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == name)), np.float32)
 
 
 def _pop_initializer(model: onnx.ModelProto, name: str) -> NDArray[np.float32]:
     tensor = next(t for t in model.graph.initializer if t.name == name)
-    values = numpy_helper.to_array(tensor)
+    values = np.asarray(numpy_helper.to_array(tensor), np.float32)
     model.graph.initializer.remove(tensor)
     return values
 
