@@ -21,9 +21,10 @@ from optimum.exporters.onnx import OnnxConfig, export_models
 from optimum.utils import NormalizedConfig
 from torch import nn
 
+from .fusion import fused
 from .graphs import OPSET, save, slim
 
-__all__ = ["Part", "Tensor", "export_parts"]
+__all__ = ["Part", "Tensor", "export_parts", "quiet"]
 
 # Lengths to trace with. Prompts and length are more than one, so that nothing is traced as if there were only ever one.
 _LENGTHS = {"batch": 1, "prompts": 2, "length": 7}
@@ -92,7 +93,7 @@ def _example(tensor: Tensor) -> np.ndarray[Any, np.dtype[Any]]:
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 
-def export_parts(parts: Mapping[str, Part], folder: Path, *, task: str) -> dict[str, Path]:
+def export_parts(parts: Mapping[str, Part], folder: Path, *, task: str, fuse: bool = False) -> dict[str, Path]:
     """Write one slimmed, checked float32 graph per part.
 
     Parameters
@@ -103,13 +104,15 @@ def export_parts(parts: Mapping[str, Part], folder: Path, *, task: str) -> dict[
         Where ``<role>.onnx`` goes.
     task
         optimum's name of the model's task.
+    fuse
+        Replace what ONNX Runtime has kernels of its own for, see `fusion.fused`.
 
     Returns
     -------
     dict
         File by role.
     """
-    with _quiet():
+    with quiet():
         export_models({role: (part.module, _PartConfig(part, task)) for role, part in parts.items()}, folder)
     files = {role: folder / f"{role}.onnx" for role in parts}
     for role, part in parts.items():
@@ -117,7 +120,7 @@ def export_parts(parts: Mapping[str, Part], folder: Path, *, task: str) -> dict[
         _state_shapes(whole, part)
         slimmed = slim(whole)
         _state_shapes(slimmed, part)
-        save(slimmed, files[role])
+        save(fused(slimmed) if fuse else slimmed, files[role])
     return files
 
 
@@ -137,7 +140,7 @@ def _state_shapes(model: onnx.ModelProto, part: Part) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Hide what the exporters say about themselves; the parity check says whether they did it right."""
     loggers = [logging.getLogger(name) for name in ("optimum", "transformers")]
     levels = [logger.level for logger in loggers]

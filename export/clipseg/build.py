@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from automask.bundle import MANIFEST
 
 from .. import checkpoint as checkpoints
-from ..checkpoint import Checkpoint
-from ..parts import export_parts
+from ..checkpoint import Checkpoint, CheckpointError
+from ..figures import Figure, check
+from ..parts import Part, export_parts, quiet
+from ..picture import picture
 from ..precision import half, integer, variant_name
 from ..publish import check_output, check_space, staged, write_json
+from . import parity
+from .card import model_card
 from .config import TASK, submodels
 from .inputs import image_settings, load_processor, load_tokenizer, write_tokenizer
-from .manifest import LICENCE_QUESTION, licence_is_open, manifest
+from .manifest import licence, manifest
+from .masks import THRESHOLD
+from .modules import DEPTH
 
 if TYPE_CHECKING:
     from transformers import CLIPSegForImageSegmentation
 
-__all__ = ["DEFAULT_MODEL", "Request", "build"]
+__all__ = ["DEFAULT_MODEL", "Report", "Request", "build", "load_model"]
 
 DEFAULT_MODEL = "CIDAS/clipseg-rd64-refined"
 # Megabytes on disk for each byte of the checkpoint: what is written, and what the exporter holds beside it.
 _SPACE = {"fp32": 1.0, "fp16": 0.5, "int8": 0.4}
 _WORK = 1.0
+
+
+_WRITERS: Mapping[str, Callable[[Path, Path], object]] = {"fp32": shutil.copyfile, "fp16": half, "int8": integer}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +65,63 @@ class Request:
     photo: Path | None = None
 
 
-def build(output: Path, request: Request, *, force: bool, echo: Callable[[str], None]) -> None:
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was measured.
+
+    Attributes
+    ----------
+    figures
+        Parity; those with a limit decided.
+    basis
+        By precision, which figure decides, and why.
+    """
+
+    figures: list[Figure]
+    basis: dict[str, str]
+
+    def described(self) -> dict[str, Any]:
+        """As the manifest says it."""
+        return {
+            "threshold": THRESHOLD,
+            "judged_by": self.basis,
+            "figures": check(self.figures),
+            "limits": {f.name: f.limit for f in self.figures if f.limit is not None},
+        }
+
+
+def build(output: Path, request: Request, *, force: bool, echo: Callable[[str], None]) -> Report:
+    """Build a bundle.
+
+    Parameters
+    ----------
+    output
+        Folder to make. Nothing is left there unless everything succeeded.
+    force
+        Replace a bundle that is there.
+    echo
+        Called with lines that tell how it goes.
+
+    Raises
+    ------
+    OutputError
+        The folder exists and is not to be replaced.
+    CheckpointNotFoundError, GatedError, ArchitectureError, CheckpointError, TokenizerError
+        There is no such checkpoint, or it cannot be exported.
+    ParameterError
+        The size is not a multiple of the patch size.
+    SpaceError
+        The disk has no room.
+    ParityError
+        A graph does not compute what the checkpoint does.
+    """
     check_output(output, force=force)
-    echo(f"checkpoint {request.model}")
+    echo(f"checkpoint: {request.model}")
     checkpoint = checkpoints.find(request.model, revision=request.revision, supported=["clipseg"])
-    if licence_is_open(checkpoint):
-        echo(f"licence: {LICENCE_QUESTION}")
-    else:
-        echo(f"licence: {checkpoint.licence}")
+    echo(f"licence: {licence(checkpoint)}")
     check_space(output, _needed(checkpoint, request.precisions))
     with staged(output) as (bundle, work):
-        _fill(bundle, work, checkpoint, request, echo)
+        return _fill(bundle, work, checkpoint, request, echo)
 
 
 def _needed(checkpoint: Checkpoint, precisions: Sequence[str]) -> int:
@@ -73,50 +129,81 @@ def _needed(checkpoint: Checkpoint, precisions: Sequence[str]) -> int:
     return int(size * (_WORK + sum(_SPACE[precision] for precision in precisions)))
 
 
-def _fill(bundle: Path, work: Path, checkpoint: Checkpoint, request: Request, echo: Callable[[str], None]) -> None:
-    tokenizer = load_tokenizer(checkpoint)
-    processor = load_processor(checkpoint, request.size)
+def _fill(bundle: Path, work: Path, checkpoint: Checkpoint, request: Request, echo: Callable[[str], None]) -> Report:
+    tokenizer, processor = load_tokenizer(checkpoint), load_processor(checkpoint, request.size)
     model = load_model(checkpoint)
     image = image_settings(processor)
     parts = submodels(model, image["size"])
-    echo("graphs")
-    files = export_parts(parts, work, task=TASK)
-    variants = _write_variants(files, bundle, request.precisions, echo)
+    echo(f"graphs, for photos of {image['size']} x {image['size']} (float32, by optimum)")
+    files = export_parts(parts, work, task=TASK, fuse=request.optimize)
+    variants = {role: _write_variants(role, file, bundle, request.precisions, echo) for role, file in files.items()}
     text = write_tokenizer(tokenizer, model.config.text_config.max_position_embeddings, bundle / "tokenizer.json")
     processor.to_json_file(bundle / "preprocessor_config.json")
     model.config.to_json_file(bundle / "config.json")
-    write_json(
-        bundle / MANIFEST, manifest(bundle, checkpoint, parts, variants, image=image, text=text, parity={}), indent=1
-    )
+    echo("parity")
+    given = parity.examples(model, tokenizer, processor, picture(request.photo))
+    report = _measure(bundle, parts, variants, request.precisions, given)
+    said = manifest(bundle, checkpoint, parts, variants, image=image, text=text, parity=report.described())
+    write_json(bundle / MANIFEST, said, indent=1)
+    (bundle / "MODEL_CARD.md").write_text(model_card(said), encoding="utf-8")
+    return report
 
 
 def load_model(checkpoint: Checkpoint) -> CLIPSegForImageSegmentation:
+    """Read the weights, as float32; a missing one is an error.
+
+    Raises
+    ------
+    CheckpointError
+        The weights cannot be read, are incomplete, or are of a shape that the three graphs do not have.
+    """
     from transformers import CLIPSegForImageSegmentation
 
-    model, report = CLIPSegForImageSegmentation.from_pretrained(
-        checkpoint.folder, local_files_only=True, output_loading_info=True
-    )
-    return model.float().eval()
+    try:
+        with quiet():
+            model, found = CLIPSegForImageSegmentation.from_pretrained(
+                checkpoint.folder, local_files_only=True, output_loading_info=True, dtype="float32"
+            )
+    except Exception as error:  # torch, safetensors and pickle each raise their own
+        raise CheckpointError(f"the weights of {checkpoint.name} cannot be read: {error}") from error
+    # transformers would make these up, at random.
+    if missing := sorted(found["missing_keys"]):
+        raise CheckpointError(f"the weights of {checkpoint.name} lack {len(missing)} tensors, such as {missing[0]}")
+    config = model.config
+    if len(config.extract_layers) != DEPTH or not 0 <= config.conditional_layer < DEPTH:
+        raise CheckpointError(
+            f"{checkpoint.name} must read {DEPTH} layers and condition one of the first {DEPTH}, got extract_layers "
+            f"{list(config.extract_layers)} and conditional_layer {config.conditional_layer}"
+        )
+    whole: CLIPSegForImageSegmentation = model.eval()
+    return whole
 
 
-def _write_variants(files, bundle, precisions, echo):
-    variants = {}
-    for role, file in files.items():
-        variants[role] = []
-        for precision in precisions:
-            if precision == "int8" and role == "mask_decoder":
-                precision = "fp32"
-            if precision in variants[role]:
-                continue
-            target = bundle / variant_name(role, precision)
-            echo(f"  {target.name}")
-            if precision == "fp32":
-                import shutil
+def _write_variants(
+    role: str, file: Path, bundle: Path, precisions: Sequence[str], echo: Callable[[str], None]
+) -> list[str]:
+    # The decoder is small and its errors go straight into the mask: in int8 it is float32.
+    wanted = dict.fromkeys("fp32" if role == "mask_decoder" and p == "int8" else p for p in precisions)
+    for precision in wanted:
+        target = bundle / variant_name(role, precision)
+        _WRITERS[precision](file, target)
+        echo(f"  {target.name:32} {target.stat().st_size / 1e6:9.3f} MB")
+    return list(wanted)
 
-                shutil.copy(file, target)
-            elif precision == "fp16":
-                half(file, target)
-            else:
-                integer(file, target)
-            variants[role].append(precision)
-    return variants
+
+def _measure(
+    bundle: Path,
+    parts: Mapping[str, Part],
+    variants: Mapping[str, Sequence[str]],
+    precisions: Sequence[str],
+    given: parity.Examples,
+) -> Report:
+    cases = parity.module_cases(parts, given)
+    figures: list[Figure] = []
+    basis = {}
+    for precision in precisions:
+        files = {r: variant_name(r, precision if precision in has else "fp32") for r, has in variants.items()}
+        ends, basis[precision] = parity.end_to_end(bundle, files, precision, given)
+        figures += [*parity.graph_figures(cases, bundle, precision), *ends]
+    check(figures)
+    return Report(figures, basis)

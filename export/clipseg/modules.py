@@ -110,14 +110,13 @@ class MaskDecoder(nn.Module):
         decoder = self.decoder
         scale = decoder.film_mul(conditional_embedding)[:, None]
         shift = decoder.film_add(conditional_embedding)[:, None]
-        state: Tensor | None = None
+        state = decoder.reduces[0](activation_0)
         for i, activation in enumerate((activation_0, activation_1, activation_2)):
-            reduced = decoder.reduces[i](activation)
-            state = reduced if state is None else reduced + state
+            if i > 0:
+                state = decoder.reduces[i](activation) + state
             if i == decoder.conditional_layer:
                 # Here one image becomes as many as there are prompts: until then it is computed once.
                 state = scale * state + shift
             state = decoder.layers[i](state, attention_mask=None, causal_attention_mask=None)[0]
-        assert state is not None
         cells = state[:, 1:].permute(0, 2, 1).reshape(-1, state.shape[2], self.side, self.side)
         return {"logits": decoder.transposed_convolution(cells).squeeze(1)}

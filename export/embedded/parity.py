@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from automask.session import import_onnxruntime
 
 from ..figures import Figure, ParityError, check
+from ..picture import Image, picture
 from . import detector, segmenter
 
 if TYPE_CHECKING:
@@ -38,19 +39,7 @@ __all__ = [
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 
-Image = NDArray[np.uint8]
 Array = NDArray[np.float32]
-
-
-def picture(photo: Path | None) -> Image:
-    """Read a photo, or draw smooth coloured blobs: RGB, shape (height, width, 3)."""
-    if photo is None:
-        coarse = np.random.default_rng(0).integers(0, 256, (12, 16, 3)).astype(np.uint8)
-        return np.asarray(cv2.resize(coarse, (640, 480), interpolation=cv2.INTER_CUBIC), np.uint8)
-    pixels = cv2.imread(str(photo), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise ParityError(f"{photo} must be an image that OpenCV can read")
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def detector_image(pixels: Image) -> Array:
