@@ -128,6 +128,7 @@ def test_exit_status_3_when_nothing_is_found(coffee_file: Path, tmp_path: Path) 
             "'tpu' is not one of 'auto', 'cpu', 'cuda', 'tensorrt'",
         ),
         (["mask", "PHOTO", "cup", "--return-alpha", "--preview"], "exclude each other"),
+        (["mask", "https://example.org/cup.jpg", "cup"], "is a URL; automask fetches nothing"),
         (["mask", "EMPTY", "cup"], "holds no images"),
         (["mask", "EMPTY/*.jpg", "cup"], "no file matches"),
         (["mask", "PHOTO", "PHOTO2", "cup", "-o", "PHOTO"], "is a file; for several images give a folder"),

@@ -67,6 +67,8 @@ def plan(images: Sequence[str], output: str | None, kind: str) -> list[Job]:
 def _expand(image: str) -> Iterable[Path | None]:
     if image == STDIO:
         return [None]
+    if "://" in image:
+        raise click.UsageError(f"{image} is a URL; automask fetches nothing: download it, then name the file")
     path = Path(image)
     if path.is_dir():
         found = sorted(child for child in path.iterdir() if _is_image(child))
