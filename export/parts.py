@@ -21,7 +21,6 @@ from optimum.exporters.onnx import OnnxConfig, export_models
 from optimum.utils import NormalizedConfig
 from torch import nn
 
-from .fusion import fused
 from .graphs import OPSET, save, slim
 
 __all__ = ["Part", "Tensor", "export_parts", "quiet"]
@@ -93,7 +92,7 @@ def _example(tensor: Tensor) -> np.ndarray[Any, np.dtype[Any]]:
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 
-def export_parts(parts: Mapping[str, Part], folder: Path, *, task: str, fuse: bool = False) -> dict[str, Path]:
+def export_parts(parts: Mapping[str, Part], folder: Path, *, task: str) -> dict[str, Path]:
     """Write one slimmed, checked float32 graph per part.
 
     Parameters
@@ -104,8 +103,6 @@ def export_parts(parts: Mapping[str, Part], folder: Path, *, task: str, fuse: bo
         Where ``<role>.onnx`` goes.
     task
         optimum's name of the model's task.
-    fuse
-        Replace what ONNX Runtime has kernels of its own for, see `fusion.fused`.
 
     Returns
     -------
@@ -120,7 +117,7 @@ def export_parts(parts: Mapping[str, Part], folder: Path, *, task: str, fuse: bo
         _state_shapes(whole, part)
         slimmed = slim(whole)
         _state_shapes(slimmed, part)
-        save(fused(slimmed) if fuse else slimmed, files[role])
+        save(slimmed, files[role])
     return files
 
 

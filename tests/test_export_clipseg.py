@@ -227,6 +227,15 @@ def test_optimized_graphs_compute_the_same(tiny: Tiny, tmp_path: Path) -> None:
     pixels = pixel_values(96)
     found, expected = logits(tmp_path / "bundle", pixels, PROMPTS), logits(tiny.folder, pixels, PROMPTS)
     np.testing.assert_allclose(found, expected, atol=1e-4)
+    operators = {
+        role: [n.op_type for n in onnx.load(tmp_path / "bundle" / f"{role}.onnx").graph.node] for role in ROLES
+    }
+    # The text encoder's attention has a mask, and its number of tokens is free: it stays spelled out.
+    assert {role: names.count("MultiHeadAttention") for role, names in operators.items()} == {
+        "image_encoder": 4,
+        "text_encoder": 0,
+        "mask_decoder": 3,
+    }
 
 
 def test_a_checkpoint_of_full_size(tmp_path: Path) -> None:

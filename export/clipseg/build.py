@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import onnx
+
 from automask.bundle import MANIFEST
 
 from .. import checkpoint as checkpoints
 from ..checkpoint import Checkpoint, CheckpointError
 from ..figures import Figure, check
+from ..fusion import fused
+from ..graphs import save
 from ..parts import Part, export_parts, quiet
 from ..picture import picture
 from ..precision import half, integer, variant_name
@@ -52,7 +56,7 @@ class Request:
     size
         Side of the image in pixels; the checkpoint's own if None.
     optimize
-        Also fuse for ONNX Runtime.
+        Fuse attention into ONNX Runtime's own operator.
     photo
         What to measure parity on; a drawn picture if None.
     """
@@ -135,15 +139,16 @@ def _fill(bundle: Path, work: Path, checkpoint: Checkpoint, request: Request, ec
     image = image_settings(processor)
     parts = submodels(model, image["size"])
     echo(f"graphs, for photos of {image['size']} x {image['size']} (float32, by optimum)")
-    files = export_parts(parts, work, task=TASK, fuse=request.optimize)
-    variants = {role: _write_variants(role, file, bundle, request.precisions, echo) for role, file in files.items()}
+    files = export_parts(parts, work, task=TASK)
+    variants = {role: _write_variants(role, file, bundle, request, echo) for role, file in files.items()}
     text = write_tokenizer(tokenizer, model.config.text_config.max_position_embeddings, bundle / "tokenizer.json")
     processor.to_json_file(bundle / "preprocessor_config.json")
     model.config.to_json_file(bundle / "config.json")
     echo("parity")
     given = parity.examples(model, tokenizer, processor, picture(request.photo))
     report = _measure(bundle, parts, variants, request.precisions, given)
-    said = manifest(bundle, checkpoint, parts, variants, image=image, text=text, parity=report.described())
+    entries = {"image": image, "text": text, "parity": report.described()}
+    said = manifest(bundle, checkpoint, parts, variants, optimized=request.optimize, **entries)
     write_json(bundle / MANIFEST, said, indent=1)
     (bundle / "MODEL_CARD.md").write_text(model_card(said), encoding="utf-8")
     return report
@@ -179,14 +184,14 @@ def load_model(checkpoint: Checkpoint) -> CLIPSegForImageSegmentation:
     return whole
 
 
-def _write_variants(
-    role: str, file: Path, bundle: Path, precisions: Sequence[str], echo: Callable[[str], None]
-) -> list[str]:
+def _write_variants(role: str, file: Path, bundle: Path, request: Request, echo: Callable[[str], None]) -> list[str]:
     # The decoder is small and its errors go straight into the mask: in int8 it is float32.
-    wanted = dict.fromkeys("fp32" if role == "mask_decoder" and p == "int8" else p for p in precisions)
+    wanted = dict.fromkeys("fp32" if role == "mask_decoder" and p == "int8" else p for p in request.precisions)
     for precision in wanted:
         target = bundle / variant_name(role, precision)
         _WRITERS[precision](file, target)
+        if request.optimize:  # last: the quantiser cannot see through ONNX Runtime's own operators
+            save(fused(onnx.load(target)), target)
         echo(f"  {target.name:32} {target.stat().st_size / 1e6:9.3f} MB")
     return list(wanted)
 

@@ -45,6 +45,7 @@ def manifest(
     parts: Mapping[str, Part],
     variants: Mapping[str, Sequence[str]],
     *,
+    optimized: bool,
     image: Mapping[str, Any],
     text: Mapping[str, Any],
     parity: Mapping[str, Any],
@@ -57,6 +58,8 @@ def manifest(
         Holds every file of the bundle but the manifest and the model card.
     variants
         Precisions by role.
+    optimized
+        Whether attention is ONNX Runtime's own operator.
     image, text, parity
         Entries of the manifest that others wrote.
     """
@@ -68,6 +71,7 @@ def manifest(
         "licence": licence(checkpoint),
         "sources": checkpoint.sources(),
         "exported_with": {name: metadata.version(name) for name in ("automask", *_PACKAGES)},
+        "optimized": optimized,
         "files": {path.name: sha256(path) for path in sorted(folder.iterdir())},
         "graphs": {role: _graph(role, part, variants[role]) for role, part in parts.items()},
         "image": {"image_encoder": dict(image)},
