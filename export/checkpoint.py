@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Sequence
@@ -9,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from automask.errors import AutomaskError
+from automask.errors import AutomaskError, MissingDependencyError
 
-from .publish import sha256
+from .publish import SpaceError, sha256
 
 __all__ = ["ArchitectureError", "Checkpoint", "CheckpointError", "CheckpointNotFoundError", "GatedError", "find"]
 
@@ -102,6 +103,8 @@ def find(model: str, *, revision: str | None, supported: Sequence[str]) -> Check
         It is of another architecture.
     CheckpointError
         It lacks its weights, or `config.json` cannot be read.
+    SpaceError
+        The disk was full before it was fetched.
     """
     if Path(model).is_dir():
         checkpoint = _read(Path(model), Path(model).resolve().name, "", supported)
@@ -143,15 +146,17 @@ def _said(supported: Sequence[str]) -> str:
 
 def _download(hub_id: str, revision: str | None, patterns: list[str]) -> Path:
     """Fetch some files of a repository; the folder's name is the commit."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import (
+            GatedRepoError,
+            HfHubHTTPError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
+    except ImportError as error:
+        raise MissingDependencyError(f"{hub_id} is on the Hub; for that: pip install 'automask[export]'") from error
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
     except GatedRepoError as error:
@@ -165,6 +170,8 @@ def _download(hub_id: str, revision: str | None, patterns: list[str]) -> Path:
     except RevisionNotFoundError as error:
         raise CheckpointNotFoundError(f"{hub_id} has no revision {revision!r}") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        if error.errno == errno.ENOSPC:
+            raise SpaceError(f"the disk that holds the Hub's cache is full; {hub_id} was not fetched") from error
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointNotFoundError(
             f"{hub_id} is no folder here, and the Hub could not be reached for it; give --model a folder, or try "

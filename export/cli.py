@@ -122,10 +122,7 @@ def clipseg(
     Every graph is compared with the checkpoint before anything is put at the output; the figures are printed, and
     stored in the bundle. It takes a minute or two, and for a Hub id 600 MB of download.
     """
-    try:
-        from .clipseg.build import Request, build
-    except ImportError as error:
-        raise MissingDependencyError(f"this export needs {error.name}: pip install 'automask[export]'") from error
+    from .clipseg.build import Request, build
 
     output = output.resolve()
     wanted = tuple(dict.fromkeys(precisions))

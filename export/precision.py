@@ -12,14 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .graphs import save
 
-__all__ = ["PRECISIONS", "half", "integer", "variant_name"]
-
-PRECISIONS = ("fp32", "fp16", "int8")
-
-
-def variant_name(role: str, precision: str) -> str:
-    """Name of a graph's file: float32 is the plain one."""
-    return f"{role}.onnx" if precision == "fp32" else f"{role}.{precision}.onnx"
+__all__ = ["half", "integer"]
 
 
 def integer(source: Path, target: Path) -> None:

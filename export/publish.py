@@ -14,7 +14,7 @@ from pathlib import Path
 from automask.bundle import MANIFEST
 from automask.errors import AutomaskError
 
-__all__ = ["OutputError", "SpaceError", "check_output", "check_space", "sha256", "staged", "write_json"]
+__all__ = ["OutputError", "SpaceError", "check_output", "check_space", "sha256", "staged", "variant_name", "write_json"]
 
 
 class OutputError(AutomaskError, FileExistsError):
@@ -100,3 +100,8 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def variant_name(role: str, precision: str) -> str:
+    """Name of a graph's file: float32 is the plain one."""
+    return f"{role}.onnx" if precision == "fp32" else f"{role}.{precision}.onnx"

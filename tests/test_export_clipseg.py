@@ -238,6 +238,17 @@ def test_optimized_graphs_compute_the_same(tiny: Tiny, tmp_path: Path) -> None:
     }
 
 
+def test_int8_alone_has_its_decoder_in_float32(tiny: Tiny, tmp_path: Path) -> None:
+    run_command(tiny.source, tmp_path / "bundle", "--precision", "int8")
+    files = {role: graph["variants"] for role, graph in manifest(tmp_path / "bundle")["graphs"].items()}
+    assert files == {
+        "image_encoder": {"int8": "image_encoder.int8.onnx"},
+        "text_encoder": {"int8": "text_encoder.int8.onnx"},
+        "mask_decoder": {"fp32": "mask_decoder.onnx"},
+    }
+    assert "fp32 mask_decoder: relative error" in manifest(tmp_path / "bundle")["parity"]["limits"]
+
+
 def test_a_checkpoint_of_full_size(tmp_path: Path) -> None:
     """CIDAS' architecture with random weights: float32 alone, and small pictures, or it would take minutes."""
     words = {"eos_token_id": 2}

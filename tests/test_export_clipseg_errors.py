@@ -203,7 +203,7 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path) -> None:
 
 def test_parity_that_fails_leaves_nothing(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph that computes something else: here, of a model whose weights moved after it was split."""
-    from automask.export.clipseg import build
+    from automask.export.clipseg import fill
 
     def moved(parts: Any, folder: Path, **options: Any) -> dict[str, Path]:
         files = export_parts(parts, folder, **options)
@@ -211,7 +211,7 @@ def test_parity_that_fails_leaves_nothing(tiny: Tiny, tmp_path: Path, monkeypatc
             parts["mask_decoder"].module.decoder.film_add.bias += 1
         return files
 
-    monkeypatch.setattr(build, "export_parts", moved)
+    monkeypatch.setattr(fill, "export_parts", moved)
     with pytest.raises(ParityError, match="fp32 mask_decoder: relative error must be at most 0.001"):
         run_command(tiny.source, tmp_path / "bundle")
     assert not list(tmp_path.iterdir())

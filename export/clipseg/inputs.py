@@ -11,11 +11,10 @@ from automask.errors import ParameterError
 from ..checkpoint import Checkpoint, CheckpointError
 
 if TYPE_CHECKING:
-    from transformers import CLIPTokenizerFast, ViTImageProcessor
+    from transformers import CLIPSegConfig, CLIPTokenizerFast, ViTImageProcessor
 
-__all__ = ["Inputs", "TokenizerError", "image_settings", "load_processor", "load_tokenizer", "write_tokenizer"]
+__all__ = ["TokenizerError", "image_settings", "load_processor", "load_tokenizer", "read_config", "write_tokenizer"]
 
-Inputs = dict[str, Any]
 # Pillow's own numbers, which preprocessor_config.json uses.
 _INTERPOLATIONS = {0: "pillow_nearest", 1: "pillow_lanczos", 2: "pillow_bilinear", 3: "pillow_bicubic"}
 # Before transformers 4.31, CLIP's configurations had a wrong end token, and the text encoder pools at the highest id.
@@ -24,6 +23,22 @@ _LEGACY_END = 2
 
 class TokenizerError(CheckpointError):
     """The tokenizer is missing, or does not belong to the text encoder."""
+
+
+def read_config(checkpoint: Checkpoint) -> CLIPSegConfig:
+    """Read the architecture's sizes.
+
+    Raises
+    ------
+    CheckpointError
+        They make no sense to transformers.
+    """
+    from transformers import CLIPSegConfig
+
+    try:
+        return CLIPSegConfig.from_dict(checkpoint.config)
+    except Exception as error:  # whatever a wrong type leads to
+        raise CheckpointError(f"config.json of {checkpoint.name} cannot be read: {error}") from error
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> CLIPTokenizerFast:
@@ -52,9 +67,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> CLIPTokenizerFast:
 
 
 def _check_tokenizer(tokenizer: CLIPTokenizerFast, checkpoint: Checkpoint) -> None:
-    from transformers import CLIPSegConfig
-
-    text = CLIPSegConfig(**checkpoint.config).text_config
+    text = read_config(checkpoint).text_config
     if len(tokenizer) > text.vocab_size:
         raise TokenizerError(
             f"the tokenizer of {checkpoint.name} has {len(tokenizer)} tokens, its text encoder {text.vocab_size}"
@@ -109,7 +122,7 @@ def load_processor(checkpoint: Checkpoint, size: int | None) -> ViTImageProcesso
     ParameterError
         The size is not a multiple of the patch size.
     """
-    from transformers import CLIPSegConfig, ViTImageProcessor
+    from transformers import ViTImageProcessor
 
     path = checkpoint.folder / "preprocessor_config.json"
     try:
@@ -128,7 +141,7 @@ def load_processor(checkpoint: Checkpoint, size: int | None) -> ViTImageProcesso
         raise CheckpointError(f"{checkpoint.name} must stretch photos to a square, got size {dict(processor.size)}")
     if processor.resample not in _INTERPOLATIONS:
         raise CheckpointError(f"{checkpoint.name} resamples by {processor.resample}; known: {_INTERPOLATIONS}")
-    patch = CLIPSegConfig(**checkpoint.config).vision_config.patch_size
+    patch = read_config(checkpoint).vision_config.patch_size
     if height < patch or height % patch:
         raise ParameterError("image size", f"be a multiple of the patch size, {patch}", height)
     return processor

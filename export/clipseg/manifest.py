@@ -7,8 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..precision import variant_name
-from ..publish import sha256
+from ..publish import sha256, variant_name
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint

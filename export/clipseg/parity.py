@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from automask.session import import_onnxruntime
 
 from ..figures import Figure
-from ..precision import variant_name
+from ..publish import variant_name
 from .masks import Agreement
 
 if TYPE_CHECKING:
