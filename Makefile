@@ -31,6 +31,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 $(VENV)/.dev: $(BIN)/python pyproject.toml $(SOURCE_FOLDERS)
 	@echo 'Installing automask with all that tests and checks need into $(VENV) ...'
 	@$(INSTALL) --editable '.[$(RUNTIME),hub,text,export,dev]' --config-settings editable_mode=strict
+	@$(INSTALL) --no-deps open_clip_torch==3.3.0 # for CLIP's vocabulary, a file inside it; what it depends on is not wanted
 	@touch $@
 
 demo: $(VENV)/.demo

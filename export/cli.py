@@ -112,7 +112,7 @@ def clipseg(
     photo: Path | None,
     force: bool,
 ) -> None:
-    r"""Make a bundle for free text of a CLIPSeg checkpoint.
+    """Make a bundle for free text of a CLIPSeg checkpoint.
 
     \b
     automask export clipseg -o clipseg
@@ -121,7 +121,7 @@ def clipseg(
 
     Every graph is compared with the checkpoint before anything is put at the output; the figures are printed, and
     stored in the bundle. It takes a minute or two, and for a Hub id 600 MB of download.
-    """
+    """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
     from .clipseg.build import Request, build
 
     output = output.resolve()
