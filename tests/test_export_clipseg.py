@@ -104,12 +104,12 @@ def test_no_path_of_this_machine_is_in_it(tiny: Tiny) -> None:
         assert b"site-packages" not in path.read_bytes()
 
 
-@pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    ("role", "precision"),
+    [(role, precision) for role in ROLES for precision in PRECISIONS if (role, precision) != ("mask_decoder", "int8")],
+)
 def test_graphs_keep_their_contract(tiny: Tiny, role: str, precision: str) -> None:
     said = manifest(tiny.folder)["graphs"][role]
-    if precision not in said["variants"]:
-        pytest.skip("the decoder has no int8")
     path = tiny.folder / said["variants"][precision]
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
