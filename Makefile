@@ -13,7 +13,7 @@ help:
 	@echo 'make demo     mask a real photo with the embedded model, and say where the picture is'
 	@echo 'make test     run the tests'
 	@echo 'make check    lint (ruff) and types (mypy)'
-	@echo 'make bench    time the post-processing beside OpenCV and SciPy'
+	@echo 'make bench    time the post-processing beside OpenCV and SciPy, and CLIPSeg beside transformers'
 	@echo 'make quality DATA=DIR   measure the masks on photos with ground truth'
 	@echo 'make clean    remove everything that these made'
 
@@ -48,6 +48,7 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/postprocess.py --json benchmarks/results/postprocess.json
+	$(BIN)/python benchmarks/clipseg.py --json benchmarks/results/clipseg.json
 
 quality: $(VENV)/.dev
 	@test -n '$(DATA)' || { echo 'make quality DATA=DIR, a folder with images/, masks/ and pairs.json'; exit 2; }

@@ -7,7 +7,16 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("automask", "onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python-headless", "scipy")
+PACKAGES = (
+    "automask",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "numpy",
+    "opencv-python-headless",
+    "scipy",
+    "torch",
+    "transformers",
+)
 
 
 def describe() -> dict[str, str]:
