@@ -13,7 +13,7 @@ help:
 	@echo 'make demo     mask a real photo with the embedded model, and say where the picture is'
 	@echo 'make test     run the tests'
 	@echo 'make check    lint (ruff) and types (mypy)'
-	@echo 'make bench    time the post-processing beside OpenCV and SciPy, and CLIPSeg beside transformers'
+	@echo 'make bench    time the embedded model, growing beside OpenCV and SciPy, CLIPSeg beside transformers'
 	@echo 'make quality DATA=DIR   measure the masks on photos with ground truth'
 	@echo 'make clean    remove everything that these made'
 
@@ -47,6 +47,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy tests benchmarks examples
 
 bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/embedded.py --json benchmarks/results/embedded.json
 	$(BIN)/python benchmarks/postprocess.py --json benchmarks/results/postprocess.json
 	$(BIN)/python benchmarks/clipseg.py --json benchmarks/results/clipseg.json
 
