@@ -1,8 +1,8 @@
 """Where the time of the embedded model goes: a photo it has not seen, and another prompt on the same photo.
 
 Stages are those of `Result.timings`; a photo that was seen before comes from the cache. Medians over rounds that
-alternate between the cases. The photo is the one of `make demo`, given as JPEG bytes and changed in its last byte, after the end
-of the picture, to be new each time.
+alternate between the cases. The photo is `examples/coffee.jpg`, with a few bytes after
+the end of the picture that make it new each time.
 """
 
 from __future__ import annotations

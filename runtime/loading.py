@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from .bundle import Bundle, find_bundle
+from .bundle import MANIFEST, Bundle, find_bundle
 from .cache import Arrays, ByteCache
 from .errors import BundleError, DeviceError, ParameterError
 from .families import Family
@@ -95,7 +95,11 @@ def load(
         raise ParameterError("precision", f"be one of {', '.join(bundle.precisions)} for this bundle", precision)
     sessions = _open_sessions(bundle, device, precision, threads)
     cache = ByteCache[Arrays](cache_bytes, _size)
-    return Segmenter(bundle, _FAMILIES[bundle.family](bundle, sessions, cache), cache, max_pixels)
+    try:
+        return Segmenter(bundle, _FAMILIES[bundle.family](bundle, sessions, cache), cache, max_pixels)
+    except (KeyError, TypeError, AttributeError) as error:
+        said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise BundleError(f"{bundle.folder / MANIFEST} does not describe a {bundle.family!r} bundle: {said}") from error
 
 
 def _open_sessions(bundle: Bundle, device: str, precision: str | None, threads: int | None) -> dict[str, Session]:

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DeviceError, MissingDependencyError, ParameterError
+from .errors import BundleError, DeviceError, MissingDependencyError, ParameterError
 
 __all__ = ["DEVICES", "Device", "Session", "cache_folder", "import_onnxruntime", "pick_device"]
 
@@ -139,14 +139,21 @@ class Session:
     Raises
     ------
     DeviceError
-        ONNX Runtime did not get the device and would have run on the CPU.
+        ONNX Runtime did not get the device and would have run on the CPU, or cannot open the graph there.
+    BundleError
+        ONNX Runtime cannot open the graph on the CPU either: it is damaged, or made for a newer version.
     """
 
     def __init__(self, path: Path, device: str, *, threads: int | None = None) -> None:
         ort = import_onnxruntime()
         if device != "cpu" and hasattr(ort, "preload_dlls"):
             ort.preload_dlls()
-        self._session = ort.InferenceSession(path, _options(ort, threads), providers=_providers(device))
+        try:
+            self._session = ort.InferenceSession(path, _options(ort, threads), providers=_providers(device))
+        except Exception as error:  # ONNX Runtime's own classes share no base but this
+            reason = str(error).partition("\n")[0]
+            kind = BundleError if device == "cpu" else DeviceError
+            raise kind(f"ONNX Runtime {ort.__version__} cannot open {path} on {device}: {reason}") from error
         got = self._session.get_providers()
         if got[0] != _PROVIDERS[device]:
             raise DeviceError(

@@ -69,6 +69,11 @@ def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
             lambda m: m["files"].update({"missing.bin": "0"}),
             r"missing\.bin is listed in .* but cannot be read",
         ),
+        (lambda m: m["graphs"].pop("image_encoder"), "does not describe a 'boxes' bundle: it has no 'image_encoder'"),
+        (lambda m: m["graphs"].pop("mask_decoder"), "does not describe a 'boxes' bundle: it has no 'mask_decoder'"),
+        (lambda m: m["image"]["detector"].pop("size"), "does not describe a 'boxes' bundle: it has no 'size'"),
+        (lambda m: m.update(text={"kind": "vocabulary"}), "does not describe a 'boxes' bundle: it has no 'file'"),
+        (lambda m: m["image"].update(detector=3), "does not describe a 'boxes' bundle"),
         (lambda m: m.update(calibration=[[0, 0], [0.5, 0.9], [0.4, 0.95], [1, 1]]), "must rise"),
         (lambda m: m.update(calibration=[[0, 0.1], [1, 1]]), "must rise from"),
     ],
@@ -92,6 +97,14 @@ def test_one_flipped_bit_is_noticed(copied: Path) -> None:
     graph.write_bytes(data)
     with pytest.raises(automask.BundleError, match=r"detector\.onnx is damaged or was exchanged: its SHA-256 is"):
         automask.load(copied)
+
+
+def test_a_graph_that_is_none_is_named(copied: Path) -> None:
+    (copied / "detector.onnx").write_bytes(b"no graph at all")
+    digest = hashlib.sha256(b"no graph at all").hexdigest()
+    edit(copied, lambda manifest: manifest["files"].update({"detector.onnx": digest}))
+    with pytest.raises(automask.BundleError, match=r"ONNX Runtime .* cannot open .*detector\.onnx on cpu: "):
+        automask.load(copied, device="cpu")
 
 
 def test_precisions_are_chosen_by_name(coffee: NDArray[np.uint8]) -> None:

@@ -20,7 +20,7 @@ from ..session import Session
 from ..vocabulary import Term, Vocabulary
 from . import Picture, Prediction, Stopwatch
 
-__all__ = ["MAX_INSTANCES", "Boxes", "Detections"]
+__all__ = ["MAX_INSTANCES", "Boxes"]
 
 MAX_INSTANCES = 100
 """Most objects that one call draws masks for, the best ones first: thresholds near 0 would ask for thousands."""
@@ -29,7 +29,7 @@ _SPECK = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Detections:
+class _Detections:
     """Every box the detector looked at, for all classes, before any threshold.
 
     Attributes
@@ -58,7 +58,8 @@ class Boxes:
     """
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
-        self._sessions = sessions
+        roles = ("detector", "image_encoder", "mask_decoder")
+        self._detector_graph, self._encoder_graph, self._decoder_graph = (sessions[role] for role in roles)
         self._cache = cache
         self._vocabulary = Vocabulary.from_file(bundle.folder / bundle.text["file"])
         self._calibration = np.array(bundle.calibration, np.float32).T
@@ -71,12 +72,7 @@ class Boxes:
     @property
     def device(self) -> str:
         """Where the graphs run."""
-        return self._sessions["image_encoder"].device
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """The words it knows."""
-        return self._vocabulary
+        return self._encoder_graph.device
 
     def check_prompt(self, prompt: str) -> None:
         """Raise what `predict` would raise for this prompt, without a picture."""
@@ -94,7 +90,7 @@ class Boxes:
         """
         terms = [self._vocabulary.resolve(prompt) for prompt in prompts]
         with watch.stage("detect"):
-            detections = self.detect(picture)
+            detections = self._detect(picture)
             chosen = [self._choose(detections, prompt_terms, threshold) for prompt_terms in terms]
         # A box that two prompts share is drawn once.
         wanted = sorted({(cell, index) for pairs in chosen for cell, index in pairs})
@@ -104,12 +100,12 @@ class Boxes:
             for prompt_terms, pairs in zip(terms, chosen, strict=True)
         ]
 
-    def detect(self, picture: Picture) -> Detections:
+    def _detect(self, picture: Picture) -> _Detections:
         """Run the detector, or take what it said of the same picture before."""
-        return Detections(*self._cache.get((picture.key, "detections"), lambda: self._run_detector(picture)))
+        return _Detections(*self._cache.get((picture.key, "detections"), lambda: self._run_detector(picture)))
 
     def _run_detector(self, picture: Picture) -> Arrays:
-        scores, distances = self._sessions["detector"].run(image=self._detector.stretch(picture.pixels))
+        scores, distances = self._detector_graph.run(image=self._detector.stretch(picture.pixels))
         height, width = picture.size
         cells, strides = _cells(self._detector.size, tuple(self._strides))
         corners = np.concatenate((cells - distances[0, :, :2], cells + distances[0, :, 2:]), axis=1) * strides
@@ -120,7 +116,7 @@ class Boxes:
             np.interp(scores[0], raw, calibrated).astype(np.float32),
         )
 
-    def _choose(self, detections: Detections, terms: Sequence[Term], threshold: float) -> list[tuple[int, int]]:
+    def _choose(self, detections: _Detections, terms: Sequence[Term], threshold: float) -> list[tuple[int, int]]:
         """Pick (cell, class) of what is at or above the threshold and no double of a better one, best first."""
         pairs: list[tuple[int, int]] = []
         for term in terms:
@@ -134,14 +130,14 @@ class Boxes:
         return pairs[:MAX_INSTANCES]
 
     def _draw(
-        self, picture: Picture, detections: Detections, pairs: Sequence[tuple[int, int]], watch: Stopwatch
+        self, picture: Picture, detections: _Detections, pairs: Sequence[tuple[int, int]], watch: Stopwatch
     ) -> list[Instance]:
         if not pairs:
             return []
         with watch.stage("encode"):
             (embedding,) = self._cache.get(
                 (picture.key, "embedding"),
-                lambda: self._sessions["image_encoder"].run(image=self._encoder.fit(picture.pixels)),
+                lambda: self._encoder_graph.run(image=self._encoder.fit(picture.pixels)),
             )
         boxes = detections.boxes[[cell for cell, _ in pairs]]
         height, width = picture.size
@@ -167,8 +163,8 @@ class Boxes:
         # given at once: a mask would depend on what else was asked for.
         step = 1 if self.device == "cpu" else len(boxes)
         parts = [boxes[start : start + step] for start in range(0, len(boxes), step)]
-        decoder = self._sessions["mask_decoder"]
-        return np.concatenate([decoder.run(image_embedding=embedding, boxes=part)[0] for part in parts])
+        drawn = [self._decoder_graph.run(image_embedding=embedding, boxes=part)[0] for part in parts]
+        return np.concatenate(drawn)
 
 
 def _without_specks(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -36,7 +36,8 @@ class Dense:
     """
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
-        self._sessions = sessions
+        roles = ("image_encoder", "text_encoder", "mask_decoder")
+        self._image_graph, self._text_graph, self._decoder_graph = (sessions[role] for role in roles)
         self._cache = cache
         self._tokenizer = Tokenizer(bundle.folder / bundle.text["file"], bundle.text["max_length"])
         self._calibration = bundle.calibration
@@ -45,7 +46,7 @@ class Dense:
     @property
     def device(self) -> str:
         """Where the graphs run."""
-        return self._sessions["image_encoder"].device
+        return self._image_graph.device
 
     def check_prompt(self, prompt: str) -> None:
         """Refuse a blank prompt; any other text is understood somehow."""
@@ -71,7 +72,7 @@ class Dense:
             activations = self._cache.get((picture.key, "activations"), lambda: self._encode(picture))
         with watch.stage("masks"):
             inputs = {f"activation_{index}": one for index, one in enumerate(activations)}
-            (logits,) = self._sessions["mask_decoder"].run(conditional_embedding=embeddings, **inputs)
+            (logits,) = self._decoder_graph.run(conditional_embedding=embeddings, **inputs)
             predictions = {
                 prompt: Prediction(
                     labels=(prompt,),
@@ -90,10 +91,10 @@ class Dense:
 
     def _run_text_encoder(self, tokens: Tokens) -> Arrays:
         ids = np.array([tokens.ids], np.int64)
-        return self._sessions["text_encoder"].run(input_ids=ids, attention_mask=np.ones_like(ids))
+        return self._text_graph.run(input_ids=ids, attention_mask=np.ones_like(ids))
 
     def _encode(self, picture: Picture) -> Arrays:
-        return self._sessions["image_encoder"].run(pixel_values=self._resize.stretch(picture.pixels))
+        return self._image_graph.run(pixel_values=self._resize.stretch(picture.pixels))
 
     def _score_map(self, logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
         """(H, W) in 0..1, from the decoder's plane of logits."""
