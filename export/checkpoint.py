@@ -77,7 +77,12 @@ class Checkpoint:
 
     def sources(self) -> list[dict[str, str]]:
         """Where the weights come from, for the manifest."""
-        origin = {"package": self.name, "version": self.revision or "local folder", "licence": self.licence}
+        origin = {
+            "what": "the checkpoint",
+            "package": self.name,
+            "version": self.revision or "local folder",
+            "licence": self.licence,
+        }
         return [{**origin, "file": file.name, "sha256": sha256(file)} for file in self.weights]
 
 

@@ -169,7 +169,10 @@ def test_the_command_line_takes_a_folder(bundle: Path, coffee: Pixels, coffee_fi
     assert (described["family"], described["vocabulary"], described["precisions"]) == (
         "dense", None, ["fp16", "fp32", "int8"],
     )  # fmt: skip
-    assert "any text" in run("models", bundle).stdout
+    told = run("models", bundle)
+    assert told.returncode == 0, told.stderr
+    assert "any text" in told.stdout
+    assert "model.safetensors, unknown" in told.stdout
 
 
 def test_nothing_of_the_export_is_needed_to_mask(bundle: Path, coffee_file: Path) -> None:

@@ -270,6 +270,7 @@ def test_a_checkpoint_of_full_size(tmp_path: Path) -> None:
 def test_the_sources_name_the_weights(tiny: Tiny) -> None:
     (source,) = open_bundle(tiny.folder).sources
     assert source == {
+        "what": "the checkpoint",
         "package": "fine-tune",
         "version": "local folder",
         "licence": "unknown",

@@ -62,4 +62,5 @@ def _print(bundle: Bundle, *, whole: bool) -> None:
         click.echo(f"  knows       {', '.join(labels)} (and many words for them)")
     if whole:
         for source in bundle.sources:
-            click.echo(f"  from        {source['what']}: {source['package']} {source['version']}, {source['licence']}")
+            said = [source[key] for key in ("what", "package", "version", "file", "licence") if key in source]
+            click.echo(f"  from        {', '.join(said)}")
