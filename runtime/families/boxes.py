@@ -25,7 +25,10 @@ __all__ = ["MAX_INSTANCES", "Boxes"]
 MAX_INSTANCES = 100
 """Most objects that one call draws masks for, the best ones first: thresholds near 0 would ask for thousands."""
 
-_SPECK = 0.01
+# Of the area of an object's largest part. Nearly all smaller parts are dust and scraps of the background that the box
+# takes in; holes are kept much smaller, for they may be real. Mean IoU on 74 pairs is the same without either (within
+# 0.001), but a cut-out shows the difference.
+_LEAST_PART, _LEAST_HOLE = 0.1, 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,17 +171,14 @@ class Boxes:
 
 
 def _without_specks(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Drop parts, then fill holes, smaller than a hundredth of the object's largest part, as SAM's own tool does.
-
-    The mean IoU stays the same (0.668 on 74 pairs); what goes away is the dust that a cut-out shows.
-    """
+    """Drop the small parts of a mask, then fill its pinholes, as SAM's own tool does; see `_LEAST_PART`."""
     clean = logits.copy()
     largest = 0
-    for sign in (1, -1):
+    for sign, least in ((1, _LEAST_PART), (-1, _LEAST_HOLE)):
         _, parts, facts, _ = cv2.connectedComponentsWithStats((sign * clean > 0).astype(np.uint8), connectivity=4)
         areas = np.asarray(facts)[:, cv2.CC_STAT_AREA]
         largest = largest or max(areas[1:], default=0)
-        small = areas < _SPECK * largest
+        small = areas < least * largest
         small[0] = False  # the first one is what is on the other side
         np.negative(clean, out=clean, where=small[parts])
     return clean
