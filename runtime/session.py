@@ -161,11 +161,11 @@ class Session:
                 "cuDNN or TensorRT libraries are missing or of another version; its message on stderr names them"
             )
         self.device = device
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        self.outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, **inputs: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
         """Run the graph on arrays by input name; the outputs come in the graph's order."""
-        return tuple(self._session.run(self._outputs, inputs))
+        return tuple(self._session.run(self.outputs, inputs))
 
 
 def _options(ort: ModuleType, threads: int | None) -> Any:  # noqa: ANN401 (onnxruntime has no types)

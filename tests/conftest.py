@@ -1,7 +1,9 @@
 """What several tests need: the embedded model, real photos."""
 
 import os
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 from skimage import data
 
 import automask
+from automask.session import Session
 
 # A shared machine can stall any single example; time is for benchmarks/ to measure.
 settings.register_profile("automask", deadline=None)
@@ -41,3 +44,17 @@ def coffee_file(coffee: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("photos") / "coffee.png"
     Image.fromarray(coffee).save(path)
     return path
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Counts the runs of each graph by its first output; the graphs really run."""
+    counts: Counter[str] = Counter()
+    original = Session.run
+
+    def counting(self: Session, **inputs: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+        counts[self.outputs[0]] += 1
+        return original(self, **inputs)
+
+    monkeypatch.setattr(Session, "run", counting)
+    return counts

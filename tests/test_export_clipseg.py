@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import CLIPSegForImageSegmentation, CLIPTokenizerFast, ViTImageProcessor
 
-from automask.bundle import open_bundle
-from automask.export import publish
+from automask.bundle import open_bundle, sha256
 from automask.export.checkpoint import find
 from clipseg_checkpoints import (
     MERGES,
@@ -275,7 +274,7 @@ def test_the_sources_name_the_weights(tiny: Tiny) -> None:
         "version": "local folder",
         "licence": "unknown",
         "file": "model.safetensors",
-        "sha256": publish.sha256(tiny.source / "model.safetensors"),
+        "sha256": sha256(tiny.source / "model.safetensors"),
     }
     assert find(str(tiny.source), revision=None, supported=["clipseg"]).name == "fine-tune"
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 import automask
 from automask.bundle import open_bundle
+from automask.export import figures, publish
 
 ort = pytest.importorskip("onnxruntime")
 
@@ -158,25 +159,23 @@ def test_the_decoder_s_variants_agree() -> None:
 
 
 def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
-    build = pytest.importorskip("automask.export.embedded.build", exc_type=ImportError)
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(build.OutputError, match="is no bundle"):
-        build.check_output(tmp_path, force=True)
+    with pytest.raises(publish.OutputError, match="is no bundle"):
+        publish.check_output(tmp_path, force=True)
     (tmp_path / "automask.json").write_text("{}")
-    with pytest.raises(build.OutputError, match="--force"):
-        build.check_output(tmp_path, force=False)
-    build.check_output(tmp_path, force=True)
-    build.check_output(tmp_path / "new", force=False)
+    with pytest.raises(publish.OutputError, match="--force"):
+        publish.check_output(tmp_path, force=False)
+    publish.check_output(tmp_path, force=True)
+    publish.check_output(tmp_path / "new", force=False)
 
 
 def test_a_graph_that_differs_from_its_source_is_refused() -> None:
-    parity = pytest.importorskip("automask.export.embedded.parity", exc_type=ImportError)
-    good = parity.Figure("a", 0.9991234, 0.99, at_least=True)
-    assert parity.check([good]) == {"a": 0.9991}
-    with pytest.raises(parity.ParityError, match="b must be at most 0.1, got 0.2"):
-        parity.check([good, parity.Figure("b", 0.2, 0.1)])
-    with pytest.raises(parity.ParityError, match="got nan"):
-        parity.check([parity.Figure("c", float("nan"), 0.1)])
+    good = figures.Figure("a", 0.9991234, 0.99, at_least=True)
+    assert figures.check([good]) == {"a": 0.9991}
+    with pytest.raises(figures.ParityError, match="b must be at most 0.1, got 0.2"):
+        figures.check([good, figures.Figure("b", 0.2, 0.1)])
+    with pytest.raises(figures.ParityError, match="got nan"):
+        figures.check([figures.Figure("c", float("nan"), 0.1)])
 
 
 def test_a_source_that_is_not_the_pinned_one_is_named(tmp_path: Path) -> None:

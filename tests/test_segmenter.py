@@ -18,25 +18,8 @@ from pycocotools import mask as coco
 
 import automask
 from automask import postprocess
-from automask.session import Session
 
 Pixels = NDArray[np.uint8]
-
-
-@pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Counts the runs of each graph by its inputs; the graphs really run."""
-    counts: Counter[str] = Counter()
-    original = Session.run
-
-    def counting(self: Session, **inputs: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
-        outputs = original(self, **inputs)
-        graph = "decoder" if "boxes" in inputs else "detector" if len(outputs) > 1 else "encoder"
-        counts[graph] += 1
-        return outputs
-
-    monkeypatch.setattr(Session, "run", counting)
-    return counts
 
 
 def test_a_cup_is_found_where_it_is(segmenter: automask.Segmenter, coffee: Pixels) -> None:
@@ -177,7 +160,7 @@ def test_several_prompts_share_one_run(coffee: Pixels, runs: Counter[str]) -> No
     segmenter = automask.load(device="cpu")
     together = segmenter.mask(coffee, ["cup", "table", "zebra", "cup"], exclude="spoon")
     boxes = {one.box for result in together for one in result.instances}
-    assert runs == {"detector": 1, "encoder": 1, "decoder": len(boxes)}
+    assert runs == {"scores": 1, "image_embedding": 1, "logits": len(boxes)}
     assert [result.prompt for result in together] == ["cup", "table", "zebra", "cup"]
     for result in together:
         np.testing.assert_array_equal(segmenter.mask(coffee, result.prompt, exclude="spoon").mask, result.mask)
@@ -188,17 +171,17 @@ def test_a_second_prompt_does_not_run_the_encoder_again(coffee_file: Path, runs:
     segmenter.mask(coffee_file, "cup")
     segmenter.mask(coffee_file, "table")
     segmenter.mask(coffee_file.read_bytes(), "bowl", threshold=0.05)  # the same content by another door
-    assert (runs["detector"], runs["encoder"]) == (1, 1)
+    assert (runs["scores"], runs["image_embedding"]) == (1, 1)
     info = segmenter.cache_info()
     assert 0 < info.bytes <= info.max_bytes
     assert info.hits >= 6
     segmenter.mask(np.asarray(Image.open(coffee_file))[:, ::-1], "cup")
-    assert (runs["detector"], runs["encoder"]) == (2, 2)
+    assert (runs["scores"], runs["image_embedding"]) == (2, 2)
 
 
 def test_nothing_found_costs_no_encoding(coffee: Pixels, runs: Counter[str]) -> None:
     automask.load(device="cpu").mask(coffee, "zebra")
-    assert runs == {"detector": 1}
+    assert runs == {"scores": 1}
 
 
 def test_without_cache_everything_runs_again_and_agrees(
@@ -206,7 +189,7 @@ def test_without_cache_everything_runs_again_and_agrees(
 ) -> None:
     uncached = automask.load(device="cpu", cache_bytes=0)
     masks = [uncached.mask(coffee, "cup").mask for _ in range(2)]
-    assert runs["encoder"] == 2
+    assert runs["image_embedding"] == 2
     assert uncached.cache_info().bytes == 0
     np.testing.assert_array_equal(masks[0], masks[1])
     np.testing.assert_array_equal(masks[0], segmenter.mask(coffee, "cup").mask)
@@ -228,11 +211,7 @@ def test_threads_agree(coffee: Pixels, astronaut: Pixels) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda job: segmenter.mask(*job).mask, jobs))
     for (image, prompt), mask in zip(jobs, answers, strict=True):
-        np.testing.assert_array_equal(mask, automask_once(image, prompt, segmenter))
-
-
-def automask_once(image: Pixels, prompt: str, segmenter: automask.Segmenter) -> Pixels:
-    return segmenter.mask(image, prompt).mask
+        np.testing.assert_array_equal(mask, segmenter.mask(image, prompt).mask)
 
 
 def test_many_images_in_order_with_bounded_memory(segmenter: automask.Segmenter, coffee: Pixels) -> None:

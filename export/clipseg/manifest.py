@@ -7,7 +7,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..publish import sha256, variant_name
+from automask.bundle import sha256
+
+from ..publish import variant_name
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from automask.session import import_onnxruntime
+from automask.session import Session
 
 from ..figures import Figure
 from ..publish import variant_name
@@ -118,7 +118,7 @@ def graph_figures(cases: Mapping[str, Sequence[Case]], folder: Path, precision: 
     for role, pairs in cases.items():
         file = folder / variant_name(role, precision)
         if file.is_file():  # the decoder has no int8
-            graph = _session(file)
+            graph = Session(file, "cpu")
             errors = [_relative(found[n], e[n]) for feed, e in pairs for found in [_run(graph, feed)] for n in e]
             figures.append(Figure(f"{precision} {role}: relative error", float(np.max(errors)), limit))
     return figures
@@ -132,7 +132,7 @@ def run_bundle(folder: Path, files: Mapping[str, str], given: Examples) -> Itera
     files
         By role.
     """
-    graphs = {role: _session(folder / file) for role, file in files.items()}
+    graphs = {role: Session(folder / file, "cpu") for role, file in files.items()}
     one, three = (
         _run(graphs["image_encoder"], {"pixel_values": pixels}) for pixels in (given.pixels[:1], given.pixels)
     )
@@ -157,18 +157,8 @@ def end_to_end(folder: Path, files: Mapping[str, str], precision: str, given: Ex
     return agreement.figures(precision), agreement.basis(precision)
 
 
-def _session(path: Path) -> Any:  # noqa: ANN401 (onnxruntime has no types)
-    ort = import_onnxruntime()
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    # Torch's threads and those of several sessions would wait for each other in busy loops.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def _run(session: Any, feed: Mapping[str, Array]) -> dict[str, Array]:  # noqa: ANN401
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, dict(feed)), strict=True))
+def _run(session: Session, feed: Mapping[str, Array]) -> dict[str, Array]:
+    return dict(zip(session.outputs, session.run(**feed), strict=True))
 
 
 def _ask(part: Part, feed: Mapping[str, Array]) -> dict[str, Array]:

@@ -7,17 +7,19 @@ from pathlib import Path
 
 from automask.bundle import MANIFEST
 
-from ..figures import ParityError
-from ..publish import OutputError, check_output, staged, write_json
-from . import card, detector, graphs, parity, segmenter, sources, vocabulary
+from ..figures import Figure, ParityError, check
+from ..graphs import save
+from ..picture import picture
+from ..publish import check_output, staged, write_json
+from . import card, detector, parity, segmenter, sources, vocabulary
 from .manifest import manifest
 
-__all__ = ["OutputError", "build", "check_output"]
+__all__ = ["build"]
 
 
 def build(
     output: Path, source_folder: Path, *, photo: Path | None, force: bool, echo: Callable[[str], None]
-) -> list[parity.Figure]:
+) -> list[Figure]:
     """Build the bundle.
 
     Parameters
@@ -54,10 +56,10 @@ def build(
 
 def _fill(
     bundle: Path, work: Path, source_folder: Path, photo: Path | None, echo: Callable[[str], None]
-) -> list[parity.Figure]:
+) -> list[Figure]:
     echo("sources")
     sources.fetch_all(source_folder, echo)
-    pixels = parity.picture(photo)
+    pixels = picture(photo)
     echo("detector (in Paddle's own environment)")
     figures = _detector(bundle, work, source_folder, parity.detector_image(pixels))
     echo("image encoder and mask decoder")
@@ -69,17 +71,17 @@ def _fill(
     write_json(bundle / "vocabulary.json", _words(source_folder, kinds), indent=None)
     echo("parity")
     figures += parity.segmenter_figures(model, bundle, parity.encoder_image(pixels))
-    said = manifest(bundle, parity.check(figures))
+    said = manifest(bundle, check(figures))
     size = sum(path.stat().st_size for path in bundle.iterdir())
     write_json(bundle / MANIFEST, said, indent=1)
     (bundle / "MODEL_CARD.md").write_text(card.model_card(said, kinds, size), encoding="utf-8")
     return figures
 
 
-def _detector(bundle: Path, work: Path, source_folder: Path, image: parity.Array) -> list[parity.Figure]:
+def _detector(bundle: Path, work: Path, source_folder: Path, image: parity.Array) -> list[Figure]:
     conversion = detector.convert(source_folder, work, image)
     whole = detector.detector_graph(conversion.model)
-    graphs.save(detector.compressed(whole), bundle / "detector.onnx")
+    save(detector.compressed(whole), bundle / "detector.onnx")
     return parity.detector_figures(whole, bundle / "detector.onnx", conversion, image)
 
 

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from .graphs import slim
+from ..graphs import slim
 from .sources import SourceError
 from .weights import half_weights
 

@@ -12,12 +12,12 @@ import onnx
 import torch
 from onnx import TensorProto
 
-from ..graphs import OPSET, save, slim
+from ..graphs import OPSET, slim
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["OPSET", "Feed", "save", "save_sharing", "slim", "trace"]
+__all__ = ["Feed", "save_sharing", "trace"]
 
 # Below this a tensor stays in the graph: shapes, axes and scalars that shape inference wants to read.
 _EXTERNAL_BYTES = 256

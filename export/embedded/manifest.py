@@ -8,8 +8,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from automask.bundle import sha256
+
 from . import detector, parity, segmenter
-from .sources import SOURCES, sha256
+from .sources import SOURCES
 
 __all__ = ["manifest"]
 

@@ -14,26 +14,15 @@ from numpy.typing import NDArray
 
 from automask.session import import_onnxruntime
 
-from ..figures import Figure, ParityError, check
-from ..picture import Image, picture
+from ..figures import Figure
+from ..picture import Image
 from . import detector, segmenter
 
 if TYPE_CHECKING:
     from .detector import Conversion
     from .segmenter import MobileSam
 
-__all__ = [
-    "MEAN",
-    "STD",
-    "Figure",
-    "ParityError",
-    "check",
-    "detector_figures",
-    "detector_image",
-    "encoder_image",
-    "picture",
-    "segmenter_figures",
-]
+__all__ = ["MEAN", "STD", "detector_figures", "detector_image", "encoder_image", "segmenter_figures"]
 
 # ImageNet's, in units of 0..255: both networks were trained with them.
 MEAN = (123.675, 116.28, 103.53)

@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from automask.bundle import sha256
 from automask.errors import AutomaskError
 
-from ..publish import sha256
-
-__all__ = ["SOURCES", "Source", "SourceError", "fetch_all", "fetch_file", "sha256"]
+__all__ = ["SOURCES", "Source", "SourceError", "fetch_all", "fetch_file"]
 
 
 class SourceError(AutomaskError, ValueError):
