@@ -5,14 +5,15 @@ BIN    := $(VENV)/bin
 RUNTIME := $(shell test -e /proc/driver/nvidia/version && echo gpu || echo cpu)
 # Twice quiet: setuptools warns at length about editable installs.
 INSTALL := $(BIN)/python -m pip install --quiet --quiet
-SOURCE_FOLDERS := $(shell find runtime export -type d -not -name __pycache__)
+SOURCE_FOLDERS := $(shell find runtime export service proto -type d -not -name __pycache__)
 
-.PHONY: help demo test check bench quality clean
+.PHONY: help demo test check proto proto-check bench quality clean
 
 help:
 	@echo 'make demo     mask a real photo with the embedded model, and say where the picture is'
 	@echo 'make test     run the tests'
 	@echo 'make check    lint (ruff) and types (mypy)'
+	@echo 'make proto    make the gRPC code from proto/ and lint the contract (make proto-check only compares)'
 	@echo 'make bench    time the embedded model, growing beside OpenCV and SciPy, CLIPSeg beside transformers'
 	@echo 'make quality DATA=DIR   measure the masks on photos with ground truth'
 	@echo 'make clean    remove everything that these made'
@@ -30,9 +31,21 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 # A strict editable install links each file, so a new file needs a new install.
 $(VENV)/.dev: $(BIN)/python pyproject.toml $(SOURCE_FOLDERS)
 	@echo 'Installing automask with all that tests and checks need into $(VENV) ...'
-	@$(INSTALL) --editable '.[$(RUNTIME),hub,text,export,dev]' --config-settings editable_mode=strict
+	@$(INSTALL) --editable '.[$(RUNTIME),hub,text,service,otel,export,dev]' --config-settings editable_mode=strict
 	@$(INSTALL) --no-deps open_clip_torch==3.3.0 # for CLIP's vocabulary, a file inside it; what it depends on is not wanted
 	@touch $@
+
+# An environment of its own: grpcio-tools pins protobuf. What 1.76 makes loads on protobuf 6.31 to 7.
+.venv-proto/.made: Makefile
+	@$(PYTHON) -m venv .venv-proto
+	@.venv-proto/bin/python -m pip install --quiet --quiet grpcio-tools==1.76.0 mypy-protobuf==3.7.0 buf-bin==1.75.0 googleapis-common-protos==1.76.0
+	@touch $@
+
+proto: .venv-proto/.made
+	@.venv-proto/bin/python proto/generate.py
+
+proto-check: .venv-proto/.made
+	@.venv-proto/bin/python proto/generate.py --check
 
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/side_by_side.py examples/astronaut.jpg "the astronaut" demo/astronaut.png
@@ -56,4 +69,4 @@ quality: $(VENV)/.dev
 	$(BIN)/python benchmarks/quality.py --data '$(DATA)'
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) .venv-proto build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -7,6 +7,7 @@ Each names the value it met and what would be right, and also inherits the fitti
     ├── ImageError (ValueError)                  an image that cannot be read, or may not be
     ├── UnknownPromptError (ValueError)          words that a fixed-vocabulary model does not know
     ├── EmptyMaskError (LookupError)             nothing found, and `stop_on_empty_mask` was set
+    ├── CancelledError (RuntimeError)            stopped from outside, by an `Interrupt`
     ├── BundleNotFoundError (FileNotFoundError)  no bundle under that name, path or Hub id
     ├── BundleError (ValueError)                 a bundle that is damaged or not understood
     ├── DeviceError (RuntimeError)               a device that was asked for and is not there
@@ -19,6 +20,7 @@ __all__ = [
     "AutomaskError",
     "BundleError",
     "BundleNotFoundError",
+    "CancelledError",
     "DeviceError",
     "EmptyMaskError",
     "ImageError",
@@ -81,6 +83,10 @@ class UnknownPromptError(AutomaskError, ValueError):
 
 class EmptyMaskError(AutomaskError, LookupError):
     """Nothing in the image matched the prompt, and `stop_on_empty_mask` was set."""
+
+
+class CancelledError(AutomaskError, RuntimeError):
+    """The work was stopped from outside before it was done."""
 
 
 class BundleNotFoundError(AutomaskError, FileNotFoundError):

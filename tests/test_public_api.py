@@ -11,7 +11,7 @@ import pytest
 import automask
 
 PUBLIC = {
-    "AutomaskError", "Bundle", "BundleError", "BundleNotFoundError", "CacheInfo", "DeviceError", "EmptyMaskError",
+    "AutomaskError", "Bundle", "BundleError", "BundleNotFoundError", "CacheInfo", "CancelledError", "DeviceError", "EmptyMaskError",
     "ImageError", "Instance", "MissingDependencyError", "ParameterError", "Parameters", "Result", "Rle", "Segmenter",
     "UnknownPromptError", "load",
 }  # fmt: skip

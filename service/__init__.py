@@ -1,0 +1,1 @@
+"""automask over gRPC: the server behind `automask serve`, and its clients."""
