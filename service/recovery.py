@@ -1,0 +1,119 @@
+"""What becomes of requests by themselves: late, lost by their worker, expired. Each step is inside a transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from automask.errors import AutomaskError
+
+from . import moves
+from .clock import Clock
+from .errors import DeadlineError, InternalError
+from .states import State
+
+__all__ = ["Recovery"]
+
+_BATCH = 32  # requests deleted in one transaction: SQLite's log holds all of them twice
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """The rules, and the steps that carry them out.
+
+    Attributes
+    ----------
+    clock
+        The time.
+    retention
+        Seconds for which a request is kept after its end.
+    max_attempts
+        How often work on a request may begin.
+    encode_error
+        Puts an error into the bytes that are kept.
+    """
+
+    clock: Clock
+    retention: float
+    max_attempts: int
+    encode_error: Callable[[AutomaskError], bytes]
+
+    def take_back_all(self, db: sqlite3.Connection) -> tuple[list[str], list[str]]:
+        """Take back all that is in work: for a start at which nobody else has the store open.
+
+        Returns
+        -------
+        The ids that are QUEUED again, and those that FAILED after the last attempt.
+        """
+        return self._take_back(
+            db,
+            db.execute(
+                "SELECT id, attempts FROM requests WHERE state = ? ORDER BY position", (State.PROCESSING,)
+            ).fetchall(),
+        )
+
+    def take_back_lost(self, db: sqlite3.Connection) -> tuple[list[str], list[str]]:
+        """Take back what nobody has renewed the lease of; returns the same as `take_back_all`."""
+        return self._take_back(
+            db,
+            db.execute(
+                "SELECT id, attempts FROM requests WHERE state = ? AND lease_until <= ? ORDER BY position",
+                (State.PROCESSING, self.clock.uptime()),
+            ).fetchall(),
+        )
+
+    def _take_back(self, db: sqlite3.Connection, rows: Iterable[tuple[str, int]]) -> tuple[list[str], list[str]]:
+        requeued, given_up = [], []
+        for request_id, attempts in rows:
+            if attempts < self.max_attempts:
+                moves.requeue(db, request_id)
+                requeued.append(request_id)
+            else:
+                error = InternalError(
+                    f"request {request_id} was given up after {attempts} attempts: each time the server died or lost "
+                    "it while working on it"
+                )
+                self.fail(db, request_id, State.PROCESSING, error)
+                given_up.append(request_id)
+        return requeued, given_up
+
+    def fail_late(self, db: sqlite3.Connection) -> list[str]:
+        """Fail what was not done by its deadline, and return the ids."""
+        now = self.clock.now()
+        rows = db.execute(
+            "SELECT id, state, deadline - created FROM requests WHERE state IN (?, ?) AND deadline <= ?",
+            (State.QUEUED, State.PROCESSING, now),
+        ).fetchall()
+        for request_id, state, seconds in rows:
+            error = DeadlineError(f"request {request_id} was not done within the {seconds:.6g} s that it was given")
+            self.fail(db, request_id, State(state), error)
+        return [row[0] for row in rows]
+
+    def fail(self, db: sqlite3.Connection, request_id: str, old: State, error: AutomaskError) -> None:
+        """End a request with an error."""
+        moves.end(
+            db,
+            request_id,
+            old,
+            State.FAILED,
+            now=self.clock.now(),
+            retention=self.retention,
+            error=self.encode_error(error),
+        )
+
+    def delete_expired(self, db: sqlite3.Connection) -> list[str]:
+        """Delete some of what has expired, and return the ids; none once all is deleted."""
+        ids = db.execute("SELECT id FROM requests WHERE expires <= ? LIMIT ?", (self.clock.now(), _BATCH)).fetchall()
+        db.executemany("DELETE FROM requests WHERE id = ?", ids)
+        return [row[0] for row in ids]
+
+    def mend_times(self, db: sqlite3.Connection) -> None:
+        """Bring back what lies too far ahead, because the wall clock went back while no server ran."""
+        now = self.clock.now()
+        db.execute(
+            "UPDATE requests SET deadline = deadline - created + ?1, started = min(started, ?1), "
+            "ended = min(ended, ?1), created = ?1 WHERE created > ?1",
+            (now,),
+        )
+        db.execute("UPDATE requests SET expires = ?1 WHERE expires > ?1", (now + self.retention,))

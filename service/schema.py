@@ -1,0 +1,92 @@
+"""The tables of the request store, and how an older file is brought up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from .errors import StoreError
+
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "migrate"]
+
+APPLICATION_ID: Final = int.from_bytes(b"amsk")
+"""Marks an SQLite file as a store of requests."""
+
+# A step is never changed once it was released: files of its version exist.
+# Photos and results have tables of their own, so that a change of state does not copy them.
+_REQUESTS = """
+CREATE TABLE requests (
+    id TEXT PRIMARY KEY NOT NULL,
+    owner TEXT NOT NULL,
+    model TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('QUEUED', 'PROCESSING', 'COMPLETED', 'FAILED', 'CANCELLED')),
+    position INTEGER NOT NULL UNIQUE,
+    attempts INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+    fence INTEGER NOT NULL DEFAULT 0,
+    lease_until REAL,
+    idempotency_key TEXT,
+    digest BLOB NOT NULL,
+    created REAL NOT NULL,
+    deadline REAL,
+    started REAL,
+    ended REAL,
+    expires REAL,
+    error BLOB,
+    CHECK ((state = 'PROCESSING') = (lease_until IS NOT NULL)),
+    CHECK ((state IN ('QUEUED', 'PROCESSING')) = (ended IS NULL)),
+    CHECK ((state = 'FAILED') = (error IS NOT NULL)),
+    CHECK ((ended IS NULL) = (expires IS NULL))
+)
+"""
+
+MIGRATIONS: Final[Sequence[Sequence[str]]] = (
+    (
+        _REQUESTS,
+        "CREATE TABLE tasks (id TEXT PRIMARY KEY NOT NULL REFERENCES requests ON DELETE CASCADE, task BLOB NOT NULL)",
+        "CREATE TABLE results (id TEXT PRIMARY KEY NOT NULL REFERENCES requests ON DELETE CASCADE, result BLOB "
+        "NOT NULL)",
+        "CREATE UNIQUE INDEX requests_key ON requests (owner, idempotency_key) WHERE idempotency_key IS NOT NULL",
+        "CREATE INDEX requests_queue ON requests (state, position)",
+        "CREATE INDEX requests_expires ON requests (expires) WHERE expires IS NOT NULL",
+    ),
+)
+"""The statements that lead from each version to the next, from the empty file on."""
+
+
+def migrate(db: sqlite3.Connection, steps: Sequence[Sequence[str]] = MIGRATIONS) -> None:
+    """Bring a file to the newest version, or leave it as it was.
+
+    Parameters
+    ----------
+    db
+        A connection that leaves transactions to its user.
+    steps
+        The statements from each version to the next.
+
+    Raises
+    ------
+    StoreError
+        The file is of a newer version than this program knows.
+    """
+    db.execute("BEGIN IMMEDIATE")  # before the version is read: another process may be at it
+    try:
+        for statement in _missing(db, steps):
+            db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {len(steps)}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _missing(db: sqlite3.Connection, steps: Sequence[Sequence[str]]) -> list[str]:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(steps):
+        raise StoreError(
+            f"its version must be at most {len(steps)}, which this automask knows, got {version}: a newer automask "
+            "wrote it; use that one, or give another file"
+        )
+    return [statement for step in steps[version:] for statement in step]
