@@ -23,8 +23,9 @@ from .errors import (
     UnknownPromptError,
 )
 from .instance import Instance
+from .interrupt import Interrupt
 from .loading import load
-from .parameters import Parameters
+from .parameters import Parameters, Query
 from .result import Result
 from .segmenter import Segmenter
 
@@ -39,9 +40,11 @@ __all__ = [
     "EmptyMaskError",
     "ImageError",
     "Instance",
+    "Interrupt",
     "MissingDependencyError",
     "ParameterError",
     "Parameters",
+    "Query",
     "Result",
     "Rle",
     "Segmenter",

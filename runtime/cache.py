@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from contextlib import suppress
 from threading import Lock
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from numpy.typing import NDArray
+
+from .errors import CancelledError
 
 __all__ = ["Arrays", "ByteCache", "CacheInfo"]
 
@@ -47,19 +50,21 @@ class ByteCache(Generic[V]):
 
     def get(self, key: Hashable, compute: Callable[[], V]) -> V:
         """Return the value under `key`; compute and keep it where there is none. Errors are not kept."""
-        with self._lock:
-            if key in self._entries:
+        while True:
+            with self._lock:
+                if key in self._entries:
+                    self._hits += 1
+                    self._entries.move_to_end(key)
+                    return self._entries[key]
+                running = self._pending.get(key)
+                if running is None:
+                    self._misses += 1
+                    mine = self._pending[key] = Future()
+                    break
                 self._hits += 1
-                self._entries.move_to_end(key)
-                return self._entries[key]
-            running = self._pending.get(key)
-            if running is None:
-                self._misses += 1
-                mine = self._pending[key] = Future()
-            else:
-                self._hits += 1
-        if running is not None:
-            return running.result()
+            # The thread that computes may be interrupted; that is its own affair, and this one takes over.
+            with suppress(CancelledError):
+                return running.result()
         return self._compute(key, compute, mine)
 
     def _compute(self, key: Hashable, compute: Callable[[], V], future: Future[V]) -> V:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 
 from .errors import ParameterError
 from .postprocess import MAX_RADIUS
 
-__all__ = ["MAX_SEED", "Parameters"]
+__all__ = ["MAX_SEED", "Parameters", "Query"]
 
 MAX_SEED = 999_999_999_999_999
 
@@ -57,6 +57,25 @@ class Parameters:
         for name in ("invert_mask", "return_mask", "return_alpha", "stop_on_empty_mask", "base64"):
             if not isinstance(getattr(self, name), bool):
                 raise ParameterError(name, "be True or False", getattr(self, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What one caller asks of an image.
+
+    Attributes
+    ----------
+    prompts
+        What to mask; each gets a mask of its own.
+    exclude
+        What to leave out of every mask: subtracted after growing, itself not grown.
+    parameters
+        How the masks are wanted.
+    """
+
+    prompts: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+    parameters: Parameters = field(default_factory=Parameters)
 
 
 def _check_number(name: str, value: object, low: float, high: float) -> None:

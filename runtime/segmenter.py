@@ -6,7 +6,9 @@ import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import islice
+from pathlib import Path
 from typing import Literal, TypedDict, Unpack, overload
 
 import numpy as np
@@ -18,11 +20,13 @@ from .cache import Arrays, ByteCache, CacheInfo
 from .errors import AutomaskError, EmptyMaskError, ParameterError
 from .families import Family, Picture, Prediction, Stopwatch
 from .images import ImageSource, encoded_bytes, read_image
-from .parameters import Parameters
+from .interrupt import Interrupt
+from .parameters import Parameters, Query
 from .result import Result
 
 __all__ = ["Options", "Segmenter"]
 
+_SAMPLE, _SAMPLE_PROMPT = Path(__file__).parent / "data" / "person.jpg", "person"
 _AHEAD = 2  # pictures that `mask_many` decodes while the model works on another
 
 
@@ -48,6 +52,8 @@ class Segmenter:
         What the model is: name, licence, sources, graphs.
     device
         Where it runs: ``cpu``, ``cuda`` or ``tensorrt``.
+    vocabulary
+        The kinds of object that it knows; empty where it takes any text.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class Segmenter:
     ) -> None:
         self.bundle = bundle
         self.device = family.device
+        self.vocabulary = family.vocabulary
         self._family = family
         self._cache = cache
         self._max_pixels = max_pixels
@@ -70,6 +77,10 @@ class Segmenter:
         """How often a picture's decoding, detections or encoding could be taken from memory."""
         return self._cache.info()
 
+    def warm_up(self) -> Result:
+        """Mask a photo that comes with the package: the next call does not pay for what only the first one does."""
+        return self.mask(_SAMPLE, _SAMPLE_PROMPT)
+
     @overload
     def mask(  # type: ignore[overload-overlap]  # a str is a Sequence[str] too; the first fit is meant
         self,
@@ -77,6 +88,7 @@ class Segmenter:
         prompt: str,
         *,
         exclude: str | Sequence[str] = ...,
+        interrupt: Interrupt | None = ...,
         **options: Unpack[Options],
     ) -> Result: ...
 
@@ -87,6 +99,7 @@ class Segmenter:
         prompt: Sequence[str],
         *,
         exclude: str | Sequence[str] = ...,
+        interrupt: Interrupt | None = ...,
         **options: Unpack[Options],
     ) -> list[Result]: ...
 
@@ -96,6 +109,7 @@ class Segmenter:
         prompt: str | Sequence[str],
         *,
         exclude: str | Sequence[str] = (),
+        interrupt: Interrupt | None = None,
         threshold: float = 0.2,
         grow_mask: int = 10,
         invert_mask: bool = False,
@@ -117,6 +131,8 @@ class Segmenter:
             image.
         exclude
             What to leave out, one prompt or several: subtracted after growing, itself not grown.
+        interrupt
+            Stops the work from another thread.
         threshold, grow_mask, invert_mask, return_mask, return_alpha, stop_on_empty_mask, seed, base64
             As in the hosted API; see `Parameters` for meanings and ranges.
 
@@ -134,6 +150,8 @@ class Segmenter:
             The model has a fixed vocabulary and does not know the thing named.
         EmptyMaskError
             Nothing was found for a prompt and `stop_on_empty_mask` is set.
+        CancelledError
+            `interrupt` was set.
         """
         parameters = Parameters(
             threshold=threshold,
@@ -145,14 +163,69 @@ class Segmenter:
             seed=seed,
             base64=base64,
         )
-        prompts, excluded = _as_list("prompt", prompt), _as_list("exclude", exclude)
-        if not prompts:
-            raise ParameterError("prompt", "name at least one thing", prompt)
+        query = Query(_as_list("prompt", prompt), _as_list("exclude", exclude), parameters)
+        (answer,) = self.answer(image, [query], interrupt=interrupt)
+        if isinstance(answer, AutomaskError):
+            raise answer
+        return answer[0] if isinstance(prompt, str) else answer
+
+    def answer(
+        self, image: ImageSource, queries: Sequence[Query], *, interrupt: Interrupt | None = None
+    ) -> list[list[Result] | AutomaskError]:
+        """Answer several independent queries on one image, in one pass of the model.
+
+        What `mask` does for one query; services use it for requests that happen to wait at the same time.
+
+        Parameters
+        ----------
+        image
+            As in `mask`.
+        queries
+            Each with its own prompts and parameters. What one asks for never changes what another gets.
+        interrupt
+            Stops the work from another thread.
+
+        Returns
+        -------
+        For each query, a result for each of its prompts; or its own error, which leaves the others alone.
+
+        Raises
+        ------
+        ImageError
+            The image cannot be read or is too large: no query can be answered.
+        CancelledError
+            `interrupt` was set.
+        """
+        errors = [self._what_is_wrong(query) for query in queries]
+        sound = [query for query, error in zip(queries, errors, strict=True) if error is None]
         watch = Stopwatch()
-        with watch.stage("decode"):
-            picture = self._read(image)
-        results = self._answer(picture, prompts, excluded, parameters, watch)
-        return results[0] if isinstance(prompt, str) else results
+        with nullcontext() if interrupt is None else interrupt.active():
+            with watch.stage("decode"):
+                picture = self._read(image)
+            answered = iter(self._answer(picture, sound, watch) if sound else ())
+        return [next(answered) if error is None else error for error in errors]
+
+    def _what_is_wrong(self, query: Query) -> AutomaskError | None:
+        try:
+            self.check(query)
+        except AutomaskError as error:
+            return error
+        return None
+
+    def check(self, query: Query) -> None:
+        """Raise what `answer` would give for this query on any image.
+
+        Raises
+        ------
+        ParameterError
+            There is no prompt, or an empty one.
+        UnknownPromptError
+            The model has a fixed vocabulary and does not know the thing named.
+        """
+        if not query.prompts:
+            raise ParameterError("prompt", "name at least one thing", query.prompts)
+        for text in (*query.prompts, *query.exclude):
+            self._family.check_prompt(text)
 
     @overload
     def mask_many(
@@ -211,18 +284,14 @@ class Segmenter:
         ParameterError, UnknownPromptError
             At once, before the first image is read.
         """
-        parameters = Parameters(**options)
-        excluded = _as_list("exclude", exclude)
-        for text in (prompt, *excluded):
-            self._family.check_prompt(text)
-        return self._answer_many(images, prompt, excluded, parameters, return_errors=return_errors)
+        query = Query((prompt,), _as_list("exclude", exclude), Parameters(**options))
+        self.check(query)
+        return self._answer_many(images, query, return_errors=return_errors)
 
     def _answer_many(
         self,
         images: Iterable[ImageSource],
-        prompt: str,
-        excluded: Sequence[str],
-        parameters: Parameters,
+        query: Query,
         *,
         return_errors: bool,
     ) -> Iterator[Result | AutomaskError]:
@@ -234,11 +303,15 @@ class Segmenter:
                 waiting.extend(pool.submit(self._read_timed, image) for image in islice(source, 1))
                 try:
                     picture, watch = decoded.result()
-                    yield self._answer(picture, [prompt], excluded, parameters, watch)[0]
+                    (answer,) = self._answer(picture, [query], watch)
                 except AutomaskError as error:
-                    if not return_errors:
-                        raise
-                    yield error
+                    answer = error
+                if not isinstance(answer, AutomaskError):
+                    yield answer[0]
+                elif return_errors:
+                    yield answer
+                else:
+                    raise answer
 
     def _read_timed(self, image: ImageSource) -> tuple[Picture, Stopwatch]:
         watch = Stopwatch()
@@ -260,45 +333,59 @@ class Segmenter:
         return Picture(decoded[0], key)
 
     def _answer(
+        self, picture: Picture, queries: Sequence[Query], watch: Stopwatch
+    ) -> list[list[Result] | AutomaskError]:
+        texts = [text for query in queries for text in (*query.prompts, *query.exclude)]
+        thresholds = [query.parameters.threshold for query in queries for _ in (*query.prompts, *query.exclude)]
+        predictions = iter(self._family.predict(picture, texts, thresholds, watch))
+        answers: list[list[Result] | AutomaskError] = []
+        for query in queries:
+            found = list(islice(predictions, len(query.prompts)))
+            unwanted = list(islice(predictions, len(query.exclude)))
+            try:
+                answers.append(self._finish(picture, query, found, unwanted, watch))
+            except EmptyMaskError as error:
+                answers.append(error)
+        return answers
+
+    def _finish(
         self,
         picture: Picture,
-        prompts: Sequence[str],
-        excluded: Sequence[str],
-        parameters: Parameters,
+        query: Query,
+        predictions: Sequence[Prediction],
+        unwanted: Sequence[Prediction],
         watch: Stopwatch,
     ) -> list[Result]:
-        predictions = self._family.predict(picture, [*prompts, *excluded], parameters.threshold, watch)
+        parameters = query.parameters
         with watch.stage("postprocess"):
             shapes = [_shape(picture, prediction, parameters.threshold) for prediction in predictions]
-            unwanted = shapes[len(prompts) :]
-            masks = [_finish(shape, unwanted, parameters) for shape in shapes[: len(prompts)]]
-        timings = {**watch.stages, "total": sum(watch.stages.values())}
-        results = []
-        for prompt, prediction, shape, mask in zip(prompts, predictions, shapes, masks, strict=False):
-            empty = not shape.any()
-            if empty and parameters.stop_on_empty_mask:
-                raise EmptyMaskError(
-                    f"nothing in the image matches {prompt!r} at threshold {parameters.threshold}; "
-                    "lower the threshold, or leave stop_on_empty_mask off to get an empty mask"
-                )
-            results.append(
-                Result(
-                    mask=mask,
-                    image=picture.pixels,
-                    instances=prediction.instances,
-                    score_map=prediction.score_map,
-                    prompt=prompt,
-                    labels=prediction.labels,
-                    dropped=prediction.dropped,
-                    warnings=prediction.warnings,
-                    is_empty=empty,
-                    parameters=parameters,
-                    timings=timings,
-                    device=self.device,
-                    model=self.bundle.name,
-                )
+            cut = [_shape(picture, prediction, parameters.threshold) for prediction in unwanted]
+            empty = [not shape.any() for shape in shapes]
+            masks = [_finish_mask(shape, cut, parameters) for shape in shapes]
+        if parameters.stop_on_empty_mask and any(empty):
+            raise EmptyMaskError(
+                f"nothing in the image matches {query.prompts[empty.index(True)]!r} at threshold "
+                f"{parameters.threshold}; lower the threshold, or leave stop_on_empty_mask off to get an empty mask"
             )
-        return results
+        timings = {**watch.stages, "total": sum(watch.stages.values())}
+        return [
+            Result(
+                mask=mask,
+                image=picture.pixels,
+                instances=prediction.instances,
+                score_map=prediction.score_map,
+                prompt=prompt,
+                labels=prediction.labels,
+                dropped=prediction.dropped,
+                warnings=prediction.warnings,
+                is_empty=nothing,
+                parameters=parameters,
+                timings=timings,
+                device=self.device,
+                model=self.bundle.name,
+            )
+            for prompt, prediction, mask, nothing in zip(query.prompts, predictions, masks, empty, strict=True)
+        ]
 
 
 def _shape(picture: Picture, prediction: Prediction, threshold: float) -> NDArray[np.uint8]:
@@ -311,7 +398,7 @@ def _shape(picture: Picture, prediction: Prediction, threshold: float) -> NDArra
     return canvas
 
 
-def _finish(
+def _finish_mask(
     shape: NDArray[np.uint8], unwanted: Sequence[NDArray[np.uint8]], parameters: Parameters
 ) -> NDArray[np.uint8]:
     mask = postprocess.grow(shape, parameters.grow_mask)
@@ -320,9 +407,9 @@ def _finish(
     return postprocess.invert(mask) if parameters.invert_mask else mask
 
 
-def _as_list(name: str, prompts: str | Sequence[str]) -> list[str]:
+def _as_list(name: str, prompts: str | Sequence[str]) -> tuple[str, ...]:
     listed: list[object] = [prompts] if isinstance(prompts, str) or not isinstance(prompts, Iterable) else [*prompts]
     for prompt in listed:
         if not isinstance(prompt, str):
             raise ParameterError(name, "be text or a sequence of texts", prompt)
-    return [str(prompt) for prompt in listed]
+    return tuple(str(prompt) for prompt in listed)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import BundleError, DeviceError, MissingDependencyError, ParameterError
+from .interrupt import current_interrupt
 
 __all__ = ["DEVICES", "Device", "Session", "cache_folder", "import_onnxruntime", "pick_device"]
 
@@ -161,11 +162,23 @@ class Session:
                 "cuDNN or TensorRT libraries are missing or of another version; its message on stderr names them"
             )
         self.device = device
+        self._make_run_options = ort.RunOptions
         self.outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, **inputs: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
-        """Run the graph on arrays by input name; the outputs come in the graph's order."""
-        return tuple(self._session.run(self.outputs, inputs))
+        """Run the graph on arrays by input name; the outputs come in the graph's order.
+
+        Raises
+        ------
+        CancelledError
+            The interrupt that this thread works under was set.
+        """
+        interrupt = current_interrupt()
+        if interrupt is None:
+            return tuple(self._session.run(self.outputs, inputs))
+        options = self._make_run_options()
+        with interrupt.stopping(options):
+            return tuple(self._session.run(self.outputs, inputs, options))
 
 
 def _options(ort: ModuleType, threads: int | None) -> Any:  # noqa: ANN401 (onnxruntime has no types)

@@ -12,14 +12,14 @@ import automask
 
 PUBLIC = {
     "AutomaskError", "Bundle", "BundleError", "BundleNotFoundError", "CacheInfo", "CancelledError", "DeviceError", "EmptyMaskError",
-    "ImageError", "Instance", "MissingDependencyError", "ParameterError", "Parameters", "Result", "Rle", "Segmenter",
+    "ImageError", "Instance", "Interrupt", "MissingDependencyError", "ParameterError", "Parameters", "Query", "Result", "Rle", "Segmenter",
     "UnknownPromptError", "load",
 }  # fmt: skip
 
 RUNTIME = sorted(
     name
     for _, name, _ in pkgutil.walk_packages(automask.__path__, "automask.")
-    if not name.startswith(("automask.export", "automask.__main__"))
+    if not name.startswith(("automask.export", "automask.v1", "automask.__main__"))
 )
 
 

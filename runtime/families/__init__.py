@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..interrupt import current_interrupt
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -74,7 +76,10 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count the time spent inside as stage `name`."""
+        """Count the time spent inside as stage `name`; it does not begin once the thread's interrupt is set."""
+        interrupt = current_interrupt()
+        if interrupt is not None:
+            interrupt.check()
         start = perf_counter()
         try:
             yield
@@ -89,8 +94,14 @@ class Family(Protocol):
     def device(self) -> str:
         """Where it runs: ``cpu``, ``cuda`` or ``tensorrt``."""
 
-    def predict(self, picture: Picture, prompts: Sequence[str], threshold: float, watch: Stopwatch) -> list[Prediction]:
-        """One prediction for each prompt, in order."""
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The kinds of object that it knows; empty where it takes any text."""
+
+    def predict(
+        self, picture: Picture, prompts: Sequence[str], thresholds: Sequence[float], watch: Stopwatch
+    ) -> list[Prediction]:
+        """One prediction for each prompt, at the threshold beside it, in order."""
 
     def check_prompt(self, prompt: str) -> None:
         """Raise what `predict` would raise for this prompt, without a picture."""

@@ -77,12 +77,19 @@ class Boxes:
         """Where the graphs run."""
         return self._encoder_graph.device
 
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The kinds of object that the detector knows."""
+        return self._vocabulary.labels
+
     def check_prompt(self, prompt: str) -> None:
         """Raise what `predict` would raise for this prompt, without a picture."""
         self._vocabulary.resolve(prompt)
 
-    def predict(self, picture: Picture, prompts: Sequence[str], threshold: float, watch: Stopwatch) -> list[Prediction]:
-        """One prediction for each prompt; they share the work on the picture.
+    def predict(
+        self, picture: Picture, prompts: Sequence[str], thresholds: Sequence[float], watch: Stopwatch
+    ) -> list[Prediction]:
+        """One prediction for each prompt, at its own threshold; they share the work on the picture.
 
         Raises
         ------
@@ -94,7 +101,7 @@ class Boxes:
         terms = [self._vocabulary.resolve(prompt) for prompt in prompts]
         with watch.stage("detect"):
             detections = self._detect(picture)
-            chosen = [self._choose(detections, prompt_terms, threshold) for prompt_terms in terms]
+            chosen = [self._choose(detections, *pair) for pair in zip(terms, thresholds, strict=True)]
         # A box that two prompts share is drawn once.
         wanted = sorted({(cell, index) for pairs in chosen for cell, index in pairs})
         instances = dict(zip(wanted, self._draw(picture, detections, wanted, watch), strict=True))

@@ -48,12 +48,19 @@ class Dense:
         """Where the graphs run."""
         return self._image_graph.device
 
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Empty: any text is understood somehow."""
+        return ()
+
     def check_prompt(self, prompt: str) -> None:
         """Refuse a blank prompt; any other text is understood somehow."""
         if not prompt.strip():
             raise ParameterError("prompt", "name something to mask", prompt)
 
-    def predict(self, picture: Picture, prompts: Sequence[str], threshold: float, watch: Stopwatch) -> list[Prediction]:
+    def predict(
+        self, picture: Picture, prompts: Sequence[str], thresholds: Sequence[float], watch: Stopwatch
+    ) -> list[Prediction]:
         """One prediction for each prompt; all of them cost one image encoding and one call of the decoder.
 
         Raises
@@ -61,7 +68,7 @@ class Dense:
         ParameterError
             A prompt is blank.
         """
-        del threshold  # is applied to the score map, by the caller
+        del thresholds  # are applied to the score maps, by the caller
         for prompt in prompts:
             self.check_prompt(prompt)
         distinct = list(dict.fromkeys(prompts))

@@ -1,0 +1,130 @@
+"""What every call goes through, whichever method it is: an id, a key, the log, metrics, a span, and rich errors."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, TypeAlias, TypeVar
+
+import grpc
+import grpc.aio
+import structlog
+
+from automask.errors import AutomaskError
+
+from .access import Access
+from .errors import UnavailableError
+from .keys import Key
+from .metrics import Metrics
+from .status import row_of, to_status, trailing_metadata
+from .tracing import span
+
+__all__ = ["Call", "Calls", "streaming", "unary"]
+
+_log = structlog.get_logger(__name__)
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+@dataclass(slots=True)
+class Call:
+    """One call.
+
+    Attributes
+    ----------
+    request_id
+        Under which the log tells of it; sent back in the metadata ``x-request-id``.
+    key
+        Who calls.
+    """
+
+    request_id: str
+    key: Key
+
+
+class Calls:
+    """Lets calls in and sees them out.
+
+    Parameters
+    ----------
+    access
+        Tells who calls.
+    metrics
+        Counts them.
+    """
+
+    def __init__(self, access: Access, metrics: Metrics) -> None:
+        self._access, self._metrics = access, metrics
+        self.closed: UnavailableError | None = UnavailableError("the server is loading its models", retry_after=1.0)
+        """Why no call is let in; None while they are."""
+
+    def check_open(self) -> None:
+        """Raise the reason why no call is let in, if there is one."""
+        if self.closed is not None:
+            raise self.closed
+
+    @asynccontextmanager
+    async def observe(self, method: str, context: Context) -> AsyncIterator[Call]:
+        """Let one call in, and turn what it raises into an error that tells all a client can use."""
+        started, code, request_id = perf_counter(), grpc.StatusCode.OK, uuid.uuid4().hex
+        told: tuple[tuple[str, str | bytes], ...] = (("x-request-id", request_id),)
+        context.set_trailing_metadata(told)
+        structlog.contextvars.bind_contextvars(request_id=request_id, method=method)
+        metadata = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
+        problem = None
+        try:
+            with span(f"automask.v1.MaskService/{method}", {"automask.request_id": request_id}, metadata):
+                self.check_open()
+                key = self._access.authenticate(metadata.get("x-api-key"))
+                structlog.contextvars.bind_contextvars(key=key.name)
+                yield Call(request_id, key)
+        except (asyncio.CancelledError, GeneratorExit):
+            late = (context.time_remaining() or 1.0) <= 0
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            raise
+        except Exception as error:  # noqa: BLE001 (the last catcher there is)
+            code, problem = row_of(error).code, str(error)
+            if not isinstance(error, AutomaskError):
+                _log.exception("call failed by a bug")
+            status = to_status(error, request_id)
+            await context.abort(code, status.message, (*told, *trailing_metadata(status)))
+        finally:
+            seconds = perf_counter() - started
+            self._metrics.calls.labels(method, code.name).inc()
+            self._metrics.call_seconds.labels(method).observe(seconds)
+            _log.info("call", code=code.name, ms=round(1e3 * seconds, 2), **({"error": problem} if problem else {}))
+
+
+def unary(
+    method: Callable[[Any, Request, Call], Awaitable[Response]],
+) -> Callable[[Any, Request, Context], Awaitable[Response]]:
+    """Make a method that answers once, for a servicer that has `calls`."""
+
+    @functools.wraps(method)
+    async def handle(servicer: Any, request: Request, context: Context) -> Response:  # noqa: ANN401
+        async with servicer.calls.observe(method.__name__, context) as call:
+            return await method(servicer, request, call)
+        raise AssertionError  # `observe` ends the call itself
+
+    return handle
+
+
+def streaming(
+    method: Callable[[Any, Request, Call], AsyncIterator[Response]],
+) -> Callable[[Any, Request, Context], AsyncIterator[Response]]:
+    """Make a method that answers many times, for a servicer that has `calls`."""
+
+    @functools.wraps(method)
+    async def handle(servicer: Any, request: Request, context: Context) -> AsyncIterator[Response]:  # noqa: ANN401
+        async with servicer.calls.observe(method.__name__, context) as call:
+            async for response in method(servicer, request, call):
+                yield response
+
+    return handle

@@ -1,0 +1,1 @@
+"""The commands of the service: `serve`, `keys`, and those of a client."""

@@ -1,0 +1,83 @@
+"""`automask serve`: one option for each setting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from automask.errors import ParameterError
+
+from ..durations import format_duration
+from ..logs import configure_logs
+from ..server import run
+from ..settings import PREFIX, Settings, load_settings
+from ..tracing import configure_tracing
+
+__all__ = ["serve"]
+
+_TIMES = ("retention", "drain")
+_METAVARS = {"host": "ADDRESS", "model": "MODEL", "device": "DEVICE", **dict.fromkeys(_TIMES, "TIME")}
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for name, field in reversed(Settings.model_fields.items()):
+        command = _option(name, field)(command)
+    return command
+
+
+def _option(name: str, field: FieldInfo) -> Callable[..., Any]:
+    text = f"{field.description}{'' if '[default:' in str(field.description) else _default(name, field)}"
+    flag = f"--{name.replace('_', '-')}"
+    if field.annotation is bool:
+        return click.option(flag, is_flag=True, default=None, help=text)
+    metavar = _METAVARS.get(
+        name, "LEVEL" if name == "log_level" else "FILE" if "Path" in str(field.annotation) else "N"
+    )
+    return click.option(flag, multiple=name == "model", metavar=metavar, help=text)
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    if field.default in {None, False, PydanticUndefined}:
+        return ""
+    shown = ", ".join(field.default) if isinstance(field.default, tuple) else field.default
+    if name in _TIMES:
+        shown = format_duration(field.default)
+    return f" [default: {shown}]"
+
+
+@click.command(context_settings={"show_default": False, "max_content_width": 120})
+@click.option("--config", type=click.Path(path_type=Path), envvar=f"{PREFIX}CONFIG", help="TOML file of settings.")
+@_options
+def serve(*, config: Path | None, **given: Any) -> None:  # noqa: ANN401 (checked by pydantic)
+    """Serve masks over gRPC until SIGTERM or Ctrl-C, which let running work end.
+
+    Every setting is also an environment variable (AUTOMASK_PORT=50051) and a key of the TOML file (port = 50051,
+    model = ["default", "clipseg"]). The command line wins over the environment, the environment over the file.
+
+    \b
+    automask serve
+    automask serve --model default --model ./clipseg --uds /run/automask/automask.sock
+    automask keys add camera --rate 30/s
+    automask serve --host 0.0.0.0 --keys keys.sqlite3 --tls-cert server.pem --tls-key server.key --metrics-port 9090
+
+    Then, from this or another machine:
+
+    \b
+    automask mask room.jpg "sofa" --server 127.0.0.1:50051
+
+    Exit status: 0 after draining, 1 if it cannot start, 2 wrong usage.
+    """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
+    said = {name: value for name, value in given.items() if value not in {None, ()}}
+    try:
+        settings = load_settings(config, **said)
+    except ParameterError as error:
+        raise click.UsageError(str(error)) from error
+    configure_logs(as_json=settings.log_json, level=settings.log_level)
+    configure_tracing()
+    asyncio.run(run(settings))

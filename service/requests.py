@@ -1,0 +1,319 @@
+"""Submitted requests: the store as an event loop sees it, and the loop that works them off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from time import perf_counter
+from typing import Any, TypeVar
+
+import structlog
+
+from automask import AutomaskError, CancelledError
+from automask.v1 import mask_pb2
+
+from .access import Access
+from .clock import Clock
+from .engine import Engine, Work
+from .errors import DeadlineError, InternalError, QueueFullError, StoreError
+from .metrics import Metrics
+from .records import Lease, Record, Usage
+from .states import ENDS, State
+from .store import Store
+from .tasks import read_task
+from .tracing import span, trace_stages
+
+__all__ = ["Requests"]
+
+T = TypeVar("T")
+
+_POLL = 0.25  # seconds after which another server's changes to the same store are seen
+_SWEEP = 1.0
+_FULL_DISK = 1.0  # seconds between tries to write a result
+
+_log = structlog.get_logger(__name__)
+
+
+class _Changes:
+    """Wakes those who wait for a request to change, or for any to."""
+
+    def __init__(self) -> None:
+        self._waiting: defaultdict[str, list[asyncio.Event]] = defaultdict(list)
+
+    def notify(self, *request_ids: str) -> None:
+        """Wake those who wait for these requests, and those who wait for any."""
+        for request_id in (*request_ids, ""):
+            for event in self._waiting.pop(request_id, ()):
+                event.set()
+
+    def notify_all(self) -> None:
+        self.notify(*self._waiting)
+
+    def next(self, request_id: str = "") -> asyncio.Event:
+        """Give an event for the next change; take it before looking, so that none is missed."""
+        event = asyncio.Event()
+        self._waiting[request_id].append(event)
+        return event
+
+
+class Requests:
+    """Submitted requests of one server.
+
+    Parameters
+    ----------
+    store
+        Where they are kept.
+    engine
+        What works on them.
+    access
+        Where credits go back to.
+    metrics
+        Where their ends are counted.
+    clock
+        The store's.
+    lease_seconds
+        The store's.
+    """
+
+    def __init__(
+        self, store: Store, engine: Engine, access: Access, metrics: Metrics, *, clock: Clock, lease_seconds: float
+    ) -> None:
+        self._store, self._engine, self._access, self._metrics = store, engine, access, metrics
+        self._clock, self._lease_seconds = clock, lease_seconds
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="automask-store")
+        self._changes = _Changes()
+        self._wake = asyncio.Event()
+        self._slots = asyncio.Semaphore(engine.workers + 1)  # one is fetched while the others are worked on
+        self._active: dict[str, tuple[Lease, Work | None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loops: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to work requests off."""
+        self._loops = [asyncio.create_task(loop()) for loop in (self._dispatch, self._sweep, self._renew, self._poll)]
+
+    async def stop(self, timeout: float) -> None:
+        """Take no more; let running ones end within `timeout` seconds, else put them back into the queue."""
+        dispatch, *others = self._loops
+        await _end(dispatch)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout)
+        for task in [*self._tasks, *others]:
+            await _end(task)
+        self._thread.shutdown()
+
+    async def _in_thread(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:  # noqa: ANN401
+        """Run a call of the store outside the event loop; it is not given up half way."""
+        future = self._thread.submit(call, *arguments, **named)
+        return await asyncio.shield(asyncio.wrap_future(future))
+
+    async def submit(
+        self, task: mask_pb2.MaskTask, *, owner: str, model: str, idempotency_key: str, deadline: float | None
+    ) -> tuple[Record, bool]:
+        """Keep a request; return once it is on disk, and tell whether it is new."""
+        record, is_new = await self._in_thread(
+            self._store.add,
+            task.SerializeToString(deterministic=True),
+            owner=owner,
+            model=model,
+            idempotency_key=idempotency_key,
+            deadline=deadline,
+        )
+        self._wake.set()
+        return record, is_new
+
+    async def status(self, request_id: str, owner: str) -> Record:
+        """Look where a request is; raise `NotFoundError` where there is none of this owner's."""
+        return await self._in_thread(self._store.get, request_id, owner)
+
+    async def result(self, request_id: str, owner: str, wait: float) -> Record:
+        """Give the result too, waiting up to `wait` seconds for the request to end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await self._until_ended(request_id, owner)
+        return await self._in_thread(self._store.result, request_id, owner)
+
+    async def _until_ended(self, request_id: str, owner: str) -> None:
+        while True:
+            changed = self._changes.next(request_id)
+            if (await self.status(request_id, owner)).state in ENDS:
+                return
+            await changed.wait()
+
+    async def watch(self, request_id: str, owner: str) -> AsyncIterator[Record]:
+        """Give the record now and at every change, until the request has ended."""
+        last = None
+        while last is None or last.state not in ENDS:
+            changed = self._changes.next()
+            record = await self.status(request_id, owner)
+            if record != last:
+                yield record
+            else:
+                await changed.wait()
+            last = record
+
+    async def cancel(self, request_id: str, owner: str) -> Record:
+        """End a request that has not ended, and stop the work on it."""
+        before = await self.status(request_id, owner)
+        record = await self._in_thread(self._store.cancel, request_id, owner)
+        if record.state is State.CANCELLED and before.state is not State.CANCELLED:
+            _, work = self._active.get(request_id, (None, None))
+            if work is not None:
+                work.cancel()
+            await self._ended(State.CANCELLED, request_id, owner)
+        return record
+
+    async def usage(self) -> Usage:
+        """Count requests by state, and bytes."""
+        return await self._in_thread(self._store.usage)
+
+    async def _ended(self, state: State, request_id: str, owner: str) -> None:
+        self._metrics.requests.labels(state.name).inc()
+        self._changes.notify(request_id)
+        if state is not State.COMPLETED:
+            await self._access.give_back(owner)
+
+    async def _dispatch(self) -> None:
+        while True:
+            await self._slots.acquire()
+            self._wake.clear()
+            lease = await self._lease()
+            if lease is None:
+                self._slots.release()
+                await self._wake.wait()
+                continue
+            self._active[lease.request_id] = lease, None
+            self._changes.notify(lease.request_id)
+            task = asyncio.create_task(self._work(lease))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _lease(self) -> Lease | None:
+        try:
+            return await self._in_thread(self._store.lease)
+        except StoreError as error:
+            _log.error("store", problem=str(error))
+            return None
+
+    async def _work(self, lease: Lease) -> None:
+        structlog.contextvars.bind_contextvars(request_id=lease.request_id, key=lease.owner)
+        started = perf_counter()
+        try:
+            with span("automask.request", {"automask.request_id": lease.request_id, "automask.model": lease.model}):
+                state, error = await self._answer(lease)
+        except asyncio.CancelledError:
+            await self._in_thread(self._store.release, lease)
+            raise
+        finally:
+            del self._active[lease.request_id]
+            self._slots.release()
+        said = {"attempt": lease.attempts, "ms": round(1e3 * (perf_counter() - started), 2)}
+        if state is None:
+            _log.info("request was taken away", **said)
+        else:
+            _log.info("request", state=state.name, **({"error": str(error)} if error else {}), **said)
+            await self._ended(state, lease.request_id, lease.owner)
+
+    async def _answer(self, lease: Lease) -> tuple[State | None, Exception | None]:
+        """Work on a request and write down how it ended; no state where it was taken away meanwhile."""
+        try:
+            response = await self._run(lease)
+        except CancelledError:
+            return None, None
+        except Exception as error:  # noqa: BLE001 (it belongs to this request, and the next ones go on)
+            if not isinstance(error, AutomaskError):
+                _log.exception("request failed by a bug")
+            told = (
+                error
+                if isinstance(error, AutomaskError)
+                else InternalError(f"the server failed on this: its log tells more under {lease.request_id}")
+            )
+            return await self._write(State.FAILED, self._store.fail, lease, told), told
+        return await self._write(State.COMPLETED, self._store.complete, lease, response.SerializeToString()), None
+
+    async def _run(self, lease: Lease) -> mask_pb2.MaskResponse:
+        # What was accepted has passed the limit on images; another server's may be lower.
+        task = read_task(mask_pb2.MaskTask.FromString(lease.task), max_image_bytes=len(lease.task))
+        left = None if lease.deadline is None else lease.deadline - self._clock.now()
+        try:
+            async with asyncio.timeout(left):
+                work = await self._start(task, lease)
+                try:
+                    response = await asyncio.wrap_future(work.future)
+                except asyncio.CancelledError:
+                    work.cancel()
+                    raise
+        except TimeoutError:
+            raise DeadlineError("the request's deadline passed while it was worked on") from None
+        trace_stages(response.timings)
+        return response
+
+    async def _start(self, task: Any, lease: Lease) -> Work:  # noqa: ANN401
+        while True:
+            try:
+                work = self._engine.start(task, retries=lease.attempts - 1)
+            except QueueFullError as error:  # of calls that want their answer now; they go first
+                await asyncio.sleep(min(1.0, error.retry_after or 1.0))
+            else:
+                self._active[lease.request_id] = lease, work
+                return work
+
+    async def _write(self, state: State, write: Callable[..., bool], *arguments: object) -> State | None:
+        """Write an end down; while the disk is full, keep it and try again."""
+        while True:
+            try:
+                return state if await self._in_thread(write, *arguments) else None
+            except StoreError as error:
+                _log.error("a result cannot be written yet", problem=str(error))
+                await asyncio.sleep(_FULL_DISK)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease_seconds / 3)
+            held = list(self._active.values())
+            with _logged():
+                kept = await self._in_thread(self._store.renew, [lease for lease, _ in held])
+                for lease, work in held:
+                    if lease.request_id not in kept and work is not None:
+                        work.cancel()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP)
+            with _logged():
+                swept = await self._in_thread(self._store.sweep)
+                for record in (*swept.late, *swept.given_up):
+                    await self._ended(State.FAILED, record.request_id, record.owner)
+                if swept.requeued or swept.expired:
+                    self._changes.notify_all()
+                    self._wake.set()
+
+    async def _poll(self) -> None:
+        """See what another server did to the store."""
+        seen = -1
+        while True:
+            await asyncio.sleep(_POLL)
+            with _logged():
+                version = await self._in_thread(self._store.version)
+                if version != seen:
+                    seen = version
+                    self._changes.notify_all()
+                    self._wake.set()
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Log what is wrong with the store, and let its loop go on."""
+    try:
+        yield
+    except StoreError as error:
+        _log.error("store", problem=str(error))
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

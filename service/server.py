@@ -1,0 +1,259 @@
+"""The server behind `automask serve`: it starts, loads, serves, and drains."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from time import perf_counter
+
+import grpc
+import grpc.aio
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
+from automask import Segmenter, load
+from automask.v1 import mask_service_pb2
+from automask.v1.mask_service_pb2_grpc import add_MaskServiceServicer_to_server
+
+from .access import Access
+from .calls import Calls
+from .clock import Clock
+from .engine import Engine
+from .errors import UnavailableError
+from .keys import KeyFile
+from .metrics import Metrics
+from .requests import Requests
+from .servicer import Servicer
+from .settings import Settings
+from .status import to_status
+from .store import Store
+
+__all__ = ["Server", "run"]
+
+SERVICE = mask_service_pb2.DESCRIPTOR.services_by_name["MaskService"].full_name
+
+_LEASE_SECONDS = 30.0
+_SLACK = 16 << 20  # beyond the limit on images, so that it is automask that refuses them, and says why
+_STATUS = health_pb2.HealthCheckResponse
+
+
+_log = structlog.get_logger(__name__)
+
+
+class Server:
+    """A gRPC server with its models, its store and its keys.
+
+    Parameters
+    ----------
+    settings
+        Where to listen, what to load, what to allow.
+
+    Attributes
+    ----------
+    address
+        Where clients connect to, once it was started: ``host:port``.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._metrics = Metrics()
+        self._clock = Clock()
+        self._access = Access(None if settings.keys is None else KeyFile(settings.keys))
+        self._store = Store(
+            settings.store,
+            retention=settings.retention,
+            max_bytes=round(settings.max_store_gb * 1e9),
+            max_queue=settings.max_queue,
+            lease_seconds=_LEASE_SECONDS,
+            encode_error=lambda error: to_status(error).SerializeToString(),
+            clock=self._clock,
+        )
+        self._engine: Engine | None = None
+        self._requests: Requests | None = None
+        self.address = ""
+
+    async def start(self) -> None:
+        """Listen. Health says NOT_SERVING, and calls are refused with UNAVAILABLE, until `load` is done.
+
+        Raises
+        ------
+        UnavailableError
+            The address is taken.
+        OSError
+            A certificate cannot be read.
+        """
+        max_image_bytes = round(self._settings.max_image_mb * 1e6)
+        self._grpc = grpc.aio.server(
+            options=(
+                ("grpc.max_receive_message_length", max_image_bytes + _SLACK),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),  # a second server on the same port shall fail, not take half of the calls
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+            )
+        )
+        self._health = health.aio.HealthServicer()
+        self._servicer = Servicer(Calls(self._access, self._metrics), self._access, max_image_bytes=max_image_bytes)
+        add_MaskServiceServicer_to_server(self._servicer, self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+        await self._tell(_STATUS.NOT_SERVING)
+        self._bind()
+        await self._grpc.start()
+
+    def _bind(self) -> None:
+        host, port, uds = self._settings.host, self._settings.port, self._settings.uds
+        target = f"[{host}]:{port}" if ":" in host.strip("[]") else f"{host}:{port}"
+        credentials = self._credentials()
+        try:
+            if credentials is None:
+                port = self._grpc.add_insecure_port(target)
+            else:
+                port = self._grpc.add_secure_port(target, credentials)
+            if uds is not None:
+                self._grpc.add_insecure_port(f"unix:{uds.absolute()}")
+                uds.chmod(0o600)
+        except RuntimeError as error:
+            raise UnavailableError(f"cannot listen on {target}{f' and {uds}' if uds else ''}: is it in use?") from error
+        self.address = f"{target.rpartition(':')[0]}:{port}"
+
+    def _credentials(self) -> grpc.ServerCredentials | None:
+        settings = self._settings
+        if settings.tls_cert is None or settings.tls_key is None:
+            return None
+        authority = None if settings.client_ca is None else settings.client_ca.read_bytes()
+        pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
+        return grpc.ssl_server_credentials([pair], authority, require_client_auth=authority is not None)
+
+    async def load(self) -> None:
+        """Load the models, run each of them once, take up what the store holds, and serve.
+
+        Raises
+        ------
+        AutomaskError
+            A model cannot be loaded.
+        """
+        segmenters = await asyncio.to_thread(self._load_models)
+        engine = Engine(
+            segmenters,
+            workers=self._settings.workers or _workers(segmenters),
+            max_queue=self._settings.max_queue,
+            max_batch=self._settings.max_batch,
+            batch_wait=self._settings.batch_wait_ms / 1e3,
+            metrics=self._metrics,
+        )
+        requests = Requests(
+            self._store,
+            engine,
+            self._access,
+            self._metrics,
+            clock=self._clock,
+            lease_seconds=_LEASE_SECONDS,
+        )
+        requests.start()
+        self._publish_metrics(engine)
+        self._engine, self._requests = engine, requests
+        self._servicer.open(engine, requests)
+        await self._tell(_STATUS.SERVING)
+
+    def _load_models(self) -> dict[str, Segmenter]:
+        settings = self._settings
+        segmenters = {}
+        for name in settings.model:
+            started = perf_counter()
+            segmenter = load(
+                name,
+                device=settings.device,
+                threads=settings.threads,
+                cache_bytes=settings.cache_mb * 1_000_000,
+            )
+            loaded = perf_counter()
+            segmenter.warm_up()
+            warmed = perf_counter()
+            segmenters[name] = segmenter
+            _log.info(
+                "model",
+                model=name,
+                device=segmenter.device,
+                load_ms=round(1e3 * (loaded - started)),
+                warm_up_ms=round(1e3 * (warmed - loaded)),
+            )
+        return segmenters
+
+    def _publish_metrics(self, engine: Engine) -> None:
+        metrics, store = self._metrics, self._store
+        metrics.read("automask_queue_depth", "Tasks that wait for a worker", lambda: [("", engine.waiting)])
+        metrics.read(
+            "automask_store_requests",
+            "Requests in the store",
+            lambda: [(state.name, count) for state, count in store.usage().counts.items()],
+            "state",
+        )
+        metrics.read("automask_store_bytes", "Bytes of the store", lambda: [("", store.usage().size)])
+        for name, text, field in (
+            ("automask_cache_hits_total", "Encodings that the cache had", "hits"),
+            ("automask_cache_misses_total", "Encodings that had to be made", "misses"),
+            ("automask_cache_bytes", "Bytes in the cache", "bytes"),
+        ):
+            metrics.read(
+                name,
+                text,
+                lambda field=field: [  # type: ignore[misc]  # mypy takes no default for a callable without arguments
+                    (model, getattr(one.cache_info(), field)) for model, one in engine.segmenters.items()
+                ],
+                "model",
+            )
+        if self._settings.metrics_port is not None:
+            self._metrics_server, _ = start_http_server(
+                self._settings.metrics_port, self._settings.host, metrics.registry
+            )
+
+    async def stop(self) -> None:
+        """Drain: refuse new calls, finish running ones, leave queued requests in the store."""
+        drain = self._settings.drain
+        self._servicer.drain()
+        await self._tell(_STATUS.NOT_SERVING)
+        requests = [] if self._requests is None else [self._requests.stop(drain)]
+        await asyncio.gather(self._grpc.stop(drain), *requests)
+        if self._engine is not None:
+            await asyncio.to_thread(self._engine.close)
+        self._store.close()
+        self._access.close()
+
+    async def _tell(self, status: int) -> None:
+        for service in ("", SERVICE):
+            await self._health.set(service, status)
+
+
+def _workers(segmenters: dict[str, Segmenter]) -> int:
+    on_cpu = all(segmenter.device == "cpu" for segmenter in segmenters.values())
+    return (os.cpu_count() or 1) if on_cpu else 2
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Raises
+    ------
+    AutomaskError
+        It cannot start.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    server = Server(settings)
+    await server.start()
+    _log.info("loading", address=server.address, pid=os.getpid())
+    loading = asyncio.create_task(server.load())
+    await asyncio.wait((loading, asyncio.create_task(stopping.wait())), return_when=asyncio.FIRST_COMPLETED)
+    if loading.done():
+        await loading
+        _log.info("serving", address=server.address, uds=str(settings.uds or ""), pid=os.getpid())
+        await stopping.wait()
+    _log.info("draining")
+    await server.stop()
+    _log.info("stopped")
