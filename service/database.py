@@ -93,16 +93,18 @@ class Database:
         log = self._path.with_name(f"{self._path.name}-wal")
         return int((pages - free) * size) + (log.stat().st_size if log.exists() else 0)
 
-    def disk(self) -> tuple[int, int]:
-        """Bytes of the disk that the file lies on: all, and free ones."""
+    def disk(self, db: sqlite3.Connection) -> tuple[int, int]:
+        """Bytes of the disk that the file lies on: all, and those that are free once the log is part of the file."""
+        pages, page_size = (db.execute(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "page_size"))
         usage = shutil.disk_usage(self._path.parent)
-        return usage.total, usage.free
+        return usage.total, usage.free - max(0, pages * page_size - self._path.stat().st_size)
 
     def tidy(self) -> None:
         """Give disk back, and empty SQLite's log, which still holds photos that were dropped."""
         try:
             with self._guarded() as db:
-                db.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+                # `execute` would stop after the first page: it takes a row without columns for the end.
+                db.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except StoreError as error:  # nothing is lost by it, and the next time may go better
             _LOG.warning("could not tidy up: %s", error)

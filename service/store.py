@@ -26,7 +26,7 @@ __all__ = ["Store"]
 
 _LOG = logging.getLogger(__name__)
 _SPARE_BYTES: Final = 64 << 20  # of the disk, left for the results of what was accepted …
-_SPARE_SHARE: Final = 20  # … or, on a small disk, one part in so many
+_SPARE_SHARE: Final = 4  # … or, on a small disk, one part in so many
 _SOON: Final = 1.0  # seconds: a request may end any moment
 _LATER: Final = 30.0  # seconds: room comes back only as results expire
 
@@ -209,7 +209,7 @@ class Store:
                 f"no room for {wanted:,} bytes more: the store uses {used:,} of at most {self._max_bytes:,}",
                 retry_after=_LATER,
             )
-        total, free = self._database.disk()
+        total, free = self._database.disk(db)
         spare = min(_SPARE_BYTES, total // _SPARE_SHARE)
         if free < spare + 2 * wanted:  # once in SQLite's log, once in its file
             raise QueueFullError(

@@ -173,17 +173,21 @@ def _check_ours(path: Path, *, was_open: bool) -> None:
     if not header or (was_open and not header.startswith(_MAGIC)):
         return  # nothing there to lose, or a store whose beginning was overwritten
     mark = int.from_bytes(header[_APPLICATION_ID_AT])
-    if not header.startswith(_MAGIC) or mark not in {0, APPLICATION_ID} or (mark == 0 and _has_tables(path)):
+    if (
+        not header.startswith(_MAGIC)
+        or mark not in {0, APPLICATION_ID}
+        or (mark == 0 and _has_tables(path, unreadable=not was_open))
+    ):
         raise StoreError("it must be a store of automask or a new file, but holds something else; it was left as it is")
 
 
-def _has_tables(path: Path) -> bool:
+def _has_tables(path: Path, *, unreadable: bool) -> bool:
     # immutable: reads without leaving a lock or a log beside somebody else's file
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as db:
         try:
             return db.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
         except sqlite3.DatabaseError:
-            return True
+            return unreadable
 
 
 def _damage(path: Path) -> str:

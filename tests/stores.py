@@ -1,0 +1,36 @@
+"""What the tests of the request store share: a store whose clock they move by hand."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from automask.errors import AutomaskError
+from automask.service.clock import Clock
+from automask.service.store import Store
+
+RETENTION = 100.0
+LEASE = 10.0
+
+
+@dataclass
+class Hands:
+    """Both hands of a clock; whole seconds, so that sums are exact."""
+
+    wall: float = 1_800_000_000.0
+    steady: float = 1000.0
+
+    def advance(self, seconds: float) -> None:
+        self.wall += seconds
+        self.steady += seconds
+
+    def clock(self) -> Clock:
+        return Clock(lambda: self.wall, lambda: self.steady)
+
+
+def encode_error(error: AutomaskError) -> bytes:
+    return f"{type(error).__name__}: {error}".encode()
+
+
+def open_store(path: Path, hands: Hands | None = None, **settings: Any) -> Store:
+    settings = {"retention": RETENTION, "lease_seconds": LEASE} | settings
+    return Store(path, encode_error=encode_error, clock=(hands or Hands()).clock(), **settings)
