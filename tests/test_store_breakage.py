@@ -310,6 +310,15 @@ def test_a_file_that_is_no_store_is_refused_and_left_alone(path: Path, make: Cal
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_foreign_database_whose_tables_are_still_in_its_log_is_refused(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("CREATE TABLE notes (text)")
+        with pytest.raises(StoreError, match="it must be a store of automask or a new file"):
+            open_store(path)
+        assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("notes",)]
+
+
 def test_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
     ids = filled(path)
     with closing(sqlite3.connect(path)) as db:
