@@ -1,0 +1,470 @@
+"""API keys: the file, and `automask keys`."""
+
+import hmac
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from automask.errors import AutomaskError, ParameterError
+from automask.service.cli.keys import keys
+from automask.service.errors import (
+    NotAllowedError,
+    NotFoundError,
+    OutOfCreditsError,
+    StoreError,
+    UnauthenticatedError,
+)
+from automask.service.keys import MAX_CREDITS, KeyFile
+from automask.service.limits import Rate
+
+CHARGER = """
+import sys
+from automask.service.errors import OutOfCreditsError
+from automask.service.keys import KeyFile
+
+file = KeyFile(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+taken = 0
+try:
+    while True:
+        assert file.charge("shop", 3) >= 0
+        taken += 3
+except OutOfCreditsError:
+    print(taken)
+file.close()
+"""
+ADDER = """
+import sys
+from automask.service.keys import KeyFile
+
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(10):
+    file = KeyFile(sys.argv[1], create=True)
+    file.add(f"{sys.argv[2]}-{number}")
+    file.close()
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "shelf" / "keys.sqlite3"
+
+
+@pytest.fixture
+def file(path: Path) -> Iterator[KeyFile]:
+    with closing(KeyFile(path, create=True)) as opened:
+        yield opened
+
+
+def together(script: str, *arguments: list[str]) -> list[str]:
+    """Run a script in several processes that start their work at the same moment."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, *those], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for those in arguments
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes)
+    return said
+
+
+def test_a_key_opens_what_it_was_made_for(file: KeyFile) -> None:
+    text = file.add("shop.2_a-b", credits=5, rate=Rate(10, "s"), models=["default", "owner/name"])
+    assert re.fullmatch(r"am_[a-z0-9]{8}_[A-Za-z0-9_-]{43}", text)
+    key = file.authenticate(text)
+    assert (key.name, key.credits, key.rate) == ("shop.2_a-b", 5, Rate(10, "s"))
+    assert key.models == ("default", "owner/name")
+    key.check_model("owner/name")
+    with pytest.raises(
+        NotAllowedError, match=r"'shop.2_a-b' may not use the model 'sam', only 'default', 'owner/name'"
+    ):
+        key.check_model("sam")
+
+
+def test_a_key_without_limits(file: KeyFile) -> None:
+    key = file.authenticate(file.add("free"))
+    assert (key.credits, key.rate, key.models) == (None, None, ())
+    key.check_model("anything")
+    assert file.charge("free", MAX_CREDITS) is None
+    file.refund("free", 1)
+    assert file.authenticate(file.add("other")).name == "other"
+    assert file.list()[0] == key
+
+
+@pytest.mark.parametrize("name", ["", "a" * 65, "a b", "a/b", "ä", "a\n", "a'b"])
+def test_names_that_are_none(file: KeyFile, name: str) -> None:
+    with pytest.raises(ParameterError, match="name must be 1 to 64 letters"):
+        file.add(name)
+    assert not file.list()
+
+
+def test_what_is_wrong_with_a_new_key_is_named(file: KeyFile) -> None:
+    file.add("shop")
+    with pytest.raises(ParameterError, match="name must be one that no other key has, got 'shop'"):
+        file.add("shop")
+    with pytest.raises(ParameterError, match="credits must be a whole number from 0 to 1000000000000, got -1"):
+        file.add("other", credits=-1)
+    with pytest.raises(ParameterError, match="models must be a sequence of names, got 'default'"):
+        file.add("other", models="default")
+    with pytest.raises(ParameterError, match="models must be a sequence of names, got "):
+        file.add("other", models=["default", ""])
+    assert [key.name for key in file.list()] == ["shop"]
+
+
+def test_a_missing_and_a_wrong_key_are_told_apart_and_never_repeated(file: KeyFile) -> None:
+    good = file.add("shop")
+    other = file.add("other")
+    for missing in (None, ""):
+        with pytest.raises(UnauthenticatedError, match="send it as the metadata x-api-key"):
+            file.authenticate(missing)
+    wrong = [
+        good[:-1] + ("A" if good[-1] != "A" else "B"),
+        good[:12] + other[12:],  # one key's id, another's secret
+        "am_00000000_" + good[12:],
+        good[3:],
+        good + "\n",
+        good.upper(),
+        "Bearer " + good,
+        "schlüssel",
+        "\udc80",
+        "x" * 100_000,
+    ]
+    for text in wrong:
+        with pytest.raises(UnauthenticatedError, match="not one of this server's") as caught:
+            file.authenticate(text)
+        assert text[12:] not in str(caught.value) or not text[12:]
+    assert file.authenticate(good).name == "shop"
+
+
+def test_known_and_unknown_ids_are_compared_alike(file: KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+    original: Callable[[bytes, bytes], bool] = hmac.compare_digest
+
+    def watching(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return original(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", watching)
+    good = file.add("shop")
+    file.authenticate(good)
+    for text in (good[:-2] + "xx", "am_00000000_" + good[12:], "nonsense"):
+        with pytest.raises(UnauthenticatedError):
+            file.authenticate(text)
+    assert [(len(one), len(other)) for one, other in compared] == [(32, 32)] * 4
+
+
+def test_the_secret_is_not_in_the_file(file: KeyFile, path: Path) -> None:
+    text = file.add("shop", credits=3)
+    file.charge("shop", 1)
+    stored = b"".join(each.read_bytes() for each in path.parent.iterdir())
+    assert text[3:11].encode() in stored
+    assert text[12:].encode() not in stored
+    assert text[12:30].encode() not in stored
+    assert all(text not in repr(key) and text[12:] not in repr(key) for key in file.list())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
+def test_only_its_owner_may_read_it(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with closing(KeyFile(path, create=True)) as file:
+            file.add("shop")
+            modes = {each.name: each.stat().st_mode & 0o777 for each in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert set(modes.values()) == {0o600}
+    assert len(modes) == 3  # the file, its log and the log's index
+
+
+def test_a_change_by_another_is_seen_at_once(file: KeyFile, path: Path) -> None:
+    shop, other = file.add("shop", credits=1), file.add("other")
+    with closing(KeyFile(path)) as admin:
+        admin.set_credits("shop", 7)
+        assert file.authenticate(shop).credits == 7
+        new = admin.add("new", models=["default"])
+        assert file.authenticate(new).models == ("default",)
+        admin.remove("shop")
+        with pytest.raises(UnauthenticatedError, match="was removed"):
+            file.authenticate(shop)
+        with pytest.raises(UnauthenticatedError, match="'shop' was removed"):
+            file.charge("shop", 1)
+        file.refund("shop", 1)
+        again = admin.add("shop")
+        with pytest.raises(UnauthenticatedError):
+            file.authenticate(shop)
+        assert file.authenticate(again).name == "shop"
+        assert file.authenticate(other).name == "other"
+
+
+def test_what_is_not_there_cannot_be_changed(file: KeyFile) -> None:
+    for change in (
+        lambda: file.remove("shop"),
+        lambda: file.set_credits("shop", 1),
+        lambda: file.top_up("shop", 1),
+    ):
+        with pytest.raises(NotFoundError, match="no key named 'shop'; `automask keys list` names"):
+            change()
+
+
+def test_credits_run_out_and_can_be_bought(file: KeyFile) -> None:
+    file.add("shop", credits=5)
+    assert file.charge("shop", 3) == 2
+    with pytest.raises(OutOfCreditsError, match="'shop' has 2 credits left, and this costs 3"):
+        file.charge("shop", 3)
+    assert file.charge("shop", 2) == 0
+    assert file.charge("shop", 0) == 0
+    assert file.top_up("shop", 4) == 4
+    file.refund("shop", 2)
+    assert file.charge("shop", 6) == 0
+    for count in (-1, MAX_CREDITS + 1):
+        with pytest.raises(ParameterError, match="credits must be"):
+            file.charge("shop", count)
+        with pytest.raises(ParameterError, match="credits must be"):
+            file.refund("shop", count)
+    file.set_credits("shop", MAX_CREDITS)
+    with pytest.raises(ParameterError, match="got 1000000000001"):
+        file.top_up("shop", 1)
+    assert file.list()[0].credits == MAX_CREDITS
+    file.set_credits("shop", None)
+    with pytest.raises(ParameterError, match="name must be a key whose credits are limited, got 'shop'"):
+        file.top_up("shop", 1)
+
+
+@given(
+    st.integers(0, 20),
+    st.lists(
+        st.tuples(st.sampled_from(["charge", "refund", "top_up", "set_credits"]), st.integers(0, 12)), max_size=12
+    ),
+)
+def test_credits_are_kept_like_a_purse(start: int, steps: list[tuple[str, int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder, closing(KeyFile(Path(folder, "keys"), create=True)) as file:
+        text = file.add("shop", credits=start)
+        purse = start
+        for what, count in steps:
+            try:
+                getattr(file, what)("shop", count)
+            except OutOfCreditsError:
+                assert what == "charge"
+                assert count > purse
+                continue
+            purse = count if what == "set_credits" else purse - count if what == "charge" else purse + count
+            assert file.authenticate(text).credits == purse >= 0
+
+
+def test_processes_together_take_exactly_what_is_there(file: KeyFile, path: Path) -> None:
+    file.add("shop", credits=1000)
+    taken = [int(said) for said in together(CHARGER, [str(path)], [str(path)])]
+    assert sum(taken) == 999
+    assert file.list()[0].credits == 1
+
+
+def test_threads_together_take_exactly_what_is_there(file: KeyFile) -> None:
+    file.add("shop", credits=50)
+
+    def charge(_: int) -> bool:
+        try:
+            file.charge("shop", 1)
+        except OutOfCreditsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(charge, range(80))) == 50
+    assert file.list()[0].credits == 0
+
+
+def test_processes_together_make_one_file(path: Path) -> None:
+    together(ADDER, *([str(path), name] for name in ("a", "b", "c")))
+    with closing(KeyFile(path)) as file:
+        assert len(file.list()) == 30
+
+
+def test_a_missing_file_is_named_with_what_makes_one(path: Path) -> None:
+    with pytest.raises(
+        StoreError, match=f"no key file {re.escape(str(path))}; `automask keys add NAME --keys "
+    ) as caught:
+        KeyFile(path)
+    assert not path.parent.exists()
+    assert isinstance(caught.value, OSError)
+
+
+def foreign(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE photos (id)")
+        connection.commit()
+
+
+def foreign_and_in_use(path: Path) -> None:
+    with closing(sqlite3.connect(path.with_name("theirs"))) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE photos (id)")
+        connection.commit()
+        path.with_name("keys-wal").write_bytes(path.with_name("theirs-wal").read_bytes())
+        path.write_bytes(path.with_name("theirs").read_bytes())
+
+
+def newer(path: Path) -> None:
+    KeyFile(path, create=True).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 2")
+
+
+def damage(path: Path, old: bytes, new: bytes) -> None:
+    with closing(KeyFile(path, create=True)) as file:
+        for number in range(200):
+            file.add(f"key-{number}")
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.write_bytes(b"not a database " * 100), "file is not a database"),
+        (Path.touch, "is not a key file of automask"),
+        (lambda path: path.write_bytes(b"SQLite format 3\0"), "file is not a database"),
+        (foreign, "is not a key file of automask"),
+        (foreign_and_in_use, "is not a key file of automask"),
+        (newer, "is of version 2, and this automask reads 1"),
+        (lambda path: damage(path, b"CREATE TABLE", b"create Fable"), "malformed"),
+        (lambda path: damage(path, b"key-150", b"key-15x"), "is damaged: row .* missing from index"),
+        (lambda path: path.mkdir(), "cannot be used"),
+    ],
+)
+@pytest.mark.parametrize("create", [False, True])
+def test_a_file_that_is_none_is_left_as_it_is(
+    tmp_path: Path, spoil: Callable[[Path], object], message: str, *, create: bool
+) -> None:
+    path = tmp_path / "keys"
+    spoil(path)
+    before = {each: each.read_bytes() for each in tmp_path.iterdir() if each.is_file()}
+    with pytest.raises(StoreError, match=message) as caught:
+        KeyFile(path, create=create)
+    assert str(path) in str(caught.value)
+    assert {each: each.read_bytes() for each in before} == before
+
+
+def test_nothing_else_is_left_beside_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "with ? and #.sqlite3"
+    with closing(KeyFile(path, create=True)) as file:
+        file.add("shop")
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot be used"):
+        KeyFile(tmp_path / "file" / "keys", create=True)
+
+
+def test_a_file_that_is_swapped_underneath_lets_nobody_in(file: KeyFile, path: Path) -> None:
+    text = file.add("shop")
+    aside = path.rename(path.with_name("aside"))
+    with pytest.raises(StoreError, match="was moved or replaced while in use; restart"):
+        file.authenticate(text)
+    foreign(path)
+    with pytest.raises(StoreError, match="was moved or replaced while in use; restart"):
+        file.authenticate(text)
+    aside.replace(path)
+    assert file.authenticate(text).name == "shop"
+
+
+def test_a_closed_file_says_so(path: Path) -> None:
+    file = KeyFile(path, create=True)
+    file.close()
+    file.close()
+    with pytest.raises(StoreError, match="closed"):
+        file.list()
+
+
+def command(path: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(keys, arguments, env={"AUTOMASK_KEYS": str(path)})
+
+
+def test_the_command_line_from_add_to_remove(path: Path) -> None:
+    added = command(path, "add", "shop", "--credits", "3", "--rate", "10/s", "--models", "a, b", "--models", "c/d")
+    assert added.exit_code == 0
+    assert "only this once" in added.stderr
+    text = added.stdout.removesuffix("\n")
+    with closing(KeyFile(path)) as file:
+        key = file.authenticate(text)
+        assert (key.name, key.credits, key.rate, key.models) == ("shop", 3, Rate(10, "s"), ("a", "b", "c/d"))
+        assert command(path, "credits", "shop", "+5").stdout == "8\n"
+        assert file.authenticate(text).credits == 8
+        assert command(path, "credits", "shop", "2").stdout == "2\n"
+        assert file.authenticate(text).credits == 2
+        (listed,) = json.loads(command(path, "list", "--json").stdout)
+        assert listed == {
+            "name": "shop", "credits": 2, "rate": "10/s", "models": ["a", "b", "c/d"], "created": key.created,
+        }  # fmt: skip
+        assert command(path, "credits", "shop", "unlimited").stdout == "unlimited\n"
+        assert file.authenticate(text).credits is None
+        shown = command(path, "list").stdout
+        assert "shop\n  credits  no limit\n  rate     10/s\n  models   a, b, c/d\n" in shown
+        removed = command(path, "remove", "shop")
+        assert (removed.exit_code, removed.stdout) == (0, "")
+        with pytest.raises(UnauthenticatedError):
+            file.authenticate(text)
+        assert json.loads(command(path, "list", "--json").stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["add", "a b"], "name must be 1 to 64 letters"),
+        (["add", "shop"], "name must be one that no other key has"),
+        (["add", "new", "--rate", "often"], "rate must be a whole number from 1"),
+        (["add", "new", "--credits", "-1"], "'--credits'"),
+        (["add", "new", "--models", "a,,b"], "models must be a sequence of names"),
+        (["credits", "shop", "many"], "N must be a whole number, +N or unlimited, got 'many'"),
+        (["credits", "shop", "1000000000001"], "credits must be a whole number from 0"),
+        (["credits", "shop", "+1"], "name must be a key whose credits are limited"),
+    ],
+)
+def test_wrong_usage_is_exit_status_2(file: KeyFile, path: Path, arguments: list[str], message: str) -> None:
+    file.add("shop")
+    done = command(path, *arguments)
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.split())
+    assert [key.name for key in file.list()] == ["shop"]
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["remove", "shop"], ["credits", "shop", "1"]])
+def test_only_add_makes_the_file(path: Path, arguments: list[str]) -> None:
+    error = command(path, *arguments).exception
+    assert isinstance(error, StoreError)
+    assert isinstance(error, AutomaskError)
+    assert not path.exists()
+
+
+def test_where_the_keys_are_without_a_word(tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path / "home"), "XDG_DATA_HOME": "relative", "AUTOMASK_KEYS": None}
+    assert CliRunner().invoke(keys, ["add", "shop"], env=home).exit_code == 0
+    assert (tmp_path / "home/.local/share/automask/keys.sqlite3").is_file()
+    shared = {**home, "XDG_DATA_HOME": str(tmp_path / "data")}
+    assert CliRunner().invoke(keys, ["add", "shop"], env=shared).exit_code == 0
+    assert (tmp_path / "data/automask/keys.sqlite3").is_file()
