@@ -1,14 +1,15 @@
-"""The command line: `automask mask`, `models`, `doctor`, `export`."""
+"""The command line: `automask mask`, `models`, `doctor`, and the commands of the other parts."""
 
 from __future__ import annotations
 
 import sys
 import traceback
+from importlib import import_module
 from typing import Any
 
 import click
 
-from ..errors import AutomaskError
+from ..errors import AutomaskError, MissingDependencyError
 from .doctor import doctor
 from .mask import mask
 from .models import models
@@ -16,18 +17,28 @@ from .models import models
 __all__ = ["main"]
 
 
+# Imported only when they are asked for: the runtime needs neither.
+_LATER = {
+    "serve": "automask.service.cli.serve",
+    "keys": "automask.service.cli.keys",
+    "export": "automask.export.cli",
+}
+
+
 class _Automask(click.Group):
-    """Finds `export` only when it is asked for, and turns errors into one line."""
+    """Finds the commands of the other parts when they are asked for, and turns errors into one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), "export"]
+        return [*super().list_commands(ctx), *_LATER]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name == "export":
-            from automask.export.cli import export
-
-            return export
-        return super().get_command(ctx, cmd_name)
+        if cmd_name not in _LATER:
+            return super().get_command(ctx, cmd_name)
+        try:
+            command: click.Command = getattr(import_module(_LATER[cmd_name]), cmd_name)
+        except ImportError as error:
+            return _Missing(cmd_name, error)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 (click's own signature)
         try:
@@ -39,6 +50,20 @@ class _Automask(click.Group):
                 traceback.print_exc()
             click.echo(f"automask: error: {_one_line(error)}", err=True)
             sys.exit(1)
+
+
+class _Missing(click.Command):
+    """Stands for a command whose packages are not installed, so that the help of the others still works."""
+
+    def __init__(self, name: str, error: ImportError) -> None:
+        super().__init__(name, help="Needs: pip install 'automask[service]'", add_help_option=False)
+        self._error = error
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        del ctx, args  # whatever they are
+        raise MissingDependencyError(
+            f"`automask {self.name}` needs {self._error.name}: pip install 'automask[service]'"
+        ) from self._error
 
 
 def _one_line(error: Exception) -> str:
