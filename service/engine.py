@@ -160,7 +160,7 @@ class Engine:
                     retry_after=len(self._queue) * self._seconds_each / self.workers,
                 )
             self._queue.append(work)
-            self._changed.notify()
+            self._changed.notify_all()  # a worker that waits for a batch must not swallow it
         return work
 
     @property

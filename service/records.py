@@ -85,18 +85,18 @@ class Swept:
     Attributes
     ----------
     late
-        FAILED, because their deadline has passed.
+        FAILED, because their deadline has passed; with their owners.
     requeued
         QUEUED again, because nobody renewed their lease.
     given_up
-        FAILED, because nobody renewed their lease at the last attempt.
+        FAILED, because nobody renewed their lease at the last attempt; with their owners.
     expired
         Deleted: ended longer ago than the retention.
     """
 
-    late: tuple[str, ...]
+    late: Mapping[str, str]
     requeued: tuple[str, ...]
-    given_up: tuple[str, ...]
+    given_up: Mapping[str, str]
     expired: tuple[str, ...]
 
 

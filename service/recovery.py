@@ -39,33 +39,35 @@ class Recovery:
     max_attempts: int
     encode_error: Callable[[AutomaskError], bytes]
 
-    def take_back_all(self, db: sqlite3.Connection) -> tuple[list[str], list[str]]:
+    def take_back_all(self, db: sqlite3.Connection) -> tuple[list[str], dict[str, str]]:
         """Take back all that is in work: for a start at which nobody else has the store open.
 
         Returns
         -------
-        The ids that are QUEUED again, and those that FAILED after the last attempt.
+        The ids that are QUEUED again, and those that FAILED after the last attempt, with their owners.
         """
         return self._take_back(
             db,
             db.execute(
-                "SELECT id, attempts FROM requests WHERE state = ? ORDER BY position", (State.PROCESSING,)
+                "SELECT id, owner, attempts FROM requests WHERE state = ? ORDER BY position", (State.PROCESSING,)
             ).fetchall(),
         )
 
-    def take_back_lost(self, db: sqlite3.Connection) -> tuple[list[str], list[str]]:
+    def take_back_lost(self, db: sqlite3.Connection) -> tuple[list[str], dict[str, str]]:
         """Take back what nobody has renewed the lease of; returns the same as `take_back_all`."""
         return self._take_back(
             db,
             db.execute(
-                "SELECT id, attempts FROM requests WHERE state = ? AND lease_until <= ? ORDER BY position",
+                "SELECT id, owner, attempts FROM requests WHERE state = ? AND lease_until <= ? ORDER BY position",
                 (State.PROCESSING, self.clock.uptime()),
             ).fetchall(),
         )
 
-    def _take_back(self, db: sqlite3.Connection, rows: Iterable[tuple[str, int]]) -> tuple[list[str], list[str]]:
-        requeued, given_up = [], []
-        for request_id, attempts in rows:
+    def _take_back(
+        self, db: sqlite3.Connection, rows: Iterable[tuple[str, str, int]]
+    ) -> tuple[list[str], dict[str, str]]:
+        requeued, given_up = [], {}
+        for request_id, owner, attempts in rows:
             if attempts < self.max_attempts:
                 moves.requeue(db, request_id)
                 requeued.append(request_id)
@@ -75,20 +77,20 @@ class Recovery:
                     "it while working on it"
                 )
                 self.fail(db, request_id, State.PROCESSING, error)
-                given_up.append(request_id)
+                given_up[request_id] = owner
         return requeued, given_up
 
-    def fail_late(self, db: sqlite3.Connection) -> list[str]:
-        """Fail what was not done by its deadline, and return the ids."""
+    def fail_late(self, db: sqlite3.Connection) -> dict[str, str]:
+        """Fail what was not done by its deadline, and return the ids with their owners."""
         now = self.clock.now()
         rows = db.execute(
-            "SELECT id, state, deadline - created FROM requests WHERE state IN (?, ?) AND deadline <= ?",
+            "SELECT id, owner, state, deadline - created FROM requests WHERE state IN (?, ?) AND deadline <= ?",
             (State.QUEUED, State.PROCESSING, now),
         ).fetchall()
-        for request_id, state, seconds in rows:
+        for request_id, _, state, seconds in rows:
             error = DeadlineError(f"request {request_id} was not done within the {seconds:.6g} s that it was given")
             self.fail(db, request_id, State(state), error)
-        return [row[0] for row in rows]
+        return {row[0]: row[1] for row in rows}
 
     def fail(self, db: sqlite3.Connection, request_id: str, old: State, error: AutomaskError) -> None:
         """End a request with an error."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from time import perf_counter
@@ -41,22 +41,28 @@ class _Changes:
     """Wakes those who wait for a request to change, or for any to."""
 
     def __init__(self) -> None:
-        self._waiting: defaultdict[str, list[asyncio.Event]] = defaultdict(list)
+        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     def notify(self, *request_ids: str) -> None:
         """Wake those who wait for these requests, and those who wait for any."""
-        for request_id in (*request_ids, ""):
-            for event in self._waiting.pop(request_id, ()):
+        for request_id in {*request_ids, ""} & self._waiting.keys():
+            for event in self._waiting[request_id]:
                 event.set()
 
     def notify_all(self) -> None:
         self.notify(*self._waiting)
 
-    def next(self, request_id: str = "") -> asyncio.Event:
-        """Give an event for the next change; take it before looking, so that none is missed."""
+    @contextmanager
+    def watching(self, request_id: str = "") -> Iterator[asyncio.Event]:
+        """Give an event that every change sets; clear it before looking, so that none is missed."""
         event = asyncio.Event()
-        self._waiting[request_id].append(event)
-        return event
+        self._waiting[request_id].add(event)
+        try:
+            yield event
+        finally:
+            self._waiting[request_id].discard(event)
+            if not self._waiting[request_id]:
+                del self._waiting[request_id]
 
 
 class Requests:
@@ -111,19 +117,27 @@ class Requests:
         return await asyncio.shield(asyncio.wrap_future(future))
 
     async def submit(
-        self, task: mask_pb2.MaskTask, *, owner: str, model: str, idempotency_key: str, deadline: float | None
-    ) -> tuple[Record, bool]:
-        """Keep a request; return once it is on disk, and tell whether it is new."""
-        record, is_new = await self._in_thread(
+        self,
+        task: mask_pb2.MaskTask,
+        *,
+        owner: str,
+        model: str,
+        request_id: str,
+        idempotency_key: str,
+        deadline: float | None,
+    ) -> Record:
+        """Keep a request; return once it is on disk, with another id if it came before."""
+        record = await self._in_thread(
             self._store.add,
             task.SerializeToString(deterministic=True),
             owner=owner,
             model=model,
+            request_id=request_id,
             idempotency_key=idempotency_key,
             deadline=deadline,
         )
         self._wake.set()
-        return record, is_new
+        return record
 
     async def status(self, request_id: str, owner: str) -> Record:
         """Look where a request is; raise `NotFoundError` where there is none of this owner's."""
@@ -137,23 +151,23 @@ class Requests:
         return await self._in_thread(self._store.result, request_id, owner)
 
     async def _until_ended(self, request_id: str, owner: str) -> None:
-        while True:
-            changed = self._changes.next(request_id)
-            if (await self.status(request_id, owner)).state in ENDS:
-                return
-            await changed.wait()
+        with self._changes.watching(request_id) as changed:
+            while (await self.status(request_id, owner)).state not in ENDS:
+                await changed.wait()
+                changed.clear()
 
-    async def watch(self, request_id: str, owner: str) -> AsyncIterator[Record]:
+    async def watch(self, request_id: str, owner: str) -> AsyncGenerator[Record]:
         """Give the record now and at every change, until the request has ended."""
         last = None
-        while last is None or last.state not in ENDS:
-            changed = self._changes.next()
-            record = await self.status(request_id, owner)
-            if record != last:
-                yield record
-            else:
-                await changed.wait()
-            last = record
+        with self._changes.watching() as changed:
+            while last is None or last.state not in ENDS:
+                changed.clear()
+                record = await self.status(request_id, owner)
+                if record != last:
+                    yield record
+                else:
+                    await changed.wait()
+                last = record
 
     async def cancel(self, request_id: str, owner: str) -> Record:
         """End a request that has not ended, and stop the work on it."""
@@ -192,11 +206,16 @@ class Requests:
             task.add_done_callback(self._tasks.discard)
 
     async def _lease(self) -> Lease | None:
+        leasing = asyncio.ensure_future(self._in_thread(self._store.lease))
         try:
-            return await self._in_thread(self._store.lease)
+            return await asyncio.shield(leasing)
         except StoreError as error:
             _log.error("store", problem=str(error))
             return None
+        except asyncio.CancelledError:
+            if lease := await leasing:  # what was taken at the last moment goes back at once
+                await self._in_thread(self._store.release, lease)
+            raise
 
     async def _work(self, lease: Lease) -> None:
         structlog.contextvars.bind_contextvars(request_id=lease.request_id, key=lease.owner)
@@ -205,7 +224,8 @@ class Requests:
             with span("automask.request", {"automask.request_id": lease.request_id, "automask.model": lease.model}):
                 state, error = await self._answer(lease)
         except asyncio.CancelledError:
-            await self._in_thread(self._store.release, lease)
+            with _logged():
+                await self._in_thread(self._store.release, lease)
             raise
         finally:
             del self._active[lease.request_id]
@@ -285,8 +305,8 @@ class Requests:
             await asyncio.sleep(_SWEEP)
             with _logged():
                 swept = await self._in_thread(self._store.sweep)
-                for record in (*swept.late, *swept.given_up):
-                    await self._ended(State.FAILED, record.request_id, record.owner)
+                for request_id, owner in {**swept.late, **swept.given_up}.items():
+                    await self._ended(State.FAILED, request_id, owner)
                 if swept.requeued or swept.expired:
                     self._changes.notify_all()
                     self._wake.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -146,17 +147,18 @@ class Servicer(MaskServiceServicer):
         if deadline is not None and deadline <= 0:
             raise ParameterError("deadline", "be more than 0 s", f"{deadline:g} s")
         task = await self._admit(request.task, call)
-        is_new = False
+        record = None
         try:
-            record, is_new = await self._requests.submit(
+            record = await self._requests.submit(
                 request.task,
                 owner=call.key.name,
                 model=self._model_name(task),
+                request_id=call.request_id,
                 idempotency_key=request.idempotency_key,
                 deadline=deadline,
             )
         finally:
-            if not is_new:
+            if record is None or record.request_id != call.request_id:
                 await self._access.give_back(call.key.name)
         return messages.SubmitResponse(status=_write_status(record))
 
@@ -171,9 +173,9 @@ class Servicer(MaskServiceServicer):
         self, request: messages.WatchStatusRequest, call: Call
     ) -> AsyncIterator[messages.WatchStatusResponse]:
         """Tell of every change until the end."""
-        records = self._requests.watch(request.request_id, call.key.name)
-        while (record := await self._unless_draining(anext(records, None))) is not None:
-            yield messages.WatchStatusResponse(status=_write_status(record))
+        async with aclosing(self._requests.watch(request.request_id, call.key.name)) as records:
+            while (record := await self._unless_draining(anext(records, None))) is not None:
+                yield messages.WatchStatusResponse(status=_write_status(record))
 
     @unary
     async def GetResult(self, request: messages.GetResultRequest, call: Call) -> messages.GetResultResponse:  # noqa: N802

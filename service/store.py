@@ -127,7 +127,14 @@ class Store:
         self._database.close()
 
     def add(
-        self, task: bytes, *, owner: str, model: str, idempotency_key: str = "", deadline: float | None = None
+        self,
+        task: bytes,
+        *,
+        owner: str,
+        model: str,
+        request_id: str | None = None,
+        idempotency_key: str = "",
+        deadline: float | None = None,
     ) -> Record:
         """Accept a request: it is on disk when this returns.
 
@@ -139,6 +146,8 @@ class Store:
             Who asks.
         model
             Name of the model that shall work on it.
+        request_id
+            The id that it gets if it is new; by default one that nobody guesses.
         idempotency_key
             The owner's own name for the request; with one that is kept, the same task gives the same request.
         deadline
@@ -158,27 +167,28 @@ class Store:
         digest = hashlib.sha256(model.encode() + b"\0" + task).digest()
         try:
             with self._database.transaction() as db:
-                request_id = self._known(db, owner, idempotency_key, digest) if idempotency_key else None
-                if request_id is None:
-                    self._check_room(db, len(task))
-                    request_id = uuid.uuid4().hex
-                    now = self.clock.now()
-                    db.execute(
-                        "INSERT INTO requests (id, owner, model, state, position, idempotency_key, digest, created, "
-                        "deadline) VALUES (?, ?, ?, ?, (SELECT coalesce(max(position), 0) + 1 FROM requests), ?, ?, ?, "
-                        "?)",
-                        (
-                            request_id,
-                            owner,
-                            model,
-                            State.QUEUED,
-                            idempotency_key or None,
-                            digest,
-                            now,
-                            None if deadline is None else now + deadline,
-                        ),
-                    )
-                    db.execute("INSERT INTO tasks VALUES (?, ?)", (request_id, task))
+                known = self._known(db, owner, idempotency_key, digest) if idempotency_key else None
+                if known is not None:
+                    return self._find(db, known, owner)
+                self._check_room(db, len(task))
+                request_id = request_id or uuid.uuid4().hex
+                now = self.clock.now()
+                db.execute(
+                    "INSERT INTO requests (id, owner, model, state, position, idempotency_key, digest, created, "
+                    "deadline) VALUES (?, ?, ?, ?, (SELECT coalesce(max(position), 0) + 1 FROM requests), ?, ?, ?, "
+                    "?)",
+                    (
+                        request_id,
+                        owner,
+                        model,
+                        State.QUEUED,
+                        idempotency_key or None,
+                        digest,
+                        now,
+                        None if deadline is None else now + deadline,
+                    ),
+                )
+                db.execute("INSERT INTO tasks VALUES (?, ?)", (request_id, task))
                 return self._find(db, request_id, owner)
         except StoreError as error:
             if is_full(error.__cause__):
@@ -374,7 +384,7 @@ class Store:
         while batch := self._delete_expired():
             expired += batch
         self._database.tidy()
-        return Swept(tuple(late), tuple(requeued), tuple(given_up), tuple(expired))
+        return Swept(late, tuple(requeued), given_up, tuple(expired))
 
     def _delete_expired(self) -> list[str]:
         with self._database.transaction() as db:

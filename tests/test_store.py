@@ -143,7 +143,7 @@ def test_a_poison_image_is_given_up_after_three_attempts_and_blocks_nobody(store
         assert lease.attempts == attempt
         hands.advance(LEASE)
         swept = store.sweep()
-        assert (swept.requeued, swept.given_up) == (((poison,), ()) if attempt < 3 else ((), (poison,)))
+        assert (swept.requeued, swept.given_up) == (((poison,), {}) if attempt < 3 else ((), {poison: "me"}))
     error = store.get(poison, "me").error
     assert error is not None
     assert b"InternalError" in error

@@ -351,13 +351,13 @@ def test_a_wall_clock_that_jumps_while_running_changes_nothing(path: Path) -> No
             hands.wall += jump
             hands.steady += 1
             swept = store.sweep()
-            assert (swept.late, swept.requeued, swept.expired) == ((), (), ())
+            assert (swept.late, swept.requeued, swept.expired) == ({}, (), ())
         lease = store.lease()
         assert lease is not None
         assert lease.started == begin + 2
         assert store.complete(lease, b"result")
         hands.steady += RETENTION - 1
-        assert store.sweep().late == (late,)
+        assert store.sweep().late == {late: "me"}
         assert store.get(first, "me").state is State.COMPLETED
         hands.steady += 1
         assert store.sweep().expired == (first,)
@@ -377,7 +377,7 @@ def test_a_wall_clock_that_was_put_back_meanwhile_keeps_nothing_for_ever(path: P
         assert record.expires == hands.wall + RETENTION
         assert store.get(late, "me").state is State.QUEUED
         hands.steady += 50
-        assert store.sweep().late == (late,)
+        assert store.sweep().late == {late: "me"}
         hands.steady += RETENTION - 50
         assert store.sweep().expired == (done,)
 
