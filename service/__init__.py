@@ -1,1 +1,70 @@
-"""automask over gRPC: the server behind `automask serve`, and its clients."""
+"""automask over gRPC: the server behind `automask serve`, and its clients.
+
+>>> from automask.service import Client
+>>> with Client("127.0.0.1:50051") as c:  # doctest: +SKIP
+...     c.mask("room.jpg", "sofa").save("sofa.png")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from automask.errors import MissingDependencyError
+
+from .errors import (
+    DeadlineError,
+    InternalError,
+    NotAllowedError,
+    NotFoundError,
+    OutOfCreditsError,
+    QueueFullError,
+    RateLimitError,
+    StoreError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+
+if TYPE_CHECKING:
+    from .aio import AsyncClient, AsyncJob
+    from .client import Client
+    from .jobs import Job
+    from .reports import JobStatus, Model
+
+__all__ = [
+    "AsyncClient",
+    "AsyncJob",
+    "Client",
+    "DeadlineError",
+    "InternalError",
+    "Job",
+    "JobStatus",
+    "Model",
+    "NotAllowedError",
+    "NotFoundError",
+    "OutOfCreditsError",
+    "QueueFullError",
+    "RateLimitError",
+    "StoreError",
+    "UnauthenticatedError",
+    "UnavailableError",
+]
+
+_HOMES = {
+    "AsyncClient": "aio",
+    "AsyncJob": "aio",
+    "Client": "client",
+    "Job": "jobs",
+    "JobStatus": "reports",
+    "Model": "reports",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 (any of the above)
+    # Keys, settings and errors are of use without gRPC, and a client without what the server needs.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(f"{error}; for the service: pip install 'automask[service]'") from error

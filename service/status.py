@@ -212,20 +212,22 @@ def _rebuild(kind: type[AutomaskError], message: str, told: Mapping[str, str]) -
     return error
 
 
-def error_from_rpc(error: grpc.RpcError) -> AutomaskError:
+def error_from_rpc(error: grpc.RpcError, target: str) -> AutomaskError:
     """Make the error again that a server ended a call with.
 
     Parameters
     ----------
     error
         What `grpc` or `grpc.aio` raised.
+    target
+        The server, to be named where it is not the server but the connection to it that ended the call.
     """
     # grpc's own stubs do not tell that what a call raises is also that call; grpc.aio's says the same by itself.
     call: Any = error
     for key, value in call.trailing_metadata() or ():
         if key == _KEY:
             return to_error(Status.FromString(value))
-    return to_error(Status(code=call.code().value[0], message=call.details() or call.code().name))
+    return to_error(Status(code=call.code().value[0], message=f"{target}: {call.details() or call.code().name}"))
 
 
 def trailing_metadata(status: Status) -> Metadata:
