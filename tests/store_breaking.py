@@ -5,9 +5,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from stores import open_store
-
 from automask.service.errors import QueueFullError, StoreError
+from stores import open_store
 
 PHOTO = bytes(range(256)) * 400
 

@@ -6,7 +6,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from stores import LEASE, RETENTION, Hands, open_store
 
 from automask.errors import ImageError, ParameterError
 from automask.service import store as store_module
@@ -15,6 +14,7 @@ from automask.service.records import Lease
 from automask.service.schema import migrate
 from automask.service.states import State
 from automask.service.store import Store
+from stores import LEASE, RETENTION, Hands, open_store
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, consumes, invariant, multiple, rule
-from stores import LEASE, RETENTION, Hands, open_store
 
 from automask.errors import ImageError
 from automask.service.errors import NotFoundError, QueueFullError
 from automask.service.records import Lease
 from automask.service.states import ENDS, State
 from automask.service.store import Store
+from stores import LEASE, RETENTION, Hands, open_store
 
 
 @dataclass

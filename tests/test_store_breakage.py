@@ -12,13 +12,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import store_breaking
-from stores import LEASE, RETENTION, Hands, encode_error, open_store
 
+import store_breaking
 from automask.service.errors import NotFoundError, QueueFullError, StoreError
 from automask.service.schema import APPLICATION_ID
 from automask.service.states import State
 from automask.service.store import Store
+from stores import LEASE, RETENTION, Hands, encode_error, open_store
 
 
 @pytest.fixture
