@@ -64,6 +64,13 @@ class Calls:
         self._access, self._metrics = access, metrics
         self.closed: UnavailableError | None = UnavailableError("the server is loading its models", retry_after=1.0)
         """Why no call is let in; None while they are."""
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def wait_idle(self) -> None:
+        """Wait until no call runs."""
+        await self._idle.wait()
 
     def check_open(self) -> None:
         """Raise the reason why no call is let in, if there is one."""
@@ -79,6 +86,8 @@ class Calls:
         structlog.contextvars.bind_contextvars(request_id=request_id, method=method)
         metadata = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
         problem = None
+        self._running += 1
+        self._idle.clear()
         try:
             with span(f"automask.v1.MaskService/{method}", {"automask.request_id": request_id}, metadata):
                 self.check_open()
@@ -96,6 +105,9 @@ class Calls:
             status = to_status(error, request_id)
             await context.abort(code, status.message, (*told, *trailing_metadata(status)))
         finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
             seconds = perf_counter() - started
             self._metrics.calls.labels(method, code.name).inc()
             self._metrics.call_seconds.labels(method).observe(seconds)

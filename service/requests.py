@@ -109,6 +109,9 @@ class Requests:
             await asyncio.wait(self._tasks, timeout=timeout)
         for task in [*self._tasks, *others]:
             await _end(task)
+
+    def close(self) -> None:
+        """End the thread of the store, once no call needs it any more."""
         self._thread.shutdown()
 
     async def _in_thread(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:  # noqa: ANN401

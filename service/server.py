@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from time import perf_counter
+from wsgiref.simple_server import WSGIServer
 
 import grpc
 import grpc.aio
@@ -24,6 +25,7 @@ from .clock import Clock
 from .engine import Engine
 from .errors import UnavailableError
 from .keys import KeyFile
+from .listening import bare, join, listen
 from .metrics import Metrics
 from .requests import Requests
 from .servicer import Servicer
@@ -36,6 +38,7 @@ __all__ = ["Server", "run"]
 SERVICE = mask_service_pb2.DESCRIPTOR.services_by_name["MaskService"].full_name
 
 _LEASE_SECONDS = 30.0
+_LAST_WORDS_SECONDS = 1.0  # in which the last answers leave
 _SLACK = 16 << 20  # beyond the limit on images, so that it is automask that refuses them, and says why
 _STATUS = health_pb2.HealthCheckResponse
 
@@ -55,6 +58,8 @@ class Server:
     ----------
     address
         Where clients connect to, once it was started: ``host:port``.
+    metrics_address
+        Where Prometheus asks, once it was loaded; empty without `metrics_port`.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -73,7 +78,8 @@ class Server:
         )
         self._engine: Engine | None = None
         self._requests: Requests | None = None
-        self.address = ""
+        self._metrics_server: WSGIServer | None = None
+        self.address = self.metrics_address = ""
 
     async def start(self) -> None:
         """Listen. Health says NOT_SERVING, and calls are refused with UNAVAILABLE, until `load` is done.
@@ -81,9 +87,11 @@ class Server:
         Raises
         ------
         UnavailableError
-            The address is taken.
+            Nothing can listen there, or something does already.
+        ParameterError
+            A certificate or its key is none.
         OSError
-            A certificate cannot be read.
+            One of them cannot be read.
         """
         max_image_bytes = round(self._settings.max_image_mb * 1e6)
         self._grpc = grpc.aio.server(
@@ -101,32 +109,8 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         await self._tell(_STATUS.NOT_SERVING)
-        self._bind()
+        self.address = listen(self._grpc, self._settings)
         await self._grpc.start()
-
-    def _bind(self) -> None:
-        host, port, uds = self._settings.host, self._settings.port, self._settings.uds
-        target = f"[{host}]:{port}" if ":" in host.strip("[]") else f"{host}:{port}"
-        credentials = self._credentials()
-        try:
-            if credentials is None:
-                port = self._grpc.add_insecure_port(target)
-            else:
-                port = self._grpc.add_secure_port(target, credentials)
-            if uds is not None:
-                self._grpc.add_insecure_port(f"unix:{uds.absolute()}")
-                uds.chmod(0o600)
-        except RuntimeError as error:
-            raise UnavailableError(f"cannot listen on {target}{f' and {uds}' if uds else ''}: is it in use?") from error
-        self.address = f"{target.rpartition(':')[0]}:{port}"
-
-    def _credentials(self) -> grpc.ServerCredentials | None:
-        settings = self._settings
-        if settings.tls_cert is None or settings.tls_key is None:
-            return None
-        authority = None if settings.client_ca is None else settings.client_ca.read_bytes()
-        pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
-        return grpc.ssl_server_credentials([pair], authority, require_client_auth=authority is not None)
 
     async def load(self) -> None:
         """Load the models, run each of them once, take up what the store holds, and serve.
@@ -134,7 +118,7 @@ class Server:
         Raises
         ------
         AutomaskError
-            A model cannot be loaded.
+            A model cannot be loaded, or the port for metrics is taken.
         """
         segmenters = await asyncio.to_thread(self._load_models)
         engine = Engine(
@@ -153,9 +137,10 @@ class Server:
             clock=self._clock,
             lease_seconds=_LEASE_SECONDS,
         )
-        requests.start()
+        self._engine = engine
         self._publish_metrics(engine)
-        self._engine, self._requests = engine, requests
+        requests.start()
+        self._requests = requests
         self._servicer.open(engine, requests)
         await self._tell(_STATUS.SERVING)
 
@@ -207,9 +192,14 @@ class Server:
                 "model",
             )
         if self._settings.metrics_port is not None:
-            self._metrics_server, _ = start_http_server(
-                self._settings.metrics_port, self._settings.host, metrics.registry
-            )
+            self._serve_metrics(self._settings.host, self._settings.metrics_port)
+
+    def _serve_metrics(self, host: str, port: int) -> None:
+        try:
+            self._metrics_server, _ = start_http_server(port, bare(host), self._metrics.registry)
+        except OSError as error:
+            raise UnavailableError(f"cannot listen on {join(host, port)} for metrics: {error.strerror}") from error
+        self.metrics_address = join(host, self._metrics_server.server_port)
 
     async def stop(self) -> None:
         """Drain: refuse new calls, finish running ones, leave queued requests in the store."""
@@ -217,9 +207,21 @@ class Server:
         self._servicer.drain()
         await self._tell(_STATUS.NOT_SERVING)
         requests = [] if self._requests is None else [self._requests.stop(drain)]
-        await asyncio.gather(self._grpc.stop(drain), *requests)
+        working = asyncio.gather(self._grpc.stop(drain), *requests)
+        await self._servicer.calls.wait_idle()
+        # What is left are streams of health and of reflection, which never end by themselves.
+        await self._grpc.stop(min(drain, _LAST_WORDS_SECONDS))
+        await working
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        if self._metrics_server is not None:
+            self._metrics_server.shutdown()
+            self._metrics_server.server_close()
+        if self._requests is not None:
+            self._requests.close()
         if self._engine is not None:
-            await asyncio.to_thread(self._engine.close)
+            self._engine.close()
         self._store.close()
         self._access.close()
 
@@ -246,14 +248,32 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     server = Server(settings)
-    await server.start()
-    _log.info("loading", address=server.address, pid=os.getpid())
-    loading = asyncio.create_task(server.load())
-    await asyncio.wait((loading, asyncio.create_task(stopping.wait())), return_when=asyncio.FIRST_COMPLETED)
+    try:
+        await server.start()
+        _log.info("loading", address=server.address, pid=os.getpid())
+        await _until(stopping, asyncio.create_task(server.load()))
+        if not stopping.is_set():
+            _log.info(
+                "serving",
+                address=server.address,
+                uds=str(settings.uds or ""),
+                metrics=server.metrics_address,
+                pid=os.getpid(),
+            )
+        await stopping.wait()
+        _log.info("draining")
+    finally:
+        await server.stop()
+    _log.info("stopped")
+
+
+async def _until(stopping: asyncio.Event, loading: asyncio.Task[None]) -> None:
+    """Wait for the models, but no longer than until the server shall stop."""
+    waiting = asyncio.create_task(stopping.wait())
+    await asyncio.wait((loading, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
     if loading.done():
         await loading
-        _log.info("serving", address=server.address, uds=str(settings.uds or ""), pid=os.getpid())
-        await stopping.wait()
-    _log.info("draining")
-    await server.stop()
-    _log.info("stopped")
+        return
+    loading.cancel()
+    await asyncio.wait((loading,))

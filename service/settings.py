@@ -23,10 +23,12 @@ PREFIX = "AUTOMASK_"
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Names = Annotated[
-    tuple[str, ...],
+    tuple[Annotated[str, Field(min_length=1)], ...],
     NoDecode,
-    BeforeValidator(lambda value: tuple(value.split(",")) if isinstance(value, str) else value),
+    BeforeValidator(lambda value: tuple(map(str.strip, value.split(","))) if isinstance(value, str) else value),
 ]
+
+_REQUIREMENTS = {"too_short": "name at least one", "string_too_short": "not be empty", "path_type": "be a path"}
 
 
 def state_folder() -> Path:
@@ -57,7 +59,7 @@ class Settings(BaseSettings):
         description="File that keeps submitted requests. [default: ~/.local/state/automask/requests.sqlite3]",
     )
     retention: Duration = Field(3600, gt=0, description="How long an ended request is kept, such as 1h or 30m.")
-    max_store_gb: float = Field(4, gt=0, description="Gigabytes of the store, beyond which new requests are refused.")
+    max_store_gb: float = Field(4, gt=0, le=1e6, description="Gigabytes of the store; beyond, requests are refused.")
     keys: Path | None = Field(None, description="File of API keys, made by `automask keys add`; without it, all may.")
     tls_cert: Path | None = Field(None, description="Certificate chain (PEM).")
     tls_key: Path | None = Field(None, description="Its private key (PEM).")
@@ -145,11 +147,11 @@ def load_settings(config: Path | None = None, **given: Any) -> Settings:  # noqa
 def _explain(problem: Mapping[str, Any], config: Path | None, given: Mapping[str, Any]) -> ParameterError:
     name = str(problem["loc"][0])
     variable = PREFIX + name.upper()
-    where = "" if name in given else f" (in {variable})" if variable in os.environ else f" (in {config})"
+    where = "" if name in given else f" (in {variable})" if variable in os.environ or not config else f" (in {config})"
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, ParameterError):
         return ParameterError(name + where, cause.requirement, cause.value)
     if problem["type"] == "extra_forbidden":
         return ParameterError(name + where, f"be one of {', '.join(Settings.model_fields)}", problem["input"])
-    said = problem["msg"].replace("Input should be ", "be ").replace("Value error, ", "be right: ")
-    return ParameterError(name + where, said, problem["input"])
+    requirement = _REQUIREMENTS.get(problem["type"]) or problem["msg"].removeprefix("Input should ")
+    return ParameterError(name + where, requirement, problem["input"])

@@ -43,7 +43,7 @@ def _option(name: str, field: FieldInfo) -> Callable[..., Any]:
 
 
 def _default(name: str, field: FieldInfo) -> str:
-    if field.default in {None, False, PydanticUndefined}:
+    if field.annotation is bool or field.default in {None, PydanticUndefined}:
         return ""
     shown = ", ".join(field.default) if isinstance(field.default, tuple) else field.default
     if name in _TIMES:
