@@ -36,7 +36,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "log_json": ("1", "true", True),
 }
 # Some are refused alone.
-COMPANIONS = {
+COMPANIONS: dict[str, dict[str, Any]] = {
     "tls_cert": {"tls_key": "k.pem"},
     "tls_key": {"tls_cert": "c.pem"},
     "client_ca": {"tls_cert": "c.pem", "tls_key": "k.pem"},
@@ -178,7 +178,8 @@ def test_loopback_needs_nothing(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "[::]", "box.example", ""])  # noqa: S104 (refused)
 def test_any_other_address_needs_keys_and_tls_or_to_be_called_insecure(host: str) -> None:
-    tls, keys = {"tls_cert": "c.pem", "tls_key": "k.pem"}, {"keys": "keys.sqlite3"}
+    tls: dict[str, Any] = {"tls_cert": "c.pem", "tls_key": "k.pem"}
+    keys: dict[str, Any] = {"keys": "keys.sqlite3"}
     for said in ({}, tls, keys):
         with pytest.raises(ParameterError, match="host must be a loopback address unless keys, tls_cert and tls_key"):
             load_settings(host=host, **said)
@@ -187,11 +188,12 @@ def test_any_other_address_needs_keys_and_tls_or_to_be_called_insecure(host: str
 
 
 def test_half_of_tls_is_refused() -> None:
-    for half in ({"tls_cert": "c.pem"}, {"tls_key": "k.pem"}):
+    halves: list[dict[str, Any]] = [{"tls_cert": "c.pem"}, {"tls_key": "k.pem"}]
+    for half in halves:
         with pytest.raises(ParameterError, match="tls_cert and tls_key must be given together, got '[ck].pem'"):
             load_settings(**half)
     with pytest.raises(ParameterError, match="client_ca must come with tls_cert and tls_key, got 'ca.pem'"):
-        load_settings(client_ca="ca.pem")
+        load_settings(client_ca=Path("ca.pem"))
 
 
 def test_the_store_is_where_state_belongs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
