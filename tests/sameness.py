@@ -1,0 +1,29 @@
+"""Whether a result that came over the wire is the one that went in."""
+
+import numpy as np
+
+from automask.result import Result
+
+
+def assert_same(result: Result, other: Result, *, but_timings: bool = False) -> None:
+    """Compare all that can be seen of two results, but what only the library has (`score_map`)."""
+    for name in ("mask", "image", "alpha", "preview"):
+        np.testing.assert_array_equal(getattr(other, name), getattr(result, name), strict=True)
+    assert other.instances == result.instances
+    for mine, theirs in zip(result.instances, other.instances, strict=True):
+        np.testing.assert_array_equal(theirs.mask, mine.mask)
+    for name in (
+        "prompt",
+        "labels",
+        "dropped",
+        "warnings",
+        "is_empty",
+        "parameters",
+        "device",
+        "model",
+        "output",
+        "rle",
+    ):
+        assert getattr(other, name) == getattr(result, name)
+    if not but_timings:
+        assert other.timings.items() >= {key: ms for key, ms in result.timings.items() if key != "total"}.items()
