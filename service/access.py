@@ -53,7 +53,13 @@ class Access:
         key.check_model(model)
         self._limiter.take(key.name, key.rate)
         if self._keys is not None and key.credits is not None:
-            await asyncio.to_thread(self._keys.charge, key.name, _COST)
+            charging = asyncio.ensure_future(asyncio.to_thread(self._keys.charge, key.name, _COST))
+            try:
+                await asyncio.shield(charging)
+            except asyncio.CancelledError:
+                await charging  # it cannot be stopped any more
+                await self.give_back(key.name)
+                raise
 
     async def give_back(self, owner: str) -> None:
         """Return the credit of a task that no mask came of."""

@@ -132,7 +132,7 @@ class Requests:
         """Keep a request; return once it is on disk, with another id if it came before."""
         record = await self._in_thread(
             self._store.add,
-            task.SerializeToString(deterministic=True),
+            _serialize(task),
             owner=owner,
             model=model,
             request_id=request_id,
@@ -141,6 +141,12 @@ class Requests:
         )
         self._wake.set()
         return record
+
+    async def known(self, task: mask_pb2.MaskTask, *, owner: str, model: str, idempotency_key: str) -> Record | None:
+        """Find the request that `submit` would give instead of a new one."""
+        return await self._in_thread(
+            self._store.known, _serialize(task), owner=owner, model=model, idempotency_key=idempotency_key
+        )
 
     async def status(self, request_id: str, owner: str) -> Record:
         """Look where a request is; raise `NotFoundError` where there is none of this owner's."""
@@ -174,14 +180,19 @@ class Requests:
 
     async def cancel(self, request_id: str, owner: str) -> Record:
         """End a request that has not ended, and stop the work on it."""
-        before = await self.status(request_id, owner)
-        record = await self._in_thread(self._store.cancel, request_id, owner)
-        if record.state is State.CANCELLED and before.state is not State.CANCELLED:
+        record, is_new = await self._in_thread(self._cancel, request_id, owner)
+        if is_new:
             _, work = self._active.get(request_id, (None, None))
             if work is not None:
                 work.cancel()
             await self._ended(State.CANCELLED, request_id, owner)
         return record
+
+    def _cancel(self, request_id: str, owner: str) -> tuple[Record, bool]:
+        # Both at one go: of several that cancel at once, one gives the credit back.
+        before = self._store.get(request_id, owner)
+        record = self._store.cancel(request_id, owner)
+        return record, record.state is State.CANCELLED and before.state is not State.CANCELLED
 
     async def usage(self) -> Usage:
         """Count requests by state, and bytes."""
@@ -189,9 +200,9 @@ class Requests:
 
     async def _ended(self, state: State, request_id: str, owner: str) -> None:
         self._metrics.requests.labels(state.name).inc()
-        self._changes.notify(request_id)
         if state is not State.COMPLETED:
             await self._access.give_back(owner)
+        self._changes.notify(request_id)
 
     async def _dispatch(self) -> None:
         while True:
@@ -325,6 +336,10 @@ class Requests:
                     seen = version
                     self._changes.notify_all()
                     self._wake.set()
+
+
+def _serialize(task: mask_pb2.MaskTask) -> bytes:
+    return task.SerializeToString(deterministic=True)
 
 
 @contextmanager

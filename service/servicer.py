@@ -21,7 +21,7 @@ from automask.v1.mask_service_pb2_grpc import MaskServiceServicer
 from .access import Access
 from .calls import Call, Calls, streaming, unary
 from .engine import Engine
-from .errors import UnavailableError
+from .errors import OutOfCreditsError, UnavailableError
 from .records import Record
 from .requests import Requests
 from .status import to_status
@@ -88,10 +88,14 @@ class Servicer(MaskServiceServicer):
 
     async def _admit(self, message: mask_pb2.MaskTask, call: Call) -> Task:
         """Check all that can be checked without decoding the photo, then take a credit."""
+        task = self._check(message)
+        await self._access.enter(call.key, self._model_name(task))
+        return task
+
+    def _check(self, message: mask_pb2.MaskTask) -> Task:
         task = read_task(message, max_image_bytes=self._max_image_bytes)
         segmenter = self._engine.segmenter(task.model)
         segmenter.check(Query(task.prompts, task.exclude, task.parameters))
-        await self._access.enter(call.key, self._model_name(task))
         return task
 
     def _model_name(self, task: Task) -> str:
@@ -146,13 +150,27 @@ class Servicer(MaskServiceServicer):
         deadline = _seconds(request.deadline) if request.HasField("deadline") else None
         if deadline is not None and deadline <= 0:
             raise ParameterError("deadline", "be more than 0 s", f"{deadline:g} s")
-        task = await self._admit(request.task, call)
+        model = self._model_name(self._check(request.task))
+        try:
+            await self._access.enter(call.key, model)
+        except OutOfCreditsError:
+            # The last one may have gone for this same request, whose answer got lost.
+            record = await self._requests.known(
+                request.task, owner=call.key.name, model=model, idempotency_key=request.idempotency_key
+            )
+            if record is None:
+                raise
+        else:
+            record = await _unbroken(self._keep(request, model, deadline, call))
+        return messages.SubmitResponse(status=_write_status(record))
+
+    async def _keep(self, request: messages.SubmitRequest, model: str, deadline: float | None, call: Call) -> Record:
         record = None
         try:
             record = await self._requests.submit(
                 request.task,
                 owner=call.key.name,
-                model=self._model_name(task),
+                model=model,
                 request_id=call.request_id,
                 idempotency_key=request.idempotency_key,
                 deadline=deadline,
@@ -160,7 +178,7 @@ class Servicer(MaskServiceServicer):
         finally:
             if record is None or record.request_id != call.request_id:
                 await self._access.give_back(call.key.name)
-        return messages.SubmitResponse(status=_write_status(record))
+        return record
 
     @unary
     async def GetStatus(self, request: messages.GetStatusRequest, call: Call) -> messages.GetStatusResponse:  # noqa: N802
@@ -227,6 +245,16 @@ class Servicer(MaskServiceServicer):
         finally:
             waiting.cancel()
             draining.cancel()
+
+
+async def _unbroken(work: Coroutine[Any, Any, T]) -> T:
+    """Wait for what cannot be stopped half way, such as a request being written; a cancelled call ends after it."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        raise
 
 
 def _seconds(duration: Duration) -> float:

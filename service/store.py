@@ -164,7 +164,7 @@ class Store:
         QueueFullError
             Too many wait, or there is too little room; nothing was written.
         """
-        digest = hashlib.sha256(model.encode() + b"\0" + task).digest()
+        digest = _digest(model, task)
         try:
             with self._database.transaction() as db:
                 known = self._known(db, owner, idempotency_key, digest) if idempotency_key else None
@@ -194,6 +194,12 @@ class Store:
             if is_full(error.__cause__):
                 raise QueueFullError(f"no room for another request: {error}", retry_after=_LATER) from error
             raise
+
+    def known(self, task: bytes, *, owner: str, model: str, idempotency_key: str) -> Record | None:
+        """Find the request that `add` would give instead of a new one; takes and raises the same."""
+        with self._database.transaction() as db:
+            known = self._known(db, owner, idempotency_key, _digest(model, task)) if idempotency_key else None
+            return None if known is None else self._find(db, known, owner)
 
     def _known(self, db: sqlite3.Connection, owner: str, key: str, digest: bytes) -> str | None:
         db.execute(
@@ -399,3 +405,7 @@ class Store:
     def version(self) -> int:
         """Return a number that changes when another process, or another `Store`, has written something."""
         return self._database.version()
+
+
+def _digest(model: str, task: bytes) -> bytes:
+    return hashlib.sha256(model.encode() + b"\0" + task).digest()
