@@ -1,0 +1,61 @@
+"""A real `automask serve` in a process of its own, which can be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from threading import Event, Thread
+from typing import IO, Any, Self, cast
+
+
+class ServerProcess:
+    """`automask serve` with JSON logs, started and SERVING once the constructor returns."""
+
+    def __init__(self, *options: object, env: dict[str, str] | None = None) -> None:
+        command = [sys.executable, "-m", "automask", "serve", "--log-json", "--device", "cpu", *map(str, options)]
+        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
+        self._stderr = cast("IO[str]", self._process.stderr)
+        self.lines: list[str] = []
+        self._serving = Event()
+        self.address = ""
+        # Somebody must read on, or the server would wait for room in the pipe.
+        self._reader = Thread(target=self._read)
+        self._reader.start()
+        self._serving.wait()
+        if not self.address:
+            raise RuntimeError(f"the server did not start: {''.join(self.lines)}")
+
+    def _read(self) -> None:
+        for line in self._stderr:
+            self.lines.append(line)
+            said = json.loads(line) if line.startswith("{") else {}
+            if said.get("event") == "serving":
+                self.address = said["address"]
+                self._serving.set()
+        self._serving.set()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What it logged."""
+        return [json.loads(line) for line in self.lines if line.startswith("{")]
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, wait for the end, and return the exit status."""
+        self._process.send_signal(number)
+        status = self._process.wait()
+        self._reader.join()
+        self._stderr.close()
+        return status
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self.end(signal.SIGKILL)
+        else:
+            self._reader.join()
+            self._stderr.close()

@@ -1,0 +1,45 @@
+"""`kill -9`: what was acknowledged is never lost, and what kills the server does not do so for ever."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import automask
+import durability
+from automask.service import Client, InternalError
+from server_process import ServerProcess
+
+ROUNDS = 30
+
+
+def test_nothing_acknowledged_is_lost_or_doubled(tmp_path: Path) -> None:
+    report = durability.run(ROUNDS, seed=0, folder=tmp_path)
+    assert (report.lost, report.doubled, report.wrong) == (0, 0, 0), report
+    assert report.acknowledged == report.completed + report.given_up
+    assert report.acknowledged > 10 * ROUNDS
+    assert report.tried_again > 0, "the server was killed at work"
+
+
+def test_what_the_server_dies_of_is_given_up_and_blocks_nobody(
+    tmp_path: Path, coffee_file: Path, segmenter: automask.Segmenter
+) -> None:
+    """A task of some minutes, during which the server dies each time."""
+    options = ("--port", 0, "--store", tmp_path / "requests.sqlite3", "--workers", 1)
+    poison = ""
+    for attempt in (1, 2, 3):
+        with ServerProcess(*options) as server, Client(server.address) as client:
+            if not poison:
+                poison = client.submit(coffee_file, segmenter.vocabulary[:64], threshold=0.0).request_id
+            for status in client.job(poison).watch():
+                if status.attempts == attempt:
+                    break
+            server.end(signal.SIGKILL)
+    with ServerProcess(*options) as server, Client(server.address) as client:
+        try:
+            client.job(poison).result(timeout=60)
+        except InternalError as error:
+            assert "given up after 3 attempts" in str(error)
+        assert client.job(poison).status().state == "FAILED"
+        assert not client.submit(coffee_file, "cup").result(timeout=60).is_empty
+        server.end()
