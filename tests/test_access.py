@@ -62,10 +62,10 @@ class Caller:
         request_id: str = self("Submit", messages.SubmitRequest(task=task, **more)).status.request_id
         return request_id
 
-    def end_of(self, request_id: str) -> messages.RequestState:
+    def end_of(self, request_id: str) -> int:
         """How a request ends."""
         request = messages.GetResultRequest(request_id=request_id, wait=PATIENCE)
-        state: messages.RequestState = self("GetResult", request).status.state
+        state: int = self("GetResult", request).status.state
         assert state in ENDED
         return state
 
@@ -73,8 +73,7 @@ class Caller:
         """Code, reason, and after how many seconds to try again; the rich error must agree with the plain one."""
         with pytest.raises(grpc.RpcError) as caught:
             self(method, request)
-        error = caught.value
-        assert isinstance(error, grpc.Call)
+        error: Any = caught.value
         metadata: dict[str, Any] = dict(error.trailing_metadata())
         status = Status.FromString(metadata["grpc-status-details-bin"])
         assert (status.code, status.message) == (error.code().value[0], error.details())
@@ -127,10 +126,8 @@ def test_no_key_or_a_wrong_one_is_unauthenticated(door: Door, cup: mask_pb2.Mask
     for wrong in ("", "nonsense", good[:-1], good + "x", good.upper()):
         code, reason, _ = Caller(door.stub, wrong).refused_task(cup)
         assert (code, reason) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
-    with pytest.raises(grpc.RpcError) as caught:
+    with pytest.raises(grpc.RpcError, match="send it as the metadata x-api-key"):
         door.stub.Generate(messages.GenerateRequest(task=cup))
-    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED  # type: ignore[attr-defined]
-    assert "x-api-key" in caught.value.details()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -223,9 +220,8 @@ def test_what_is_cut_off_or_fails_later_costs_nothing(
             door = Door(file, MaskServiceStub(channel))
             impatient, unlucky = door.caller("impatient", credits=1), door.caller("unlucky", credits=1)
             metadata = (("x-api-key", impatient.key),)
-            with pytest.raises(grpc.RpcError) as caught:
+            with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
                 door.stub.Generate(messages.GenerateRequest(task=endless), timeout=0.3, metadata=metadata)
-            assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]
             assert unlucky.end_of(unlucky.submit(broken)) == messages.REQUEST_STATE_FAILED
         assert (door.credits("impatient"), door.credits("unlucky")) == (1, 1)
 
@@ -263,7 +259,7 @@ def test_a_request_that_is_cancelled_gives_its_credit_back_once(
     assert door.credits("fickle") == 0
     for request_id in (waiting, running):
         cancels = [
-            door.stub.Cancel.future(  # type: ignore[attr-defined]
+            door.stub.Cancel.future(
                 messages.CancelRequest(request_id=request_id), metadata=(("x-api-key", caller.key),)
             )
             for _ in range(32)

@@ -69,8 +69,8 @@ def test_each_setting_comes_from_the_caller_the_environment_and_the_file(
     default = Settings.model_fields[name].get_default(call_default_factory=True, validated_data={})
     assert default != expected, "or this shows nothing"
     assert getattr(load_settings(file, **companions), name) == expected
-    assert getattr(load_settings(**companions, **{name: in_environment}), name) == expected
-    assert getattr(load_settings(**companions, **{name: expected}), name) == expected
+    assert getattr(load_settings(**{**companions, name: in_environment}), name) == expected
+    assert getattr(load_settings(**{**companions, name: expected}), name) == expected
     monkeypatch.setenv(f"AUTOMASK_{name.upper()}", in_environment)
     assert getattr(load_settings(**companions), name) == expected
 
@@ -124,7 +124,7 @@ def test_a_bad_value_is_named_with_its_place_and_what_would_be_right(
 ) -> None:
     file = toml(tmp_path, f'{name} = "{value}"\n')
     with pytest.raises(ParameterError) as by_caller:
-        load_settings(**{name: value})
+        load_settings(None, **{name: value})
     with pytest.raises(ParameterError) as by_file:
         load_settings(file)
     monkeypatch.setenv(variable := f"AUTOMASK_{name.upper()}", value)
