@@ -38,6 +38,11 @@ class ServerProcess:
         self._serving.set()
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def events(self) -> list[dict[str, Any]]:
         """What it logged."""
         return [json.loads(line) for line in self.lines if line.startswith("{")]
