@@ -16,10 +16,11 @@ from .models import models
 
 __all__ = ["main"]
 
-
-# Imported only when they are asked for: the runtime needs neither.
+_REQUESTS = "automask.service.cli.requests"
+# Imported only when they are asked for: the runtime needs none of them.
 _LATER = {
     "serve": "automask.service.cli.serve",
+    **dict.fromkeys(("submit", "status", "watch", "result", "cancel"), _REQUESTS),
     "keys": "automask.service.cli.keys",
     "export": "automask.export.cli",
 }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,14 @@ import click
 from ..errors import AutomaskError, EmptyMaskError
 from ..images import ImageSource
 from ..loading import load
-from ..parameters import Parameters
-from ..postprocess import MAX_RADIUS
 from ..result import Result
+from ..segmenter import Options
 from ..session import DEVICES, Device
 from .inputs import STDIO, Job, plan
+from .options import mask_options, secret_options
+from .summaries import describe, summarise
 
 __all__ = ["mask"]
-
-_DEFAULTS = Parameters()
 
 
 @click.command(no_args_is_help=True)
@@ -35,45 +36,24 @@ _DEFAULTS = Parameters()
 )
 @click.option(
     "--model",
-    default="default",
-    show_default=True,
     metavar="MODEL",
-    help="Built-in name, bundle folder or Hub id.",
+    help="Built-in name, bundle folder or Hub id; with --server, one of its models. [default: default, or its first]",
 )
-@click.option(
-    "--threshold",
-    type=click.FloatRange(0, 1),
-    default=_DEFAULTS.threshold,
-    show_default=True,
-    help="Least score of what is taken: lower finds more, higher is surer.",
-)
-@click.option(
-    "--grow-mask",
-    type=click.IntRange(0, MAX_RADIUS),
-    default=_DEFAULTS.grow_mask,
-    show_default=True,
-    help="Expand the mask by this many pixels.",
-)
-@click.option("--invert-mask", is_flag=True, help="Mask everything but the prompt.")
-@click.option("--exclude", multiple=True, metavar="PROMPT", help="Leave this out; may be given several times.")
-@click.option("--return-alpha", is_flag=True, help="Write the photo cut out by the mask (RGBA).")
-@click.option("--preview", is_flag=True, help="Write the photo with the mask tinted over it.")
-@click.option("--stop-on-empty-mask", is_flag=True, help="Write nothing and exit with 3 where nothing is found.")
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to run.")
+@mask_options
+@click.option("--device", type=click.Choice(DEVICES), help="Where to run. [default: auto]")
+@click.option("--server", metavar="ADDRESS", help="Let a server do it: host:port, or unix:/path for a socket.")
+@secret_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image to standard output.")
 def mask(
     *,
     arguments: Sequence[str],
     output: str | None,
-    model: str,
-    threshold: float,
-    grow_mask: int,
-    invert_mask: bool,
+    model: str | None,
     exclude: Sequence[str],
-    return_alpha: bool,
-    preview: bool,
-    stop_on_empty_mask: bool,
-    device: Device,
+    options: Options,
+    device: Device | None,
+    server: str | None,
+    secrets: Mapping[str, Any],
     as_json: bool,
 ) -> None:
     """Mask what PROMPT names in each IMAGE.
@@ -86,41 +66,46 @@ def mask(
     automask mask room.jpg "sofa" -o sofa.png
     automask mask room.jpg "cup and spoon" --grow-mask 0 --threshold 0.3
     automask mask "photos/*.jpg" "dog" -o masks/ --json > masks.jsonl
+    automask mask room.jpg "sofa" --server 127.0.0.1:50051
 
     Exit status: 0 done, 1 failed on some, 2 wrong usage, 3 nothing found (with --stop-on-empty-mask).
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
     images, prompt = _split(arguments)
-    if return_alpha and preview:
-        raise click.UsageError("--return-alpha and --preview exclude each other")
-    kind = "alpha" if return_alpha else "preview" if preview else "mask"
+    if server is not None and device is not None:
+        raise click.UsageError("--device is for this machine; a server has its own")
+    kind = "alpha" if options["return_alpha"] else "mask" if options["return_mask"] else "preview"
     jobs = plan(images, output, kind)
     if jobs[0].target is None and as_json:
         raise click.UsageError("standard output carries the picture here; give -o FILE to use --json")
     if jobs[0].target is None and sys.stdout.isatty():
         raise click.UsageError("standard output is a terminal; redirect it or give -o FILE")
-    answers = load(model, device=device).mask_many(
-        _sources(jobs),
-        prompt,
-        exclude=exclude,
-        return_errors=True,
-        threshold=threshold,
-        grow_mask=grow_mask,
-        invert_mask=invert_mask,
-        return_mask=not preview,
-        return_alpha=return_alpha,
-        stop_on_empty_mask=stop_on_empty_mask,
-    )
-    with click.progressbar(
-        zip(jobs, answers, strict=True),
-        length=len(jobs),
-        label="masking",
-        file=sys.stderr,
-        hidden=len(jobs) == 1,
-    ) as progress:
-        report = _Report(as_json=as_json)
-        for job, answer in progress:
-            report.add(job, answer)
+    report = _Report(as_json=as_json)
+    with _masker(server, secrets, model, device or "auto") as mask_many:
+        answers = mask_many(_sources(jobs), prompt, exclude=exclude, return_errors=True, **options)
+        with click.progressbar(
+            zip(jobs, answers, strict=True),
+            length=len(jobs),
+            label="masking",
+            file=sys.stderr,
+            hidden=len(jobs) == 1,
+        ) as progress:
+            for job, answer in progress:
+                report.add(job, answer)
     report.close()
+
+
+@contextmanager
+def _masker(
+    server: str | None, secrets: Mapping[str, Any], model: str | None, device: Device
+) -> Iterator[Callable[..., Iterator[Result | AutomaskError]]]:
+    """Give the `mask_many` of a model here, or of one of a server's."""
+    if server is None:
+        yield load(model or "default", device=device).mask_many
+        return
+    from automask.service import Client
+
+    with Client(server, **secrets) as client:
+        yield partial(client.mask_many, model=model or "")
 
 
 def _split(arguments: Sequence[str]) -> tuple[Sequence[str], str]:
@@ -165,7 +150,7 @@ class _Report:
         self._counts["empty"] += result.is_empty
         for warning in result.warnings:
             self._say(f"note: {warning}")
-        self._say(f"{job.name}: {_summary(result)}", once=False)
+        self._say(f"{job.name}: {summarise(result)}", once=False)
 
     def _fail(self, job: Job, error: Exception) -> None:
         self._counts["nothing found" if isinstance(error, EmptyMaskError) else "failed"] += 1
@@ -191,37 +176,5 @@ class _Report:
             sys.exit(3)
 
 
-def _summary(result: Result) -> str:
-    share = 100 * float((result.mask != 0).mean())
-    found = Counter(instance.label for instance in result.instances)
-    what = ", ".join(f"{count} × {label}" for label, count in found.items()) or "something"
-    return (
-        f"{'nothing found' if result.is_empty else what}, {share:.1f} % of the picture masked, "
-        f"{result.timings['total']:.0f} ms on {result.device}"
-    )
-
-
 def _describe(job: Job, result: Result) -> dict[str, Any]:
-    return {
-        "image": str(job.source or STDIO),
-        "output": str(job.target),
-        "prompt": result.prompt,
-        "labels": result.labels,
-        "dropped": result.dropped,
-        "warnings": result.warnings,
-        "is_empty": result.is_empty,
-        "width": result.mask.shape[1],
-        "height": result.mask.shape[0],
-        "instances": [
-            {
-                "label": one.label,
-                "score": round(one.score, 4),
-                "box": [round(side, 1) for side in one.box],
-                "rle": one.rle,
-            }
-            for one in result.instances
-        ],
-        "timings_ms": {stage: round(ms, 2) for stage, ms in result.timings.items()},
-        "device": result.device,
-        "model": result.model,
-    }
+    return {"image": str(job.source or STDIO), "output": str(job.target), **describe(result)}

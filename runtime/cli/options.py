@@ -1,0 +1,108 @@
+"""Options that several commands have: how a mask is wanted, and who a client is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..parameters import Parameters
+from ..postprocess import MAX_RADIUS
+from ..segmenter import Options
+
+__all__ = ["mask_options", "secret_options"]
+
+_DEFAULTS = Parameters()
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+_MASK_OPTIONS = (
+    click.option(
+        "--threshold",
+        type=click.FloatRange(0, 1),
+        default=_DEFAULTS.threshold,
+        show_default=True,
+        help="Least score of what is taken: lower finds more, higher is surer.",
+    ),
+    click.option(
+        "--grow-mask",
+        type=click.IntRange(0, MAX_RADIUS),
+        default=_DEFAULTS.grow_mask,
+        show_default=True,
+        help="Expand the mask by this many pixels.",
+    ),
+    click.option("--invert-mask", is_flag=True, help="Mask everything but the prompt."),
+    click.option("--exclude", multiple=True, metavar="PROMPT", help="Leave this out; may be given several times."),
+    click.option("--return-alpha", is_flag=True, help="Write the photo cut out by the mask (RGBA)."),
+    click.option("--preview", is_flag=True, help="Write the photo with the mask tinted over it."),
+    click.option("--stop-on-empty-mask", is_flag=True, help="Write nothing and exit with 3 where nothing is found."),
+)
+
+_SECRET_OPTIONS = (
+    click.option(
+        "--api-key",
+        envvar="AUTOMASK_API_KEY",
+        show_envvar=True,
+        metavar="KEY",
+        help="For a server that wants one; others on this machine can see what stands on a command line.",
+    ),
+    click.option("--ca", type=_FILE, help="Certificate of the authority that signed the server's (PEM): use TLS."),
+    click.option("--cert", type=_FILE, help="Own certificate, for a server that wants one (PEM)."),
+    click.option("--key", type=_FILE, help="Its private key (PEM)."),
+)
+
+
+def mask_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of a mask; it gets them as `exclude` and, all others, as `options`."""
+
+    @wraps(command)
+    def gather(
+        *,
+        threshold: float,
+        grow_mask: int,
+        invert_mask: bool,
+        return_alpha: bool,
+        preview: bool,
+        stop_on_empty_mask: bool,
+        **others: Any,  # noqa: ANN401 (whatever the command takes)
+    ) -> Any:  # noqa: ANN401
+        if return_alpha and preview:
+            raise click.UsageError("--return-alpha and --preview exclude each other")
+        options: Options = {
+            "threshold": threshold,
+            "grow_mask": grow_mask,
+            "invert_mask": invert_mask,
+            "return_mask": not preview,
+            "return_alpha": return_alpha,
+            "stop_on_empty_mask": stop_on_empty_mask,
+        }
+        return command(options=options, **others)
+
+    return _add(_MASK_OPTIONS, gather)
+
+
+def secret_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say who a client is and whom it trusts; it gets them as `secrets`."""
+
+    @wraps(command)
+    def gather(
+        *,
+        api_key: str | None,
+        ca: Path | None,
+        cert: Path | None,
+        key: Path | None,
+        **others: Any,  # noqa: ANN401 (whatever the command takes)
+    ) -> Any:  # noqa: ANN401
+        if (cert is None) != (key is None):
+            raise click.UsageError("--cert and --key go together")
+        return command(secrets={"api_key": api_key, "ca": ca, "cert": cert, "key": key}, **others)
+
+    return _add(_SECRET_OPTIONS, gather)
+
+
+def _add(options: tuple[Callable[..., Any], ...], command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(options):  # click lists them in the order of decorators, the nearest last
+        command = option(command)
+    return command
