@@ -79,6 +79,7 @@ class Server:
         self._engine: Engine | None = None
         self._requests: Requests | None = None
         self._metrics_server: WSGIServer | None = None
+        self._is_stopping = False
         self.address = self.metrics_address = ""
 
     async def start(self) -> None:
@@ -148,6 +149,8 @@ class Server:
         settings = self._settings
         segmenters = {}
         for name in settings.model:
+            if self._is_stopping:
+                break  # nobody waits for the others, but the process would
             started = perf_counter()
             segmenter = load(
                 name,
@@ -204,6 +207,7 @@ class Server:
     async def stop(self) -> None:
         """Drain: refuse new calls, finish running ones, leave queued requests in the store."""
         drain = self._settings.drain
+        self._is_stopping = True
         self._servicer.drain()
         await self._tell(_STATUS.NOT_SERVING)
         requests = [] if self._requests is None else [self._requests.stop(drain)]
