@@ -24,7 +24,7 @@ from .metrics import Metrics
 from .status import row_of, to_status, trailing_metadata
 from .tracing import span
 
-__all__ = ["Call", "Calls", "streaming", "unary"]
+__all__ = ["Call", "Calls", "log_bug", "streaming", "unary"]
 
 _log = structlog.get_logger(__name__)
 
@@ -85,7 +85,7 @@ class Calls:
         context.set_trailing_metadata(told)
         structlog.contextvars.bind_contextvars(request_id=request_id, method=method)
         metadata = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
-        problem = None
+        problem: Exception | None = None
         self._running += 1
         self._idle.clear()
         try:
@@ -95,15 +95,13 @@ class Calls:
                 structlog.contextvars.bind_contextvars(key=key.name)
                 yield Call(request_id, key)
         except (asyncio.CancelledError, GeneratorExit):
-            late = (context.time_remaining() or 1.0) <= 0
-            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            left = context.time_remaining()
+            is_late = left is not None and left <= 0
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
             raise
         except Exception as error:  # noqa: BLE001 (the last catcher there is)
-            code, problem = row_of(error).code, str(error)
-            if not isinstance(error, AutomaskError):
-                _log.exception("call failed by a bug")
-            status = to_status(error, request_id)
-            await context.abort(code, status.message, (*told, *trailing_metadata(status)))
+            code, problem = row_of(error).code, error
+            log_bug(error)
         finally:
             self._running -= 1
             if not self._running:
@@ -111,7 +109,21 @@ class Calls:
             seconds = perf_counter() - started
             self._metrics.calls.labels(method, code.name).inc()
             self._metrics.call_seconds.labels(method).observe(seconds)
-            _log.info("call", code=code.name, ms=round(1e3 * seconds, 2), **({"error": problem} if problem else {}))
+            _log.info(
+                "call",
+                code=code.name,
+                ms=round(1e3 * seconds, 2),
+                **({} if problem is None else {"error": str(problem)}),
+            )
+        if problem is not None:
+            status = to_status(problem, request_id)
+            await context.abort(code, status.message, (*told, *trailing_metadata(status)))
+
+
+def log_bug(error: Exception) -> None:
+    """Log where an error came from that automask does not raise on purpose; its client is not told."""
+    if not isinstance(error, AutomaskError):
+        _log.error("a bug", exc_info=error)
 
 
 def unary(

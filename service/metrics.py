@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from automask.v1 import mask_pb2
+
+from .errors import StoreError
 
 __all__ = ["Metrics"]
 
@@ -81,6 +84,8 @@ class _Read(Collector):
     def collect(self) -> Iterable[Metric]:
         kind = CounterMetricFamily if self._name.endswith("_total") else GaugeMetricFamily
         family = kind(self._name, self._text, labels=self._labels)
-        for label, value in self._values():
-            family.add_metric([label] if self._labels else [], value)
+        # Where the store cannot be read, the other numbers are wanted more than ever.
+        with suppress(StoreError):
+            for label, value in self._values():
+                family.add_metric([label] if self._labels else [], value)
         yield family

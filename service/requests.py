@@ -16,6 +16,7 @@ from automask import AutomaskError, CancelledError
 from automask.v1 import mask_pb2
 
 from .access import Access
+from .calls import log_bug
 from .clock import Clock
 from .engine import Engine, Work
 from .errors import DeadlineError, InternalError, QueueFullError, StoreError
@@ -258,8 +259,7 @@ class Requests:
         except CancelledError:
             return None, None
         except Exception as error:  # noqa: BLE001 (it belongs to this request, and the next ones go on)
-            if not isinstance(error, AutomaskError):
-                _log.exception("request failed by a bug")
+            log_bug(error)
             told = (
                 error
                 if isinstance(error, AutomaskError)

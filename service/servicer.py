@@ -19,7 +19,7 @@ from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceServicer
 
 from .access import Access
-from .calls import Call, Calls, streaming, unary
+from .calls import Call, Calls, log_bug, streaming, unary
 from .engine import Engine
 from .errors import OutOfCreditsError, UnavailableError
 from .records import Record
@@ -138,6 +138,7 @@ class Servicer(MaskServiceServicer):
         try:
             return messages.GenerateStreamResponse(index=index, response=await self._generate(task, call))
         except Exception as error:  # noqa: BLE001 (whatever it is, the next frames go on)
+            log_bug(error)
             return messages.GenerateStreamResponse(index=index, error=to_status(error, call.request_id))
 
     @unary
