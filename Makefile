@@ -14,7 +14,7 @@ help:
 	@echo 'make test     run the tests'
 	@echo 'make check    lint (ruff) and types (mypy)'
 	@echo 'make proto    make the gRPC code from proto/ and lint the contract (make proto-check only compares)'
-	@echo 'make bench    time the embedded model, growing beside OpenCV and SciPy, CLIPSeg beside transformers'
+	@echo 'make bench    time the embedded model, growing beside OpenCV and SciPy, CLIPSeg beside transformers, the service'
 	@echo 'make quality DATA=DIR   measure the masks on photos with ground truth'
 	@echo 'make clean    remove everything that these made'
 
@@ -63,6 +63,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/embedded.py --json benchmarks/results/embedded.json
 	$(BIN)/python benchmarks/postprocess.py --json benchmarks/results/postprocess.json
 	$(BIN)/python benchmarks/clipseg.py --json benchmarks/results/clipseg.json
+	$(BIN)/python benchmarks/service.py --json benchmarks/results/service.json
+	$(BIN)/python benchmarks/durability.py --json benchmarks/results/durability.json
 
 quality: $(VENV)/.dev
 	@test -n '$(DATA)' || { echo 'make quality DATA=DIR, a folder with images/, masks/ and pairs.json'; exit 2; }

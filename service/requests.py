@@ -117,8 +117,9 @@ class Requests:
 
     async def _in_thread(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:  # noqa: ANN401
         """Run a call of the store outside the event loop; it is not given up half way."""
-        future = self._thread.submit(call, *arguments, **named)
-        return await asyncio.shield(asyncio.wrap_future(future))
+        future = asyncio.wrap_future(self._thread.submit(call, *arguments, **named))
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # the caller may be gone by then
+        return await asyncio.shield(future)
 
     async def submit(
         self,
@@ -223,14 +224,13 @@ class Requests:
     async def _lease(self) -> Lease | None:
         leasing = asyncio.ensure_future(self._in_thread(self._store.lease))
         try:
-            return await asyncio.shield(leasing)
-        except StoreError as error:
-            _log.error("store", problem=str(error))
-            return None
+            with _logged():
+                return await asyncio.shield(leasing)
         except asyncio.CancelledError:
             if lease := await leasing:  # what was taken at the last moment goes back at once
                 await self._in_thread(self._store.release, lease)
             raise
+        return None
 
     async def _work(self, lease: Lease) -> None:
         structlog.contextvars.bind_contextvars(request_id=lease.request_id, key=lease.owner)
@@ -344,11 +344,13 @@ def _serialize(task: mask_pb2.MaskTask) -> bytes:
 
 @contextmanager
 def _logged() -> Iterator[None]:
-    """Log what is wrong with the store, and let its loop go on."""
+    """Log what is wrong with the store, or with us, and let the loop go on."""
     try:
         yield
     except StoreError as error:
         _log.error("store", problem=str(error))
+    except Exception as error:  # noqa: BLE001 (a loop that ended would leave every later request waiting for ever)
+        log_bug(error)
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -15,7 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
-from automask import Segmenter, load
+from automask import ParameterError, Segmenter, load
 from automask.v1 import mask_service_pb2
 from automask.v1.mask_service_pb2_grpc import add_MaskServiceServicer_to_server
 
@@ -147,13 +147,13 @@ class Server:
 
     def _load_models(self) -> dict[str, Segmenter]:
         settings = self._settings
-        segmenters = {}
-        for name in settings.model:
+        segmenters: dict[str, Segmenter] = {}
+        for model in settings.model:
             if self._is_stopping:
                 break  # nobody waits for the others, but the process would
             started = perf_counter()
             segmenter = load(
-                name,
+                model,
                 device=settings.device,
                 threads=settings.threads,
                 cache_bytes=settings.cache_mb * 1_000_000,
@@ -161,6 +161,9 @@ class Server:
             loaded = perf_counter()
             segmenter.warm_up()
             warmed = perf_counter()
+            name = segmenter.bundle.name
+            if name in segmenters:
+                raise ParameterError("model", f"name different models; two call themselves {name!r}", settings.model)
             segmenters[name] = segmenter
             _log.info(
                 "model",
