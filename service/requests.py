@@ -223,14 +223,15 @@ class Requests:
 
     async def _lease(self) -> Lease | None:
         leasing = asyncio.ensure_future(self._in_thread(self._store.lease))
+        lease = None
         try:
             with _logged():
-                return await asyncio.shield(leasing)
+                lease = await asyncio.shield(leasing)
         except asyncio.CancelledError:
             if lease := await leasing:  # what was taken at the last moment goes back at once
                 await self._in_thread(self._store.release, lease)
             raise
-        return None
+        return lease
 
     async def _work(self, lease: Lease) -> None:
         structlog.contextvars.bind_contextvars(request_id=lease.request_id, key=lease.owner)
