@@ -39,6 +39,7 @@ def configure_logs(*, as_json: bool, level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    logging.getLogger("PIL").setLevel(logging.INFO)  # tells what is written in a photo: its place, its thumbnail
     logging.getLogger("grpc").setLevel(logging.ERROR)  # logs every cancelled call with a traceback
     structlog.configure(
         processors=[

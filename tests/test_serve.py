@@ -195,19 +195,9 @@ def test_a_server_that_never_loaded_stops(tmp_path: Path) -> None:
 
 
 def test_a_signal_while_it_loads_ends_it(tmp_path: Path) -> None:
-    several = ["--model", "default"] * 8  # which takes seconds
-    command = [
-        sys.executable,
-        "-m",
-        "automask",
-        "serve",
-        "--log-json",
-        "--port",
-        "0",
-        "--store",
-        tmp_path / "s",
-        *several,
-    ]
+    models = ["--model", "default", "--model", "default"]
+    options = ["--log-json", "--port", "0", "--store", str(tmp_path / "s"), *models]
+    command = [sys.executable, "-m", "automask", "serve", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         events = [json.loads(next(process.stderr))["event"]]
