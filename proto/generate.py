@@ -22,7 +22,8 @@ def protoc(*arguments: str) -> None:
     """Compile with the protoc inside grpcio-tools; the messages of google.rpc come from a wheel."""
     includes = (f"--proto_path={HERE}", f"--proto_path={files('google.rpc').joinpath('../..')}")
     command = [sys.executable, "-m", "grpc_tools.protoc", *includes, *arguments]
-    subprocess.run(command, check=True, env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"})
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # protoc looks for its plugins there
+    subprocess.run(command, check=True, env={**os.environ, "PATH": path})
 
 
 def lint(protos: list[str], folder: Path) -> None:

@@ -26,10 +26,10 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .aio import AsyncClient, AsyncJob
-    from .client import Client
-    from .jobs import Job
-    from .reports import JobStatus, Model
+    from .client.aio import AsyncClient, AsyncJob
+    from .client.client import Client
+    from .client.jobs import Job
+    from .client.reports import JobStatus, Model
 
 __all__ = [
     "AsyncClient",
@@ -51,12 +51,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncClient": "aio",
-    "AsyncJob": "aio",
-    "Client": "client",
-    "Job": "jobs",
-    "JobStatus": "reports",
-    "Model": "reports",
+    "AsyncClient": "client.aio",
+    "AsyncJob": "client.aio",
+    "Client": "client.client",
+    "Job": "client.jobs",
+    "JobStatus": "client.reports",
+    "Model": "client.reports",
 }
 
 

@@ -17,13 +17,13 @@ from automask.v1 import mask_pb2
 
 from .access import Access
 from .calls import log_bug
-from .clock import Clock
 from .engine import Engine, Work
 from .errors import DeadlineError, InternalError, QueueFullError, StoreError
 from .metrics import Metrics
-from .records import Lease, Record, Usage
-from .states import ENDS, State
-from .store import Store
+from .store.clock import Clock
+from .store.records import Lease, Record, Usage
+from .store.states import ENDS, State
+from .store.store import Store
 from .tasks import read_task
 from .tracing import span, trace_stages
 

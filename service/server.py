@@ -21,7 +21,6 @@ from automask.v1.mask_service_pb2_grpc import add_MaskServiceServicer_to_server
 
 from .access import Access
 from .calls import Calls
-from .clock import Clock
 from .engine import Engine
 from .errors import UnavailableError
 from .keys import KeyFile
@@ -31,7 +30,8 @@ from .requests import Requests
 from .servicer import Servicer
 from .settings import Settings
 from .status import to_status
-from .store import Store
+from .store.clock import Clock
+from .store.store import Store
 
 __all__ = ["Server", "run"]
 

@@ -22,9 +22,9 @@ from .access import Access
 from .calls import Call, Calls, log_bug, streaming, unary
 from .engine import Engine
 from .errors import OutOfCreditsError, UnavailableError
-from .records import Record
 from .requests import Requests
 from .status import to_status
+from .store.records import Record
 from .tasks import Task, read_task
 from .tracing import trace_stages
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import structlog
+
 from automask.service.server import Server
 from automask.service.settings import load_settings
 from server_process import ServerProcess
 
 __all__ = ["ServerProcess", "serving"]
+
+# What a server in a thread logs would stand between the lines of the tests' own output.
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 @contextmanager

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from automask.errors import AutomaskError
-from automask.service.clock import Clock
-from automask.service.store import Store
+from automask.service.store.clock import Clock
+from automask.service.store.store import Store
 
 RETENTION = 100.0
 LEASE = 10.0

@@ -11,9 +11,9 @@ import pytest
 import automask
 
 PUBLIC = {
-    "AutomaskError", "Bundle", "BundleError", "BundleNotFoundError", "CacheInfo", "CancelledError", "DeviceError", "EmptyMaskError",
-    "ImageError", "Instance", "Interrupt", "MissingDependencyError", "ParameterError", "Parameters", "Query", "Result", "Rle", "Segmenter",
-    "UnknownPromptError", "load",
+    "AutomaskError", "Bundle", "BundleError", "BundleNotFoundError", "CacheInfo", "CancelledError", "DeviceError",
+    "EmptyMaskError", "ImageError", "Instance", "Interrupt", "MissingDependencyError", "ParameterError", "Parameters",
+    "Query", "Result", "Rle", "Segmenter", "UnknownPromptError", "load",
 }  # fmt: skip
 
 RUNTIME = sorted(

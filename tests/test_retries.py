@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from automask.errors import AutomaskError, CancelledError, DeviceError, ImageError
+from automask.service.client.retries import MAX_TRIES, Tries, backoff, passes
 from automask.service.errors import (
     DeadlineError,
     InternalError,
@@ -17,7 +18,6 @@ from automask.service.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from automask.service.retries import MAX_TRIES, Tries, backoff, passes
 
 chances = st.floats(0, 1)
 waits = st.none() | st.floats(0, 100)

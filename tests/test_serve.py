@@ -34,8 +34,8 @@ from automask.cli import main
 from automask.service.keys import KeyFile
 from automask.service.server import Server
 from automask.service.settings import Settings, load_settings
-from automask.service.states import State
-from automask.service.store import Store
+from automask.service.store.states import State
+from automask.service.store.store import Store
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
@@ -78,7 +78,7 @@ def health_of(channel: grpc.Channel) -> int:
 def start(*options: object) -> subprocess.CompletedProcess[str]:
     """Start what will not serve."""
     command = [sys.executable, "-W", "error", "-m", "automask", "serve", "--log-json", *map(str, options)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
 def only_error(done: subprocess.CompletedProcess[str]) -> str:
@@ -234,8 +234,14 @@ def test_at_the_end_what_runs_is_answered_and_what_waits_is_kept_for_the_next_se
             if "automask_batch_size_count 1.0" in text:
                 break
         ids = [stub.Submit(messages.SubmitRequest(task=cup)).status.request_id for _ in range(6)]
+        watched = stub.WatchStatus(messages.WatchStatusRequest(request_id=ids[-1]))
+        assert next(watched).status.state == messages.REQUEST_STATE_QUEUED
+        awaited = stub.GetResult.future(messages.GetResultRequest(request_id=ids[-1], wait=Duration(seconds=60)))
         assert process.end() == 0
         assert len(running.result().response.results) == 4
+        for waiting in (lambda: list(watched), awaited.result):
+            with pytest.raises(grpc.RpcError, match="UNAVAILABLE"):
+                waiting()
     with closing(Store(tmp_path / "store", encode_error=lambda error: str(error).encode())) as store:
         states = [store.get(request_id, "").state for request_id in ids]
         assert states[2:] == [State.QUEUED] * 4, "one is worked on, and one is fetched while it is"

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from automask.service.states import ENDS, TRANSITIONS, IllegalMoveError, State, move
+from automask.service.store.states import ENDS, TRANSITIONS, IllegalMoveError, State, move
 from automask.v1.mask_service_pb2 import RequestState
 
 LEGAL = {

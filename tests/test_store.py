@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from automask.errors import ImageError, ParameterError
-from automask.service import store as store_module
 from automask.service.errors import NotFoundError, QueueFullError, StoreError
-from automask.service.records import Lease
-from automask.service.schema import migrate
-from automask.service.states import State
-from automask.service.store import Store
+from automask.service.store import store as store_module
+from automask.service.store.records import Lease
+from automask.service.store.schema import migrate
+from automask.service.store.states import State
+from automask.service.store.store import Store
 from stores import LEASE, RETENTION, Hands, open_store
 
 

@@ -11,9 +11,9 @@ from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, 
 
 from automask.errors import ImageError
 from automask.service.errors import NotFoundError, QueueFullError
-from automask.service.records import Lease
-from automask.service.states import ENDS, State
-from automask.service.store import Store
+from automask.service.store.records import Lease
+from automask.service.store.states import ENDS, State
+from automask.service.store.store import Store
 from stores import LEASE, RETENTION, Hands, open_store
 
 

@@ -15,9 +15,9 @@ import pytest
 
 import store_breaking
 from automask.service.errors import NotFoundError, QueueFullError, StoreError
-from automask.service.schema import APPLICATION_ID
-from automask.service.states import State
-from automask.service.store import Store
+from automask.service.store.schema import APPLICATION_ID
+from automask.service.store.states import State
+from automask.service.store.store import Store
 from stores import LEASE, RETENTION, Hands, encode_error, open_store
 
 

@@ -19,10 +19,10 @@ from automask.errors import AutomaskError, CancelledError, EmptyMaskError, Param
 from automask.result import FORMATS, Result
 from automask.segmenter import Options
 
-from ..client import Client
-from ..connections import DEFAULT_TARGET
+from ..client.client import Client
+from ..client.connections import DEFAULT_TARGET
+from ..client.reports import JobStatus
 from ..durations import parse_duration
-from ..reports import JobStatus
 
 __all__ = ["cancel", "result", "status", "submit", "watch"]
 

@@ -11,9 +11,9 @@ from google.protobuf.message import Message
 from automask.errors import AutomaskError, CancelledError
 from automask.v1 import mask_service_pb2 as messages
 
-from .errors import DeadlineError
-from .states import ENDS, State
-from .status import to_error
+from ..errors import DeadlineError
+from ..status import to_error
+from ..store.states import ENDS, State
 
 __all__ = ["LONGEST_WAIT", "JobStatus", "Model", "has_result", "read_models", "read_status"]
 

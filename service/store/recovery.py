@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from automask.errors import AutomaskError
 
+from ..errors import DeadlineError, InternalError
 from . import moves
 from .clock import Clock
-from .errors import DeadlineError, InternalError
 from .states import State
 
 __all__ = ["Recovery"]

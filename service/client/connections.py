@@ -16,8 +16,8 @@ import grpc.aio
 from automask.errors import ParameterError
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 
+from ..status import error_from_rpc
 from .retries import Tries
-from .status import error_from_rpc
 
 if TYPE_CHECKING:
     from automask.v1.mask_service_pb2_grpc import MaskServiceAsyncStub  # only the stubs for type checkers have it

@@ -13,10 +13,10 @@ from typing import Final, Self
 
 from automask.errors import AutomaskError, ParameterError
 
+from ..errors import NotFoundError, QueueFullError, StoreError
 from . import moves
 from .clock import Clock
 from .database import Database
-from .errors import NotFoundError, QueueFullError, StoreError
 from .records import Lease, Record, Swept, Usage
 from .recovery import Recovery
 from .states import ENDS, State

@@ -9,10 +9,10 @@ from automask.images import ImageSource
 from automask.result import Result
 from automask.v1 import mask_service_pb2 as messages
 
-from .errors import UnavailableError
+from ..errors import UnavailableError
+from ..status import to_error
+from ..tasks import portable
 from .questions import Photo, Question
-from .status import to_error
-from .tasks import portable
 
 __all__ = ["AHEAD", "photo_or_error", "read_frame"]
 

@@ -17,13 +17,13 @@ from automask.segmenter import Options
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 
+from ..status import error_from_rpc
+from ..tasks import portable
 from .connections import DEFAULT_TARGET, AsyncConnection, Pem, Secrets
 from .frames import AHEAD, photo_or_error, read_frame
 from .questions import Photo, Question, duration, read_fetched
 from .reports import LONGEST_WAIT, JobStatus, Model, has_result, read_models, read_status
 from .retries import Tries
-from .status import error_from_rpc
-from .tasks import portable
 
 __all__ = ["AsyncClient", "AsyncJob"]
 

@@ -16,13 +16,13 @@ from automask.result import Result
 from automask.segmenter import Options
 from automask.v1 import mask_service_pb2 as messages
 
+from ..status import error_from_rpc
+from ..tasks import portable
 from .connections import DEFAULT_TARGET, Connection, Pem, Secrets
 from .frames import AHEAD, photo_or_error, read_frame
 from .jobs import Job
 from .questions import Photo, Question, read_fetched
 from .reports import Model, read_models
-from .status import error_from_rpc
-from .tasks import portable
 
 __all__ = ["Client"]
 
