@@ -157,7 +157,11 @@ def inspect(load: Load, address: str, rounds: int, seconds: float, folder: Path)
                 counts["wrong"] += GIVEN_UP not in now or now != before
             else:
                 counts["completed"] += 1
-                counts["wrong"] += not (np.array_equal(now, right[index % 9]) and np.array_equal(now, before))
+                counts["wrong"] += not (
+                    np.array_equal(now, right[index % 9])
+                    and isinstance(before, np.ndarray)
+                    and np.array_equal(now, before)
+                )
     with sqlite3.connect(folder / "requests.sqlite3") as database:
         stored = database.execute("SELECT count(*) FROM requests").fetchone()[0]
     names = ("completed", "given_up", "tried_again", "lost", "wrong")

@@ -36,7 +36,7 @@ def listing(database: ProtoReflectionDescriptorDatabase, pool: DescriptorPool) -
 def call(channel: grpc.Channel, pool: DescriptorPool, name: str, request: dict[str, Any]) -> Any:  # noqa: ANN401
     """Call a method that takes and gives one message."""
     method = pool.FindServiceByName(SERVICE).methods_by_name[name]
-    invoke = channel.unary_unary(
+    invoke: Any = channel.unary_unary(
         f"/{SERVICE}/{name}",
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=GetMessageClass(method.output_type).FromString,

@@ -246,6 +246,7 @@ class Servicer(MaskServiceServicer):
         finally:
             waiting.cancel()
             draining.cancel()
+            await asyncio.wait((waiting, draining))  # a generator that still runs could not be closed
 
 
 async def _unbroken(work: Coroutine[Any, Any, T]) -> T:

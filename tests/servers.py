@@ -10,16 +10,28 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import grpc
 import structlog
+from google.rpc.status_pb2 import Status
 
 from automask.service.server import Server
 from automask.service.settings import load_settings
 from server_process import ServerProcess
 
-__all__ = ["ServerProcess", "serving"]
+__all__ = ["ServerProcess", "rich", "serving"]
 
 # What a server in a thread logs would stand between the lines of the tests' own output.
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+def rich(error: grpc.RpcError) -> Status:
+    """The rich error of a call, which must agree with the plain one."""
+    call: Any = error
+    metadata = dict(call.trailing_metadata())
+    status = Status.FromString(metadata["grpc-status-details-bin"])
+    assert (status.code, status.message) == (call.code().value[0], call.details())
+    assert metadata["x-request-id"]
+    return status
 
 
 @contextmanager

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from typing import Any
 
 import grpc
 import numpy as np
@@ -21,7 +22,7 @@ from automask.service.server import Server
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from servers import serving
+from servers import rich, serving
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +65,6 @@ def refused(stub: MaskServiceStub, task: mask_pb2.MaskTask) -> Status:
     with pytest.raises(grpc.RpcError) as caught:
         generate(stub, task)
     return rich(caught.value)
-
-
-def rich(error: grpc.RpcError) -> Status:
-    assert isinstance(error, grpc.Call)
-    metadata = dict(error.trailing_metadata())
-    status = Status.FromString(metadata["grpc-status-details-bin"])  # type: ignore[arg-type]
-    assert (status.code, status.message) == (error.code().value[0], error.details())
-    assert metadata["x-request-id"]
-    return status
 
 
 def details(status: Status) -> tuple[str, list[tuple[str, str]]]:
@@ -241,7 +233,7 @@ def test_frames_are_worked_on_before_the_last_one_is_sent(stub: MaskServiceStub,
     """A camera sends its next frame only after it has seen an answer to the last but one."""
     first = Event()
 
-    def camera() -> Iterable[messages.GenerateStreamRequest]:
+    def camera() -> Iterator[messages.GenerateStreamRequest]:
         for _ in range(3):
             yield messages.GenerateStreamRequest(task=encoded(jpeg))
         first.wait()
@@ -308,7 +300,7 @@ def test_health_and_reflection(server: Server) -> None:
     from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
     with grpc.insecure_channel(server.address) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
+        health: Any = health_pb2_grpc.HealthStub(channel)
         for service in ("", "automask.v1.MaskService"):
             answer = health.Check(health_pb2.HealthCheckRequest(service=service))
             assert answer.status == health_pb2.HealthCheckResponse.SERVING

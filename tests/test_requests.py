@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
-from google.rpc.status_pb2 import Status
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -21,7 +20,7 @@ from automask.service.server import Server
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from servers import serving
+from servers import rich, serving
 
 QUEUED, PROCESSING, COMPLETED, FAILED, CANCELLED = (
     messages.RequestState.Value(f"REQUEST_STATE_{name}")
@@ -89,11 +88,6 @@ def watch(stub: MaskServiceStub, request_id: str) -> Iterator[messages.RequestSt
 def until(condition: Callable[[], bool]) -> None:
     while not condition():
         pass
-
-
-def rich(error: grpc.RpcError) -> Status:
-    assert isinstance(error, grpc.Call)
-    return Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])  # type: ignore[arg-type]
 
 
 def test_from_submit_to_result(stub: MaskServiceStub, segmenter: automask.Segmenter, jpeg: bytes) -> None:
