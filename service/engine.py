@@ -54,8 +54,9 @@ class Work:
     def shares_photo(self, other: Work) -> bool:
         """Whether both mask the same file with the same model; bare pixels come from cameras and do not repeat."""
         mine, yours = self.task.image, other.task.image
-        same_model = self.segmenter is other.segmenter
-        return same_model and isinstance(mine, bytes) and isinstance(yours, bytes) and mine == yours
+        if self.segmenter is not other.segmenter or not isinstance(mine, bytes) or not isinstance(yours, bytes):
+            return False
+        return hash(mine) == hash(yours) and mine == yours  # Python hashes each file once; files may be alike for long
 
 
 class _Batch:

@@ -12,7 +12,7 @@ __all__ = ["configure_logs"]
 
 
 def configure_logs(*, as_json: bool, level: str) -> None:
-    """Set up structlog, and the standard library's loggers through it.
+    """Set up structlog, and the standard library's loggers to look the same.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def configure_logs(*, as_json: bool, level: str) -> None:
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
+        structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderers: list[Processor] = (
@@ -41,13 +41,10 @@ def configure_logs(*, as_json: bool, level: str) -> None:
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.getLogger("PIL").setLevel(logging.INFO)  # tells what is written in a photo: its place, its thumbnail
     logging.getLogger("grpc").setLevel(logging.ERROR)  # logs every cancelled call with a traceback
+    # Straight to the stream: through the standard library a line took a seventh of the event loop's time under load.
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*shared, *renderers],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
