@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -149,10 +150,35 @@ def load(library: Ask, server: Ask, total: int, rounds: int) -> dict[str, dict[s
                 one = flood(server, clients, number, fresh=fresh)
                 runs.setdefault(f"{clients} clients", []).append(one)
         found[name] = {
-            way: {key: sum(r[key] for r in ran) if key == "errors" else median(r[key] for r in ran) for key in ran[0]}
+            way: {
+                key: sum(r[key] for r in ran) if key == "errors" else round(median(r[key] for r in ran), 2)
+                for key in ran[0]
+            }
             for way, ran in runs.items()
         }
     return found
+
+
+def batching(folder: Path, total: int, rounds: int) -> dict[str, dict[str, Any]]:
+    """Ask for a cached photo from 16 and from 2 clients: without batches, with them, and with a wait for them."""
+    kinds = {
+        "no batches": ("--max-batch", 1),
+        "batches (default)": (),
+        "batches, 3 ms wait": ("--batch-wait-ms", 3),
+    }
+    runs: dict[str, list[dict[str, Any]]] = {}
+    with ExitStack() as servers:
+        asks = {}
+        for number, (kind, more) in enumerate(kinds.items()):
+            uds = folder / f"{number}.sock"
+            options = ["--port", 0, "--uds", uds, "--store", folder / f"{number}.sqlite3", "--workers", WORKERS, *more]
+            servers.enter_context(ServerProcess(*options))
+            asks[kind] = through(MaskServiceStub(grpc.insecure_channel(f"unix:{uds}")))
+            asks[kind](PHOTO, PROMPTS[0])
+        for clients in [16, 2] * rounds:
+            for kind, ask in asks.items():
+                runs.setdefault(f"{kind}, {clients} clients", []).append(flood(ask, clients, total, fresh=False))
+    return {kind: {key: median(run[key] for run in ran) for key in ran[0]} for kind, ran in runs.items()}
 
 
 def resident(pid: int) -> float:
@@ -178,12 +204,11 @@ def soak(ways: dict[str, Ask], pid: int, total: int) -> dict[str, Any]:
 def verdicts(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Set what was measured beside what was aimed at."""
     cached = figures["latency"]["cached photo"]
-    many = figures["load"]
+    many = figures["load"]["new photos"]
     met = {
         "Generate adds, ms": cached["Generate, TCP"]["p50"] - cached["library"]["p50"],
         "Submit adds, ms": cached["Submit → result"]["p50"] - cached["library"]["p50"],
-        "throughput with 16 clients": many["new photos"]["16 clients"]["per_second"]
-        / many["new photos"]["library"]["per_second"],
+        "throughput with 16 clients": many["16 clients"]["per_second"] / many["library"]["per_second"],
     }
     return {name: {"target": TARGETS[name], "measured": round(value, 2)} for name, value in met.items()}
 
@@ -217,6 +242,8 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         asked = {"generate": through(unix), "submit": submitting(unix)}
         figures["soak"] = soak(asked, server.pid, arguments.soak)
         server.end()
+    print("batching …", file=sys.stderr)
+    figures["batching"] = batching(folder, arguments.repeats, arguments.rounds)
     figures["targets"] = verdicts(figures)
     return figures
 
@@ -245,6 +272,7 @@ def main() -> None:
         print(table(rows, f"one at a time, {name}, ms"))
     for name, rows in figures["load"].items():
         print(table(rows, f"at once, {name}; library in {WORKERS} threads"))
+    print(table(figures["batching"], "at once, cached photo"))
     soaked = figures["soak"]
     print(f"{soaked['requests']:,} requests in {soaked['seconds']} s; server's memory, MB: {soaked['megabytes']}\n")
     print(table(figures["targets"], "target"))
