@@ -17,10 +17,9 @@ import structlog
 
 from automask.errors import AutomaskError
 
-from .access import Access
-from .errors import UnavailableError
 from .keys import Key
 from .metrics import Metrics
+from .operations import Operations
 from .status import row_of, to_status, trailing_metadata
 from .tracing import span
 
@@ -54,16 +53,14 @@ class Calls:
 
     Parameters
     ----------
-    access
-        Tells who calls.
+    operations
+        Lets callers in.
     metrics
         Counts them.
     """
 
-    def __init__(self, access: Access, metrics: Metrics) -> None:
-        self._access, self._metrics = access, metrics
-        self.closed: UnavailableError | None = UnavailableError("the server is loading its models", retry_after=1.0)
-        """Why no call is let in; None while they are."""
+    def __init__(self, operations: Operations, metrics: Metrics) -> None:
+        self._operations, self._metrics = operations, metrics
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -71,11 +68,6 @@ class Calls:
     async def wait_idle(self) -> None:
         """Wait until no call runs."""
         await self._idle.wait()
-
-    def check_open(self) -> None:
-        """Raise the reason why no call is let in, if there is one."""
-        if self.closed is not None:
-            raise self.closed
 
     @asynccontextmanager
     async def observe(self, method: str, context: Context) -> AsyncIterator[Call]:
@@ -90,8 +82,7 @@ class Calls:
         self._idle.clear()
         try:
             with span(f"automask.v1.MaskService/{method}", {"automask.request_id": request_id}, metadata):
-                self.check_open()
-                key = self._access.authenticate(metadata.get("x-api-key"))
+                key = self._operations.admit(metadata.get("x-api-key"))
                 structlog.contextvars.bind_contextvars(key=key.name)
                 yield Call(request_id, key)
         except (asyncio.CancelledError, GeneratorExit):

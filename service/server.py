@@ -26,6 +26,7 @@ from .errors import UnavailableError
 from .keys import KeyFile
 from .listening import bare, join, listen
 from .metrics import Metrics
+from .operations import Operations
 from .requests import Requests
 from .servicer import Servicer
 from .settings import Settings
@@ -105,8 +106,9 @@ class Server:
             )
         )
         self._health = health.aio.HealthServicer()
-        self._servicer = Servicer(Calls(self._access, self._metrics), self._access, max_image_bytes=max_image_bytes)
-        add_MaskServiceServicer_to_server(self._servicer, self._grpc)
+        self._operations = Operations(self._access, max_image_bytes=max_image_bytes)
+        self._calls = Calls(self._operations, self._metrics)
+        add_MaskServiceServicer_to_server(Servicer(self._calls, self._operations), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         await self._tell(_STATUS.NOT_SERVING)
@@ -142,7 +144,7 @@ class Server:
         self._publish_metrics(engine)
         requests.start()
         self._requests = requests
-        self._servicer.open(engine, requests)
+        self._operations.open(engine, requests)
         await self._tell(_STATUS.SERVING)
 
     def _load_models(self) -> dict[str, Segmenter]:
@@ -211,11 +213,11 @@ class Server:
         """Drain: refuse new calls, finish running ones, leave queued requests in the store."""
         drain = self._settings.drain
         self._is_stopping = True
-        self._servicer.drain()
+        self._operations.drain()
         await self._tell(_STATUS.NOT_SERVING)
         requests = [] if self._requests is None else [self._requests.stop(drain)]
         working = asyncio.gather(self._grpc.stop(drain), *requests)
-        await self._servicer.calls.wait_idle()
+        await self._calls.wait_idle()
         # What is left are streams of health and of reflection, which never end by themselves.
         await self._grpc.stop(min(drain, _LAST_WORDS_SECONDS))
         await working
