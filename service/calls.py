@@ -15,9 +15,8 @@ import grpc
 import grpc.aio
 import structlog
 
-from automask.errors import AutomaskError
-
 from .keys import Key
+from .logs import log_bug
 from .metrics import Metrics
 from .operations import Operations
 from .status import row_of, to_status, trailing_metadata
@@ -109,12 +108,6 @@ class Calls:
         if problem is not None:
             status = to_status(problem, request_id)
             await context.abort(code, status.message, (*told, *trailing_metadata(status)))
-
-
-def log_bug(error: Exception) -> None:
-    """Log where an error came from that automask does not raise on purpose; its client is not told."""
-    if not isinstance(error, AutomaskError):
-        _log.error("a bug", exc_info=error)
 
 
 def unary(

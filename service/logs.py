@@ -8,7 +8,11 @@ import sys
 import structlog
 from structlog.typing import Processor
 
-__all__ = ["configure_logs"]
+from automask.errors import AutomaskError
+
+__all__ = ["configure_logs", "log_bug"]
+
+_log = structlog.get_logger(__name__)
 
 
 def configure_logs(*, as_json: bool, level: str) -> None:
@@ -48,3 +52,9 @@ def configure_logs(*, as_json: bool, level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
+
+
+def log_bug(error: Exception) -> None:
+    """Log where an error came from that automask does not raise on purpose; its client is not told."""
+    if not isinstance(error, AutomaskError):
+        _log.error("a bug", exc_info=error)

@@ -16,9 +16,9 @@ from automask import AutomaskError, CancelledError
 from automask.v1 import mask_pb2
 
 from .access import Access
-from .calls import log_bug
 from .engine import Engine, Work
 from .errors import DeadlineError, InternalError, QueueFullError, StoreError
+from .logs import log_bug
 from .metrics import Metrics
 from .store.clock import Clock
 from .store.records import Lease, Record, Usage

@@ -14,7 +14,8 @@ from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceServicer
 
-from .calls import Call, Calls, log_bug, streaming, unary
+from .calls import Call, Calls, streaming, unary
+from .logs import log_bug
 from .operations import Operations
 from .status import to_status
 from .store.records import Record
