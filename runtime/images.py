@@ -30,7 +30,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from . import headers
 from .errors import ImageError, ParameterError
 
-__all__ = ["DEFAULT_MAX_PIXELS", "SUFFIXES", "ImageSource", "encoded_bytes", "read_image"]
+__all__ = ["DEFAULT_MAX_PIXELS", "SUFFIXES", "SUPPORTED", "ImageSource", "encoded_bytes", "identify", "read_image"]
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[Any] | Image.Image"
 
@@ -38,7 +38,7 @@ DEFAULT_MAX_PIXELS = 50_000_000
 
 SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
-_SUPPORTED = "JPEG, PNG, WebP, AVIF, TIFF or BMP"
+SUPPORTED = "JPEG, PNG, WebP, AVIF, TIFF or BMP"
 _HEAD = 512  # enough to tell every format apart, read before the rest of a file is
 _STRIP_PIXELS = 1 << 16  # a strip stays in cache: three times as fast as converting 12 megapixels at once
 # Each scan of a progressive JPEG walks the whole image, and an empty one takes a dozen bytes: 100 scans of
@@ -194,7 +194,7 @@ def _read_file(name: str) -> bytes:
         if not stat.S_ISREG(Path(name).stat().st_mode):
             raise ImageError("this is not a file")
         with Path(name).open("rb") as file:
-            _identify(file.read(_HEAD))
+            identify(file.read(_HEAD))
             file.seek(0)
             return file.read()
     except FileNotFoundError as error:
@@ -217,7 +217,7 @@ def _naming(source: object) -> Iterator[None]:
 
 
 def _from_bytes(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    kind = _identify(data)
+    kind = identify(data)
     limit, setting = max_pixels, "max_pixels"
     if Image.MAX_IMAGE_PIXELS is not None and limit > Image.MAX_IMAGE_PIXELS:
         limit, setting = Image.MAX_IMAGE_PIXELS, "PIL.Image.MAX_IMAGE_PIXELS"
@@ -236,7 +236,14 @@ def _from_bytes(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
             return _to_rgb(image, orientation)
 
 
-def _identify(data: bytes) -> str:
+def identify(data: bytes) -> str:
+    """Tell a file's format by how it starts, not by its name.
+
+    Raises
+    ------
+    ImageError
+        It is empty, no image, or of a format that is not supported.
+    """
     if not data:
         raise ImageError("file is empty, no image in it")
     kind = next((kind for kind, magic in _SIGNATURES.items() if data.startswith(magic)), None)
@@ -250,7 +257,7 @@ def _identify(data: bytes) -> str:
     if kind is None:
         raise ImageError(f"not an image: starts with {data[:16]!r}")
     if kind not in _OPENERS:
-        raise ImageError(f"{kind} is not supported; use {_SUPPORTED}")
+        raise ImageError(f"{kind} is not supported; use {SUPPORTED}")
     return kind
 
 
