@@ -139,7 +139,7 @@ class Fetcher:
         timeouts = {"timeout": {"connect": self._timeout}}
         async with (
             # Of its own, so that no connection is used again whose address was checked for another fetch.
-            httpcore.AsyncConnectionPool(self._tls, network_backend=self._network, max_keepalive_connections=0) as pool,
+            httpcore.AsyncConnectionPool(self._tls, network_backend=self._network) as pool,
             pool.stream("GET", target, headers=headers, extensions=timeouts) as response,
         ):
             location = _header(response, b"location")

@@ -1,0 +1,65 @@
+"""Real web sites for the tests, well-behaved or not."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TypeAlias, cast
+
+__all__ = ["Answer", "Site", "reply", "site"]
+
+Answer: TypeAlias = "bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]"
+
+
+@dataclass
+class Site:
+    """Where it is, and the head of every request that came."""
+
+    address: str
+    visits: list[bytes] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+
+def reply(body: bytes = b"", *, status: str = "200 OK", **headers: str) -> bytes:
+    """Put a whole answer together."""
+    lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body
+
+
+@asynccontextmanager
+async def site(
+    answer: Answer, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Site]:
+    """Answer every request the same way until the block ends."""
+    working: set[asyncio.Task[None]] = set()
+    found = Site("")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        working.add(task)
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            found.visits.append(await reader.readuntil(b"\r\n\r\n"))
+            if isinstance(answer, bytes):
+                writer.write(answer)
+                await writer.drain()
+            else:
+                await answer(writer)
+        writer.close()
+        working.discard(task)
+
+    server = await asyncio.start_server(serve, host, port, ssl=tls)
+    found.address = "{}:{}".format(*server.sockets[0].getsockname()[:2])
+    try:
+        yield found
+    finally:
+        server.close()
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+        await server.wait_closed()
