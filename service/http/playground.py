@@ -1,0 +1,203 @@
+"""The playground: one page on which the server can be tried, and the two questions that the page asks.
+
+It goes through the same door, queue and limits as every other call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import Coroutine
+from importlib import resources
+from typing import Any, Final, TypeVar
+
+from fastapi import APIRouter, Request, Response
+from google.protobuf.json_format import MessageToDict
+from starlette.datastructures import FormData, UploadFile
+
+from automask import Parameters
+from automask.errors import CancelledError, ImageError, ParameterError
+from automask.v1 import mask_pb2
+
+from ..operations import Operations
+from ..tasks import write_task
+
+__all__ = ["router"]
+
+T = TypeVar("T")
+
+_FORMATS: Final = (
+    mask_pb2.OUTPUT_FORMAT_MASK_PNG,
+    mask_pb2.OUTPUT_FORMAT_COCO_RLE,
+    mask_pb2.OUTPUT_FORMAT_POLYGONS,
+)
+_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".jpg": "image/jpeg",
+}
+_HEADERS: Final = {
+    # A new version of the server must not meet scripts of the old one: a browser asks each time, and gets a 304.
+    "cache-control": "no-cache",
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+def router(operations: Operations, *, grpc_port: int) -> APIRouter:
+    """Make the routes of the playground.
+
+    Parameters
+    ----------
+    operations
+        What the page can ask for.
+    grpc_port
+        Where gRPC clients connect to, for the examples that the page shows.
+    """
+    routes = APIRouter(include_in_schema=False)
+    files = {file.name: _Static(file.name, file.read_bytes()) for file in _files()}
+
+    @routes.get("/")
+    async def page(request: Request) -> Response:
+        return files["index.html"].answer(request)
+
+    @routes.get("/static/{name}")
+    async def static(name: str, request: Request) -> Response:
+        return files[name].answer(request) if name in files else Response("there is no such file", 404)
+
+    @routes.get("/playground/models")
+    async def models(request: Request) -> dict[str, Any]:
+        operations.admit(request.headers.get("x-api-key"))
+        return {"grpc_port": grpc_port, "models": _tell_models(operations)}
+
+    @routes.post("/playground/mask")
+    async def mask(request: Request) -> dict[str, Any]:
+        key = operations.admit(request.headers.get("x-api-key"))
+        async with request.form(max_files=1) as form:
+            task = await _read_task(form)
+        return _tell(await _while_there(request, operations.generate(task, key)))
+
+    return routes
+
+
+def _files() -> list[Any]:
+    return [file for file in resources.files(__package__).joinpath("static").iterdir() if file.is_file()]
+
+
+class _Static:
+    """A file of the page, kept in memory: there are few, and they are small."""
+
+    def __init__(self, name: str, data: bytes) -> None:
+        self._data = data
+        self._type = _TYPES[name[name.rindex(".") :]]
+        self._etag = f'"{hashlib.sha256(data).hexdigest()[:20]}"'
+
+    def answer(self, request: Request) -> Response:
+        """Send it, unless the browser has it."""
+        headers = {**_HEADERS, "etag": self._etag}
+        # A proxy that compresses makes the tag a weak one.
+        if self._etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(self._data, headers=headers, media_type=self._type)
+
+
+def _tell_models(operations: Operations) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "description": segmenter.bundle.description,
+            "device": segmenter.device,
+            "licence": segmenter.bundle.licence,
+            "vocabulary": segmenter.vocabulary,
+        }
+        for name, segmenter in operations.models.items()
+    ]
+
+
+async def _read_task(form: FormData) -> mask_pb2.MaskTask:
+    image = form.get("image")
+    if not isinstance(image, UploadFile):
+        raise ImageError("there is no image: send a file in the field `image`")
+    texts = {name: value.strip() for name, value in form.items() if isinstance(value, str) and value.strip()}
+    return write_task(
+        await image.read(),
+        [texts.get("prompt", "")],
+        exclude=[texts["exclude"]] if "exclude" in texts else [],
+        parameters=_read_parameters(texts),
+        model=texts.get("model", ""),
+        formats=_FORMATS,
+    )
+
+
+def _read_parameters(texts: dict[str, str]) -> Parameters:
+    given: dict[str, Any] = {}
+    try:
+        for name, read in (("threshold", float), ("grow_mask", int)):
+            if name in texts:
+                given[name] = read(texts[name])
+    except ValueError:
+        raise ParameterError(name, "be a number", texts[name]) from None
+    return Parameters(**given, invert_mask=texts.get("invert_mask") == "true")
+
+
+async def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Work for a browser until it goes away, as it does when a slider was moved on.
+
+    Raises
+    ------
+    CancelledError
+        It went away.
+    """
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_leave(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise CancelledError("the browser went away")
+        return await working
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.wait((working, leaving))
+
+
+async def _leave(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass  # what is left of a body that was read already
+
+
+def _tell(response: mask_pb2.MaskResponse) -> dict[str, Any]:
+    result = response.results[0]
+    return {
+        "mask": base64.b64encode(result.media[0].data).decode("ascii"),
+        "width": result.width,
+        "height": result.height,
+        "is_empty": result.is_empty,
+        "labels": list(result.labels),
+        "dropped": list(result.dropped),
+        "warnings": list(result.warnings),
+        "instances": [_tell_instance(instance) for instance in result.instances],
+        "rle": {"size": [result.rle.height, result.rle.width], "counts": result.rle.counts},
+        "timings": MessageToDict(
+            response.timings, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        ),
+        "device": response.device,
+        "model": response.model,
+    }
+
+
+def _tell_instance(instance: mask_pb2.Instance) -> dict[str, Any]:
+    box = instance.box
+    return {
+        "label": instance.label,
+        "score": instance.score,
+        "box": [box.left, box.top, box.right, box.bottom],
+        "polygons": [list(polygon.points) for polygon in instance.polygons],
+    }
