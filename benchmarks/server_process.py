@@ -20,7 +20,7 @@ class ServerProcess:
         self._stderr = cast("IO[str]", self._process.stderr)
         self.lines: list[str] = []
         self._serving = Event()
-        self.address = ""
+        self.address = self.http_address = ""
         # Somebody must read on, or the server would wait for room in the pipe.
         self._reader = Thread(target=self._read)
         self._reader.start()
@@ -33,7 +33,7 @@ class ServerProcess:
             self.lines.append(line)
             said = json.loads(line) if line.startswith("{") else {}
             if said.get("event") == "serving":
-                self.address = said["address"]
+                self.address, self.http_address = said["address"], said["http"]
                 self._serving.set()
         self._serving.set()
 

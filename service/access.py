@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
+from dataclasses import replace
 
+from .errors import UnauthenticatedError
 from .keys import Key, KeyFile
 from .limits import RateLimiter
 
@@ -37,6 +40,28 @@ class Access:
             Keys are wanted, and this is none.
         """
         return OPEN if self._keys is None else self._keys.authenticate(text)
+
+    def sign(self, key: Key, text: str) -> str:
+        """Vouch for a text in a key's name; empty where everybody may come anyway."""
+        return "" if self._keys is None else self._keys.sign(key.name, text)
+
+    def authenticate_link(self, name: str, text: str, signature: str) -> Key:
+        """Take a signature for the key in whose name `sign` made it.
+
+        Raises
+        ------
+        UnauthenticatedError
+            It is none, of another text, or of a key that was removed.
+        """
+        if self._keys is None:
+            return OPEN
+        if not hmac.compare_digest(self._keys.sign(name, text).encode(), signature.encode()):
+            raise UnauthenticatedError("the link is not one of this server's, or its key was removed")
+        return replace(OPEN, name=name)
+
+    def credits(self, key: Key) -> int | None:
+        """Count the credits that a key has left, None where it has no limit."""
+        return None if self._keys is None or key.credits is None else self._keys.credits(key.name)
 
     async def enter(self, key: Key, model: str) -> None:
         """Let one task in: check the model, then the rate, then take a credit.

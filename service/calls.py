@@ -8,7 +8,6 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -17,14 +16,12 @@ import structlog
 
 from .keys import Key
 from .logs import log_bug
-from .metrics import Metrics
+from .observing import Observer
 from .operations import Operations
 from .status import row_of, to_status, trailing_metadata
 from .tracing import span
 
-__all__ = ["Call", "Calls", "log_bug", "streaming", "unary"]
-
-_log = structlog.get_logger(__name__)
+__all__ = ["Call", "Calls", "streaming", "unary"]
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Request = TypeVar("Request")
@@ -54,60 +51,37 @@ class Calls:
     ----------
     operations
         Lets callers in.
-    metrics
-        Counts them.
+    observer
+        Counts and logs them.
     """
 
-    def __init__(self, operations: Operations, metrics: Metrics) -> None:
-        self._operations, self._metrics = operations, metrics
-        self._running = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    async def wait_idle(self) -> None:
-        """Wait until no call runs."""
-        await self._idle.wait()
+    def __init__(self, operations: Operations, observer: Observer) -> None:
+        self._operations, self._observer = operations, observer
 
     @asynccontextmanager
     async def observe(self, method: str, context: Context) -> AsyncIterator[Call]:
         """Let one call in, and turn what it raises into an error that tells all a client can use."""
-        started, code, request_id = perf_counter(), grpc.StatusCode.OK, uuid.uuid4().hex
+        request_id = uuid.uuid4().hex
         told: tuple[tuple[str, str | bytes], ...] = (("x-request-id", request_id),)
         context.set_trailing_metadata(told)
-        structlog.contextvars.bind_contextvars(request_id=request_id, method=method)
         metadata = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
-        problem: Exception | None = None
-        self._running += 1
-        self._idle.clear()
-        try:
-            with span(f"automask.v1.MaskService/{method}", {"automask.request_id": request_id}, metadata):
-                key = self._operations.admit(metadata.get("x-api-key"))
-                structlog.contextvars.bind_contextvars(key=key.name)
-                yield Call(request_id, key)
-        except (asyncio.CancelledError, GeneratorExit):
-            left = context.time_remaining()
-            is_late = left is not None and left <= 0
-            code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
-            raise
-        except Exception as error:  # noqa: BLE001 (the last catcher there is)
-            code, problem = row_of(error).code, error
-            log_bug(error)
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._idle.set()
-            seconds = perf_counter() - started
-            self._metrics.calls.labels(method, code.name).inc()
-            self._metrics.call_seconds.labels(method).observe(seconds)
-            _log.info(
-                "call",
-                code=code.name,
-                ms=round(1e3 * seconds, 2),
-                **({} if problem is None else {"error": str(problem)}),
-            )
-        if problem is not None:
-            status = to_status(problem, request_id)
-            await context.abort(code, status.message, (*told, *trailing_metadata(status)))
+        with self._observer.observe(method, request_id) as outcome:
+            try:
+                with span(f"automask.v1.MaskService/{method}", {"automask.request_id": request_id}, metadata):
+                    key = self._operations.admit(metadata.get("x-api-key"))
+                    structlog.contextvars.bind_contextvars(key=key.name)
+                    yield Call(request_id, key)
+            except (asyncio.CancelledError, GeneratorExit):
+                left = context.time_remaining()
+                is_late = left is not None and left <= 0
+                outcome.code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
+                raise
+            except Exception as error:  # noqa: BLE001 (the last catcher there is)
+                outcome.code, outcome.error = row_of(error).code, error
+                log_bug(error)
+        if outcome.error is not None:
+            status = to_status(outcome.error, request_id)
+            await context.abort(outcome.code, status.message, (*told, *trailing_metadata(status)))
 
 
 def unary(

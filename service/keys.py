@@ -212,7 +212,7 @@ class KeyFile:
             There is no text, or no key of it.
         """
         if not text:
-            raise UnauthenticatedError("this server wants an API key: send it as the metadata x-api-key")
+            raise UnauthenticatedError("this server wants an API key: send it as x-api-key")
         match = _KEY.fullmatch(text)
         ident, secret = match.groups() if match else ("", "")
         with self._look() as connection:
@@ -226,6 +226,21 @@ class KeyFile:
                 "the API key is not one of this server's: it is mistyped, was removed, or belongs to another server"
             )
         return _key(*columns)
+
+    def credits(self, name: str) -> int | None:
+        """Count the credits that a key has left: None where it has no limit, 0 where there is no such key any more."""
+        with self._look() as connection:
+            try:
+                return _credits(connection, name)
+            except NotFoundError:
+                return 0
+
+    def sign(self, name: str, text: str) -> str:
+        """Vouch for a text in a key's name: good until the key is removed, and for this text alone."""
+        with self._look() as connection:
+            row = connection.execute("SELECT digest FROM keys WHERE name = ?", [name]).fetchone()
+        digest = row[0] if row else secrets.token_bytes()  # nobody's signature, which nothing equals
+        return hmac.digest(digest, text.encode(), "sha256").hex()
 
     def charge(self, name: str, count: int) -> int | None:
         """Take credits from a key, all or none of them.

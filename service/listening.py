@@ -17,7 +17,7 @@ from automask.errors import ParameterError
 from .errors import UnavailableError
 from .settings import Settings
 
-__all__ = ["bare", "join", "listen"]
+__all__ = ["bare", "bind", "join", "listen"]
 
 
 def bare(host: str) -> str:
@@ -62,6 +62,20 @@ def listen(server: grpc.aio.Server, settings: Settings) -> str:
     return join(settings.host, port)
 
 
+def bind(settings: Settings, port: int) -> list[socket.socket]:
+    """Take a port beside the one for gRPC, on the same address.
+
+    Raises
+    ------
+    UnavailableError
+        Something listens there already, or nothing can.
+    """
+    try:
+        return _bind(bare(settings.host), port)
+    except OSError as error:
+        raise UnavailableError(f"cannot listen on {join(settings.host, port)} for HTTP: {error.strerror}") from error
+
+
 def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
     cert, key, authority = settings.tls_cert, settings.tls_key, settings.client_ca
     if cert is None or key is None:
@@ -84,18 +98,31 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
 
 
 def _check_address(host: str, port: int) -> None:
-    """Bind what gRPC will bind, of which one address may be missing on this machine."""
-    problems = []
+    """Bind what gRPC will bind."""
+    for probe in _bind(host, port):
+        probe.close()
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    """Bind each address that a name stands for, of which one may be missing on this machine."""
+    problems, sockets = [], []
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     for family, kind, protocol, _, address in found:
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(address)
-            except OSError as error:
-                problems.append(error)
-    if len(problems) == len(found) or any(problem.errno == errno.EADDRINUSE for problem in problems):
+        one = socket.socket(family, kind, protocol)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind((address[0], port, *address[2:]))
+        except OSError as error:
+            one.close()
+            problems.append(error)
+        else:
+            sockets.append(one)
+            port = one.getsockname()[1]  # where any was good, all take the same
+    if not sockets or any(problem.errno == errno.EADDRINUSE for problem in problems):
+        for one in sockets:
+            one.close()
         raise problems[0]
+    return sockets
 
 
 def _check_socket(path: Path) -> None:

@@ -69,6 +69,19 @@ class Operations:
         self.check_open()
         return self._access.authenticate(api_key)
 
+    def admit_link(self, name: str, request_id: str, signature: str) -> Key:
+        """Let somebody in who has no key but a link that `sign` made, to see this request; raises as `admit` does."""
+        self.check_open()
+        return self._access.authenticate_link(name, request_id, signature)
+
+    def sign(self, key: Key, request_id: str) -> str:
+        """Make what lets others see a request of this key; empty where everybody may."""
+        return self._access.sign(key, request_id)
+
+    def credits(self, key: Key) -> int | None:
+        """Count the credits that a key has left, None where it has no limit."""
+        return self._access.credits(key)
+
     def check_open(self) -> None:
         """Raise the reason why nobody is let in, if there is one."""
         if self._closed is not None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from time import perf_counter
+from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIServer
 
 import grpc
@@ -15,7 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
-from automask import ParameterError, Segmenter, load
+from automask import MissingDependencyError, ParameterError, Segmenter, load
 from automask.v1 import mask_service_pb2
 from automask.v1.mask_service_pb2_grpc import add_MaskServiceServicer_to_server
 
@@ -26,6 +27,7 @@ from .errors import UnavailableError
 from .keys import KeyFile
 from .listening import bare, join, listen
 from .metrics import Metrics
+from .observing import Observer
 from .operations import Operations
 from .requests import Requests
 from .servicer import Servicer
@@ -33,6 +35,9 @@ from .settings import Settings
 from .status import to_status
 from .store.clock import Clock
 from .store.store import Store
+
+if TYPE_CHECKING:
+    from .http.front import Front
 
 __all__ = ["Server", "run"]
 
@@ -48,7 +53,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Server:
-    """A gRPC server with its models, its store and its keys.
+    """A server, over gRPC and where asked for over HTTP, with its models, its store and its keys.
 
     Parameters
     ----------
@@ -59,6 +64,8 @@ class Server:
     ----------
     address
         Where clients connect to, once it was started: ``host:port``.
+    http_address
+        The same for HTTP; empty without `http_port`.
     metrics_address
         Where Prometheus asks, once it was loaded; empty without `metrics_port`.
     """
@@ -66,6 +73,7 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._metrics = Metrics()
+        self._observer = Observer(self._metrics)
         self._clock = Clock()
         self._access = Access(None if settings.keys is None else KeyFile(settings.keys))
         self._store = Store(
@@ -80,8 +88,9 @@ class Server:
         self._engine: Engine | None = None
         self._requests: Requests | None = None
         self._metrics_server: WSGIServer | None = None
+        self._front: Front | None = None
         self._is_stopping = False
-        self.address = self.metrics_address = ""
+        self.address = self.http_address = self.metrics_address = ""
 
     async def start(self) -> None:
         """Listen. Health says NOT_SERVING, and calls are refused with UNAVAILABLE, until `load` is done.
@@ -95,7 +104,7 @@ class Server:
         OSError
             One of them cannot be read.
         """
-        max_image_bytes = round(self._settings.max_image_mb * 1e6)
+        max_image_bytes = self._settings.max_image_bytes
         self._grpc = grpc.aio.server(
             options=(
                 ("grpc.max_receive_message_length", max_image_bytes + _SLACK),
@@ -107,13 +116,24 @@ class Server:
         )
         self._health = health.aio.HealthServicer()
         self._operations = Operations(self._access, max_image_bytes=max_image_bytes)
-        self._calls = Calls(self._operations, self._metrics)
-        add_MaskServiceServicer_to_server(Servicer(self._calls, self._operations), self._grpc)
+        calls = Calls(self._operations, self._observer)
+        add_MaskServiceServicer_to_server(Servicer(calls, self._operations), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         await self._tell(_STATUS.NOT_SERVING)
         self.address = listen(self._grpc, self._settings)
         await self._grpc.start()
+        if self._settings.http_port is not None:
+            await self._start_http(self._settings.http_port)
+
+    async def _start_http(self, port: int) -> None:
+        try:
+            from .http.front import Front
+        except ImportError as error:
+            raise MissingDependencyError(f"{error}; for HTTP: pip install 'automask[http]'") from error
+        front = Front(self._settings, self._operations, self._observer)
+        await front.start(port, grpc_port=int(self.address.rpartition(":")[2]))
+        self._front, self.http_address = front, front.address
 
     async def load(self) -> None:
         """Load the models, run each of them once, take up what the store holds, and serve.
@@ -216,8 +236,9 @@ class Server:
         self._operations.drain()
         await self._tell(_STATUS.NOT_SERVING)
         requests = [] if self._requests is None else [self._requests.stop(drain)]
-        working = asyncio.gather(self._grpc.stop(drain), *requests)
-        await self._calls.wait_idle()
+        fronts = [] if self._front is None else [self._front.stop(drain)]
+        working = asyncio.gather(self._grpc.stop(drain), *requests, *fronts)
+        await self._observer.wait_idle()
         # What is left are streams of health and of reflection, which never end by themselves.
         await self._grpc.stop(min(drain, _LAST_WORDS_SECONDS))
         await working
@@ -265,6 +286,7 @@ async def run(settings: Settings) -> None:
             _log.info(
                 "serving",
                 address=server.address,
+                http=server.http_address,
                 uds=str(settings.uds or ""),
                 metrics=server.metrics_address,
                 pid=os.getpid(),

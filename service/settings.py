@@ -7,8 +7,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import TomlConfigSettingsSource
 
@@ -28,6 +29,24 @@ Names = Annotated[
     BeforeValidator(lambda value: tuple(map(str.strip, value.split(","))) if isinstance(value, str) else value),
 ]
 
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise ParameterError("trusted_proxies", "be addresses or networks such as 10.0.0.0/8", text) from None
+
+
+def _http_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ParameterError("public_url", "be a URL such as https://example.org/masks", text)
+    return text.rstrip("/")
+
+
+Networks = Annotated[Names, AfterValidator(lambda names: tuple(map(_network, names)))]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+
 _REQUIREMENTS = {"too_short": "name at least one", "string_too_short": "not be empty", "path_type": "be a path"}
 
 
@@ -44,6 +63,12 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; any but a loopback one needs --keys and TLS.")
     port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 takes a free one and says which.")
+    http_port: int | None = Field(None, ge=0, le=65535, description="Port for HTTP, on the same address; 0 as above.")
+    public_url: HttpUrl | None = Field(None, description="URL at which HTTP clients find the server behind a proxy.")
+    trusted_proxies: Networks = Field((), description="Addresses or networks whose X-Forwarded-* count; repeatable.")
+    http_timeout: Duration = Field(60, gt=0, description="How long a call over HTTP may take, its upload included.")
+    fetch_urls: Literal["public", "off", "any"] = Field("public", description="Photos by URL: public, off or any.")
+    cors_origins: Names = Field((), description="Origins whose pages may call over HTTP, * for all; repeatable.")
     uds: Path | None = Field(None, description="Unix socket to listen on as well: the fastest way on one machine.")
     model: Names = Field(("default",), min_length=1, description="Built-in name, bundle folder or Hub id; repeatable.")
     device: Device = Field("auto", description="Where to run: auto, cpu, cuda or tensorrt.")
@@ -82,6 +107,11 @@ class Settings(BaseSettings):
         """Read the TOML file that `load_settings` names, and nothing else that pydantic could."""
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def max_image_bytes(self) -> int:
+        """Most bytes of an image."""
+        return round(self.max_image_mb * 1e6)
 
     def check(self) -> None:
         """Refuse what does not go together.

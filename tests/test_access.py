@@ -126,7 +126,7 @@ def test_no_key_or_a_wrong_one_is_unauthenticated(door: Door, cup: mask_pb2.Mask
     for wrong in ("", "nonsense", good[:-1], good + "x", good.upper()):
         code, reason, _ = Caller(door.stub, wrong).refused_task(cup)
         assert (code, reason) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
-    with pytest.raises(grpc.RpcError, match="send it as the metadata x-api-key"):
+    with pytest.raises(grpc.RpcError, match="send it as x-api-key"):
         door.stub.Generate(messages.GenerateRequest(task=cup))
 
 

@@ -135,7 +135,7 @@ def test_a_missing_and_a_wrong_key_are_told_apart_and_never_repeated(file: KeyFi
     good = file.add("shop")
     other = file.add("other")
     for missing in (None, ""):
-        with pytest.raises(UnauthenticatedError, match="send it as the metadata x-api-key"):
+        with pytest.raises(UnauthenticatedError, match="send it as x-api-key"):
             file.authenticate(missing)
     wrong = [
         good[:-1] + ("A" if good[-1] != "A" else "B"),

@@ -111,7 +111,7 @@ def add(*, name: str, count: int | None, rate: Rate | None, models: Sequence[str
             models=[model.strip() for some in models for model in some.split(",")],
         )
     click.echo(text)
-    click.echo(f"This is the key {name}, shown only this once. Clients send it as the metadata x-api-key.", err=True)
+    click.echo(f"This is the key {name}, shown only this once. Clients send it as x-api-key.", err=True)
 
 
 @keys.command(name="list")

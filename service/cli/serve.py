@@ -21,8 +21,17 @@ from ..tracing import configure_tracing
 
 __all__ = ["serve"]
 
-_TIMES = ("retention", "drain")
-_METAVARS = {"host": "ADDRESS", "model": "MODEL", "device": "DEVICE", **dict.fromkeys(_TIMES, "TIME")}
+_TIMES = ("http_timeout", "retention", "drain")
+_METAVARS = {
+    "host": "ADDRESS",
+    "public_url": "URL",
+    "trusted_proxies": "ADDRESS",
+    "fetch_urls": "WHICH",
+    "cors_origins": "ORIGIN",
+    "model": "MODEL",
+    "device": "DEVICE",
+    **dict.fromkeys(_TIMES, "TIME"),
+}
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,11 +48,11 @@ def _option(name: str, field: FieldInfo) -> Callable[..., Any]:
     metavar = _METAVARS.get(
         name, "LEVEL" if name == "log_level" else "FILE" if "Path" in str(field.annotation) else "N"
     )
-    return click.option(flag, multiple=name == "model", metavar=metavar, help=text)
+    return click.option(flag, multiple=isinstance(field.default, tuple), metavar=metavar, help=text)
 
 
 def _default(name: str, field: FieldInfo) -> str:
-    if field.annotation is bool or field.default in {None, PydanticUndefined}:
+    if field.annotation is bool or field.default in {None, (), PydanticUndefined}:
         return ""
     shown = ", ".join(field.default) if isinstance(field.default, tuple) else field.default
     if name in _TIMES:
@@ -55,7 +64,7 @@ def _default(name: str, field: FieldInfo) -> str:
 @click.option("--config", type=click.Path(path_type=Path), envvar=f"{PREFIX}CONFIG", help="TOML file of settings.")
 @_options
 def serve(*, config: Path | None, **given: Any) -> None:  # noqa: ANN401 (checked by pydantic)
-    """Serve masks over gRPC until SIGTERM or Ctrl-C, which let running work end.
+    """Serve masks over gRPC, and with --http-port over HTTP, until SIGTERM or Ctrl-C, which let running work end.
 
     Every setting is also an environment variable (AUTOMASK_PORT=50051) and a key of the TOML file (port = 50051,
     model = ["default", "clipseg"]). The command line wins over the environment, the environment over the file.

@@ -1,0 +1,85 @@
+"""The connection that a call came over: who is behind the proxy, what URL they used, and whether they still wait."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, TypeVar
+
+from fastapi import Request
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from automask.errors import CancelledError
+
+__all__ = ["Forwarded", "while_there"]
+
+T = TypeVar("T")
+
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+_PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+
+
+class Forwarded(ProxyHeadersMiddleware):
+    """Believe the X-Forwarded-* of proxies that are trusted, and nobody else's.
+
+    uvicorn reads -For and -Proto; this adds -Host and -Prefix, which the URLs in answers need.
+
+    Parameters
+    ----------
+    app
+        What is called.
+    trusted
+        Addresses and networks of the proxies.
+    """
+
+    def __init__(self, app: Any, trusted: Sequence[str]) -> None:  # noqa: ANN401 (uvicorn and Starlette name ASGI's types apart)
+        super().__init__(app, list(trusted))
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
+        """Call the application."""
+        client = scope.get("client")
+        if client is not None and client[0] in self.trusted_hosts:
+            told = {
+                name: value.decode("latin-1").partition(",")[0].strip()
+                for name, value in scope["headers"]
+                if name in {b"x-forwarded-host", b"x-forwarded-prefix"}
+            }
+            if _HOST.fullmatch(told.get(b"x-forwarded-host", "")):
+                others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+                scope["headers"] = [*others, (b"host", told[b"x-forwarded-host"].encode("ascii"))]
+            if _PREFIX.fullmatch(prefix := told.get(b"x-forwarded-prefix", "").rstrip("/")):
+                scope["root_path"] = prefix
+        await super().__call__(scope, receive, send)
+
+
+async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Work for a client that waits, and no longer than it does.
+
+    Parameters
+    ----------
+    request
+        Its call, whose body was read.
+    work
+        What it waits for.
+
+    Raises
+    ------
+    CancelledError
+        It went away.
+    """
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_leave(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise CancelledError("the client went away")
+        return await working
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.wait((working, leaving))
+
+
+async def _leave(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass  # what is left of a body that was read already

@@ -1,0 +1,185 @@
+"""The hosted API's parameters as they come: forgiving in type, strict in range. No input or output here."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from automask import Parameters
+from automask.errors import ImageError, ParameterError
+from automask.parameters import MAX_SEED
+from automask.postprocess import MAX_RADIUS
+
+from ..tasks import MAX_PROMPT_LENGTH
+
+__all__ = ["SCHEMA", "Form", "read_form"]
+
+SCHEMA: Final[Mapping[str, Mapping[str, Any]]] = {
+    "image": {
+        "type": "string",
+        "description": "The photo: a data: URI, base64, an http(s) URL, or an uploaded file in multipart/form-data.",
+    },
+    "prompt": {"type": "string", "maxLength": MAX_PROMPT_LENGTH, "description": "What to mask."},
+    "threshold": {"type": "number", "minimum": 0, "maximum": 1, "description": "Least score of what is taken."},
+    "grow_mask": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": MAX_RADIUS,
+        "description": "Pixels by which the mask is expanded.",
+    },
+    "invert_mask": {"type": "boolean", "description": "Mask everything but the prompt."},
+    "return_mask": {"type": "boolean", "description": "Answer with the mask; without it, with a preview."},
+    "return_alpha": {"type": "boolean", "description": "Answer with the photo cut out by the mask; wins over it."},
+    "stop_on_empty_mask": {"type": "boolean", "description": "Where nothing is found: an error, not a black mask."},
+    "seed": {"type": "integer", "minimum": -1, "maximum": MAX_SEED, "description": "Echoed; nothing here is random."},
+    "base64": {"type": "boolean", "description": "Answer with JSON that holds base64 (v1), not with bytes."},
+    "model": {"type": "string", "default": "", "description": "A model of this server; not in the hosted API."},
+}
+"""Each parameter as OpenAPI describes it; those with a default take it from `Parameters`."""
+
+_WORDS: Final = {
+    **dict.fromkeys(("true", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "0", "no", "off"), False),
+}
+_URL = re.compile("https?://", re.IGNORECASE)
+_DATA = re.compile(r"data:(?P<header>[^,]*),", re.IGNORECASE)
+_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What was asked for.
+
+    Attributes
+    ----------
+    image
+        The bytes of a file; or text, which is the URL of one.
+    prompt
+        What to mask.
+    parameters
+        How the mask is wanted.
+    model
+        Name of the model; empty for the first one of the server.
+    unknown
+        Names of parameters that mean nothing here.
+    """
+
+    image: bytes | str = field(repr=False)
+    prompt: str
+    parameters: Parameters
+    model: str
+    unknown: tuple[str, ...]
+
+
+def read_form(fields: Mapping[str, object]) -> Form:
+    """Read the fields of a body.
+
+    Parameters
+    ----------
+    fields
+        As JSON or a form had them: numbers and booleans may be text, what is None or empty counts as left out.
+        An uploaded file is bytes.
+
+    Raises
+    ------
+    ParameterError
+        One is missing, of another type, or out of its range.
+    ImageError
+        The image is missing, or in none of the forms that it may have.
+    """
+    given = {name: value for name, value in fields.items() if not _is_blank(value)}
+    read: dict[str, Any] = {
+        name: reader(given[name])
+        for name, schema in SCHEMA.items()
+        if name in given and (reader := _READERS.get(schema["type"]))
+    }
+    return Form(
+        image=_read_image(given.get("image")),
+        prompt=_read_prompt(fields.get("prompt")),
+        parameters=Parameters(**read),
+        model=_read_text("model", given.get("model", "")),
+        unknown=tuple(str(name)[:_SHOWN] for name in fields if name not in SCHEMA),
+    )
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _read_number(value: object) -> object:
+    """Give the number that a text writes; what is none is left for `Parameters` to refuse."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _read_integer(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"\s*[-+]?[0-9]{1,18}\s*", value):
+        return int(value)  # a seed may have more digits than a float holds
+    number = _read_number(value)
+    return int(number) if isinstance(number, float) and number.is_integer() else value
+
+
+def _read_boolean(value: object) -> object:
+    return _WORDS.get(str(value).strip().lower(), value) if isinstance(value, str | bool | int) else value
+
+
+_READERS: Final[Mapping[object, Callable[[object], object]]] = {
+    "number": _read_number,
+    "integer": _read_integer,
+    "boolean": _read_boolean,
+}
+
+
+def _read_prompt(value: object) -> str:
+    prompt = _read_text("prompt", "" if value is None else value)
+    if not prompt.strip():
+        raise ParameterError("prompt", "name what to mask", value)
+    if len(prompt) > MAX_PROMPT_LENGTH:
+        raise ParameterError("prompt", f"have at most {MAX_PROMPT_LENGTH} characters", len(prompt))
+    return prompt
+
+
+def _read_text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ParameterError(name, "be a text", _shown(value))
+    return value
+
+
+def _shown(value: object) -> object:
+    """Keep a value short enough for a sentence."""
+    return value if len(repr(value)) <= _SHOWN else f"{repr(value)[:_SHOWN]}…"
+
+
+def _read_image(value: object) -> bytes | str:
+    if value is None:
+        raise ImageError("image is missing: give a data: URI, base64, an http(s) URL, or upload a file")
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise ImageError(f"image must be a text or an uploaded file, got {_shown(value)!r}")
+    text = value.strip()
+    if _URL.match(text):
+        return text
+    if (match := _DATA.match(text)) is None:
+        return _decode(text)
+    data = text[match.end() :]
+    return _decode(data) if match["header"].lower().endswith(";base64") else unquote_to_bytes(data)
+
+
+def _decode(text: str) -> bytes:
+    """Decode base64 of either alphabet, with or without line breaks and padding."""
+    packed = "".join(text.split()).rstrip("=")
+    try:
+        data = packed.encode("ascii").translate(bytes.maketrans(b"-_", b"+/"))
+        return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        raise ImageError(
+            f"image must be a data: URI, base64, an http(s) URL or an uploaded file, got {_shown(text)!r}"
+        ) from None

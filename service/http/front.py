@@ -1,0 +1,95 @@
+"""Where the application listens: uvicorn, in the event loop of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import uvicorn
+
+from ..listening import bind, join
+from ..observing import Observer
+from ..operations import Operations
+from ..settings import Settings
+from .app import create_app
+from .fetch import Fetcher
+
+__all__ = ["Front"]
+
+_LAST_WORDS_SECONDS = 1  # in which the last answers leave
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves signals to the server around it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Front:
+    """Serves HTTP.
+
+    Parameters
+    ----------
+    settings
+        Where to listen, and what to allow; `http_port` is set.
+    operations
+        What can be asked for.
+    observer
+        Counts and logs calls.
+
+    Attributes
+    ----------
+    address
+        Where clients connect to, once it was started: ``host:port``.
+    """
+
+    def __init__(self, settings: Settings, operations: Operations, observer: Observer) -> None:
+        self._settings, self._operations, self._observer = settings, operations, observer
+        self.address = ""
+
+    async def start(self, port: int, *, grpc_port: int) -> None:
+        """Listen.
+
+        Raises
+        ------
+        UnavailableError
+            Nothing can listen there, or something does already.
+        """
+        sockets = bind(self._settings, port)
+        self.address = join(self._settings.host, sockets[0].getsockname()[1])
+        fetcher = Fetcher(self._settings.fetch_urls, self._settings.max_image_bytes)
+        app = create_app(self._operations, self._settings, fetcher, self._observer, grpc_port=grpc_port)
+        authority = self._settings.client_ca
+        self._server = _Uvicorn(
+            uvicorn.Config(
+                app,
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                proxy_headers=False,  # the application reads them
+                server_header=False,
+                timeout_graceful_shutdown=_LAST_WORDS_SECONDS,
+                ssl_certfile=self._settings.tls_cert,
+                ssl_keyfile=self._settings.tls_key,
+                ssl_ca_certs=None if authority is None else str(authority),
+                ssl_cert_reqs=ssl.CERT_NONE if authority is None else ssl.CERT_REQUIRED,
+            )
+        )
+        for one in sockets:
+            one.listen()  # who connects before uvicorn takes over just waits
+        self._serving = asyncio.create_task(self._server.serve(sockets))
+
+    async def stop(self, drain: float) -> None:
+        """Answer what runs within `drain` seconds, and refuse what comes meanwhile; then listen no more."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(drain):
+                await self._observer.wait_idle()
+        self._server.should_exit = True
+        await self._serving

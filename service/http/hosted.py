@@ -1,0 +1,177 @@
+"""The calls of the hosted API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+from urllib.parse import quote, urlencode
+
+import structlog
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from automask.v1 import mask_pb2
+
+from ..errors import NotFoundError
+from ..keys import Key
+from ..operations import Operations
+from ..settings import Settings
+from ..tasks import write_task
+from .answers import answer_now, find_picture, tell_result, tell_state, tell_unknown
+from .bodies import max_body_bytes, read_body
+from .connections import while_there
+from .fetch import Fetcher
+from .forms import SCHEMA, Form
+
+__all__ = ["SLUG", "router"]
+
+SLUG: Final = "automatic-mask-generator"
+
+_BODY: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            kind: {"schema": {"type": "object", "required": ["image", "prompt"], "properties": SCHEMA}}
+            for kind in ("application/json", "multipart/form-data", "application/x-www-form-urlencoded")
+        },
+    }
+}
+_PICTURE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The picture; JSON with `image` where `base64` is true.", "content": {"image/png": {}}}
+}
+
+
+def router(operations: Operations, settings: Settings, fetcher: Fetcher) -> APIRouter:
+    """Make the routes of the hosted API.
+
+    Parameters
+    ----------
+    operations
+        What can be asked for.
+    settings
+        Of the server.
+    fetcher
+        Fetches photos that come as a URL.
+    """
+    routes = APIRouter()
+    hosted = _Hosted(operations, settings, fetcher)
+    signed_in = Depends(hosted.enter)
+
+    @routes.post(f"/v1/{SLUG}", openapi_extra=_BODY, responses=_PICTURE, response_class=Response)
+    async def generate(request: Request, key: Key = signed_in) -> Response:
+        """Mask a photo and wait for it."""
+        return await hosted.generate(request, key)
+
+    @routes.post(f"/v1/models/{SLUG}", include_in_schema=False)
+    async def generate_as_before(request: Request, key: Key = signed_in) -> Response:
+        return await hosted.generate(request, key)
+
+    @routes.post(f"/v2/{SLUG}", openapi_extra=_BODY)
+    async def submit(request: Request, key: Key = signed_in) -> dict[str, Any]:
+        """Leave a photo; ask later."""
+        return await hosted.submit(request, key)
+
+    @routes.get("/v2/requests/{request_id}/status")
+    async def status(request_id: str, key: Key = signed_in) -> JSONResponse:
+        """Tell where a request is: QUEUED, PROCESSING, COMPLETED or FAILED."""
+        return JSONResponse(*tell_state(await operations.status(request_id, key)))
+
+    @routes.get("/v2/requests/{request_id}")
+    async def result(
+        request: Request,
+        request_id: str,
+        key: Key = signed_in,
+        unknown: Annotated[list[str], Query(alias="ignored", include_in_schema=False)] = [],  # noqa: B006 (FastAPI copies it)
+    ) -> JSONResponse:
+        """Give what came of a request; its picture is at `output`."""
+        return await hosted.result(request, request_id, key, unknown)
+
+    @routes.get("/v2/requests/{request_id}/output.{ending}", response_class=Response)
+    async def output(request_id: str, ending: str, key: str = "", signature: str = "") -> Response:
+        """Give the picture of a request, to whoever has its URL."""
+        return await hosted.output(request_id, f".{ending}", key, signature)
+
+    @routes.post("/v1/{slug:path}", include_in_schema=False)
+    @routes.post("/v2/{slug:path}", include_in_schema=False)
+    async def other(slug: str, _: Key = signed_in) -> None:
+        raise NotFoundError(f"there is no model {slug!r} here, only {SLUG!r}")
+
+    return routes
+
+
+class _Hosted:
+    """What the routes do.
+
+    Parameters
+    ----------
+    operations, settings, fetcher
+        As for `router`.
+    """
+
+    def __init__(self, operations: Operations, settings: Settings, fetcher: Fetcher) -> None:
+        self._operations, self._settings, self._fetcher = operations, settings, fetcher
+        self._max_body_bytes = max_body_bytes(settings.max_image_bytes)
+
+    async def enter(self, request: Request) -> Key:
+        """Find out who calls, before anything of the body is read."""
+        key = self._operations.admit(request.headers.get("x-api-key"))
+        structlog.contextvars.bind_contextvars(key=key.name)
+        return key
+
+    async def generate(self, request: Request, key: Key) -> Response:
+        """Mask a photo and wait for it."""
+        form, task = await self._read(request)
+        response = await while_there(request, self._operations.generate(task, key))
+        return answer_now(
+            response,
+            as_base64=form.parameters.base64,
+            credits_left=self._operations.credits(key),
+            unknown=form.unknown,
+        )
+
+    async def submit(self, request: Request, key: Key) -> dict[str, Any]:
+        """Keep a request for later."""
+        form, task = await self._read(request)
+        record = await self._operations.submit(
+            task,
+            key,
+            request_id=request.state.request_id,
+            idempotency_key=request.headers.get("idempotency-key", ""),
+            deadline=None,
+        )
+        url = f"{self._base(request)}/v2/requests/{record.request_id}"
+        # The vendor's `run` shows its caller the result alone: what was ignored is told there again.
+        ignored = f"?{urlencode([('ignored', name) for name in form.unknown[:20]])}" if form.unknown else ""
+        return {
+            "request_id": record.request_id,
+            "status": record.state.name,
+            "status_url": f"{url}/status",
+            "poll_url": f"{url}/status",
+            "response_url": f"{url}{ignored}",
+            "warnings": tell_unknown(form.unknown),
+        }
+
+    async def result(self, request: Request, request_id: str, key: Key, unknown: list[str]) -> JSONResponse:
+        """Give what came of a request."""
+        record = await self._operations.result(request_id, key, 0)
+        signature = self._operations.sign(key, request_id)
+        signed = f"?{urlencode({'key': key.name, 'signature': signature})}" if signature else ""
+        output = f"{self._base(request)}/v2/requests/{quote(request_id)}/output{{ending}}{signed}"
+        left = self._operations.credits(key)
+        return JSONResponse(*tell_result(record, output=output, credits_left=left, unknown=unknown))
+
+    async def output(self, request_id: str, ending: str, name: str, signature: str) -> Response:
+        """Give the picture of a request."""
+        key = self._operations.admit_link(name, request_id, signature)
+        record = await self._operations.result(request_id, key, 0)
+        found = find_picture(mask_pb2.MaskResponse.FromString(record.result or b""))
+        if found is None or found[1] != ending:
+            raise NotFoundError(f"the request {request_id!r} has no picture of the kind {ending}")
+        return Response(found[0], media_type=found[2])
+
+    async def _read(self, request: Request) -> tuple[Form, mask_pb2.MaskTask]:
+        form = await read_body(request, self._max_body_bytes)
+        image = form.image if isinstance(form.image, bytes) else await self._fetcher.fetch(form.image)
+        return form, write_task(image, [form.prompt], parameters=form.parameters, model=form.model)
+
+    def _base(self, request: Request) -> str:
+        return self._settings.public_url or str(request.base_url).rstrip("/")
