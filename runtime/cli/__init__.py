@@ -22,6 +22,7 @@ _LATER = {
     "serve": "automask.service.cli.serve",
     **dict.fromkeys(("submit", "status", "watch", "result", "cancel"), _REQUESTS),
     "keys": "automask.service.cli.keys",
+    "bench": "automask.service.cli.bench",
     "export": "automask.export.cli",
 }
 
