@@ -177,6 +177,13 @@ def test_what_the_vendor_refuses_is_said(both: Both) -> None:
     assert "401" in answer.stderr
 
 
+def test_the_vendors_key_goes_to_nobody_else(both: Both) -> None:
+    answer = both("--yes", "--server", f"http://{both.line.address}/v1")  # it would take this very key
+    assert answer.exit_code == 1
+    assert "your server" in answer.stderr
+    assert "401" in answer.stderr
+
+
 def test_where_the_own_server_is_not_there_nothing_is_paid(both: Both) -> None:
     before = both.line.paid
     answer = both("--yes", "--server", "http://127.0.0.1:9/v1")
