@@ -5,27 +5,26 @@ It goes through the same door, queue and limits as every other call.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
-from collections.abc import Coroutine
 from importlib import resources
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from fastapi import APIRouter, Request, Response
+import structlog
+from fastapi import APIRouter, Depends, Request, Response
 from google.protobuf.json_format import MessageToDict
 from starlette.datastructures import FormData, UploadFile
 
 from automask import Parameters
-from automask.errors import CancelledError, ImageError, ParameterError
+from automask.errors import ImageError, ParameterError
 from automask.v1 import mask_pb2
 
+from ..keys import Key
 from ..operations import Operations
 from ..tasks import write_task
+from .connections import while_there
 
 __all__ = ["router"]
-
-T = TypeVar("T")
 
 _FORMATS: Final = (
     mask_pb2.OUTPUT_FORMAT_MASK_PNG,
@@ -65,6 +64,13 @@ def router(operations: Operations, *, grpc_port: int) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
     files = {file.name: _Static(file.name, file.read_bytes()) for file in _files()}
 
+    async def enter(request: Request) -> Key:
+        key = operations.admit(request.headers.get("x-api-key"))
+        structlog.contextvars.bind_contextvars(key=key.name)
+        return key
+
+    signed_in = Depends(enter)
+
     @routes.get("/")
     async def page(request: Request) -> Response:
         return files["index.html"].answer(request)
@@ -74,16 +80,14 @@ def router(operations: Operations, *, grpc_port: int) -> APIRouter:
         return files[name].answer(request) if name in files else Response("there is no such file", 404)
 
     @routes.get("/playground/models")
-    async def models(request: Request) -> dict[str, Any]:
-        operations.admit(request.headers.get("x-api-key"))
+    async def models(_: Key = signed_in) -> dict[str, Any]:
         return {"grpc_port": grpc_port, "models": _tell_models(operations)}
 
     @routes.post("/playground/mask")
-    async def mask(request: Request) -> dict[str, Any]:
-        key = operations.admit(request.headers.get("x-api-key"))
+    async def mask(request: Request, key: Key = signed_in) -> dict[str, Any]:
         async with request.form(max_files=1) as form:
             task = await _read_task(form)
-        return _tell(await _while_there(request, operations.generate(task, key)))
+        return _tell(await while_there(request, operations.generate(task, key)))
 
     return routes
 
@@ -146,31 +150,6 @@ def _read_parameters(texts: dict[str, str]) -> Parameters:
     except ValueError:
         raise ParameterError(name, "be a number", texts[name]) from None
     return Parameters(**given, invert_mask=texts.get("invert_mask") == "true")
-
-
-async def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Work for a browser until it goes away, as it does when a slider was moved on.
-
-    Raises
-    ------
-    CancelledError
-        It went away.
-    """
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_leave(request))
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise CancelledError("the browser went away")
-        return await working
-    finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.wait((working, leaving))
-
-
-async def _leave(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass  # what is left of a body that was read already
 
 
 def _tell(response: mask_pb2.MaskResponse) -> dict[str, Any]:

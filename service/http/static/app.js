@@ -2,9 +2,11 @@
 
 import { examples } from "./examples.js";
 import { History } from "./history.js";
-import { Camera, encode, readPhoto } from "./photo.js";
+import { Camera, readPhoto } from "./photo.js";
+import { copy, save } from "./saving.js";
 import { askMask, askModels, key } from "./server.js";
-import { COLOURS, cutOut, readMask, Stage } from "./stage.js";
+import { COLOURS, readMask, Stage } from "./stage.js";
+import { describe, facts } from "./words.js";
 
 const TYPING_MS = 350;
 const KEYED_MS = 200; // where masks may cost credits, a slider that still moves asks for none
@@ -88,7 +90,7 @@ function fail(error, mine) {
   if (running !== mine || error.name === "AbortError") return;
   if (error.status !== 429) clear(); // a mask of something else must not stand beside the error
   tell(error.message, true);
-  if (error.status === 401) wantKey();
+  if (error.status === 401) wantKey(error.message);
   if (error.status === 429 && error.retryAfter <= 10) timer = setTimeout(askNow, 1000 * error.retryAfter);
 }
 
@@ -108,27 +110,13 @@ function view() {
 function show(subject, result) {
   shown = { photo: subject, ...result };
   stage.show(subject, result, view());
+  at.compare.hidden = at.handle.hidden = false;
   at.picture.classList.toggle("is-cutout", at.cutout.checked);
   at.canvas.setAttribute("aria-label", describe(result));
   tell([describe(result), ...result.warnings].join(" "));
   at.facts.textContent = facts(subject, result);
   listFound(result.instances);
   for (const button of document.querySelectorAll("[data-save]")) button.disabled = false;
-}
-
-function describe({ is_empty, instances, labels, asked }) {
-  if (is_empty) return `No ${labels.join(" or ") || asked.prompt} was found. A lower threshold may help.`;
-  const counts = new Map();
-  for (const { label } of instances) counts.set(label, (counts.get(label) ?? 0) + 1);
-  const things = [...counts].map(([label, count]) => `${label}${count > 1 ? ` × ${count}` : ""}`).join(", ");
-  return `${things || asked.prompt} masked${asked.exclude ? `, ${asked.exclude} left out` : ""}${asked.invert_mask ? ", inverted" : ""}.`;
-}
-
-function facts(subject, { width, height, timings, ms, device }) {
-  const { original } = subject;
-  const size = `${width} × ${height}`;
-  const scaled = original.width === width ? size : `${size}, from ${original.width} × ${original.height}`;
-  return `${scaled} · ${Math.round(ms)} ms, of which the server's ${device} took ${Math.round(timings.inference_ms)}`;
 }
 
 function listFound(instances) {
@@ -171,6 +159,7 @@ function tellExample() {
     isCutout: at.cutout.checked,
     hasKey: key.get() !== "",
     base: new URL(".", document.baseURI).href,
+    isSecure: location.protocol === "https:",
     grpc: `${location.hostname}:${grpcPort}`,
   });
 }
@@ -207,6 +196,7 @@ function look(read) {
 
 function clear() {
   shown = null;
+  at.compare.hidden = at.handle.hidden = true;
   at.canvas.setAttribute("aria-label", "The photo");
   at.picture.classList.remove("is-cutout");
   at.facts.textContent = "";
@@ -264,39 +254,13 @@ function chip(word) {
   return button;
 }
 
-function wantKey(message = "") {
+function wantKey(message) {
   at["key-form"].hidden = false;
-  if (message) tell(key.get() ? message : "", true);
+  tell(key.get() ? message : "", true); // the first time, the field says it all
   at.key.focus();
 }
 
-// ---- what leaves the page
-
-const MAKE = {
-  mask: async () => [shown.png, "mask.png"],
-  cutout: async () => [await encode(cutOut(shown.photo.canvas, shown.mask), "image/png"), "cutout.png"],
-  rle: async () => [new Blob([JSON.stringify(shown.rle)], { type: "application/json" }), "rle.json"],
-};
-
-async function save(kind) {
-  const [blob, ending] = await MAKE[kind]();
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  const stem = `${shown.photo.name.replace(/\.\w+$/, "")}-${shown.asked.prompt}`.replaceAll(/[^\p{L}\p{N}]+/gu, "-");
-  link.download = `${stem}-${ending}`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-}
-
-async function copyExample() {
-  try {
-    await navigator.clipboard.writeText(at.example.textContent);
-    tell("Copied.");
-  } catch {
-    getSelection().selectAllChildren(at.example); // pages without TLS have no clipboard
-    tell("This browser does not let the page copy: the code is selected, press Ctrl+C.");
-  }
-}
+// ---- what buttons do
 
 async function trySample() {
   const response = await fetch(SAMPLE.url);
@@ -309,7 +273,7 @@ const DO = {
   shoot: async () => take(await camera.shoot()),
   close: () => at.camera.close(),
   sample: trySample,
-  copy: copyExample,
+  copy: async () => tell(await copy(at.example)),
 };
 
 // ---- wiring
@@ -317,7 +281,7 @@ const DO = {
 document.addEventListener("click", ({ target }) => {
   const button = target.closest("button");
   if (button?.dataset.do) DO[button.dataset.do]();
-  if (button?.dataset.save) save(button.dataset.save);
+  if (button?.dataset.save) save(button.dataset.save, shown);
 });
 for (const input of [at.prompt, at.exclude]) input.addEventListener("input", () => ask(TYPING_MS));
 for (const input of [at.threshold, at.grow]) input.addEventListener("input", () => ask(key.get() ? KEYED_MS : 0));
@@ -329,6 +293,11 @@ for (const input of [at.compare, at.cutout, at.outlines]) {
     tellSettings();
   });
 }
+at.compare.addEventListener("pointermove", ({ buttons, offsetX }) => {
+  if (!buttons) return;
+  at.compare.value = (100 * offsetX) / at.compare.clientWidth; // Safari drags only what was hit
+  at.compare.dispatchEvent(new Event("input"));
+});
 at.model.addEventListener("change", () => {
   chooseModel();
   ask();
