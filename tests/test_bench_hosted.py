@@ -170,6 +170,13 @@ def test_a_key_is_needed(both: Both) -> None:
     assert "SEGMIND_API_KEY must hold your key" in answer.stderr
 
 
+def test_the_vendors_client_is_needed(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "segmind", None)  # as if it were not installed
+    answer = both("--yes")
+    assert answer.exit_code == 1
+    assert "needs its own client: pip install segmind" in answer.stderr
+
+
 def test_what_the_vendor_refuses_is_said(both: Both) -> None:
     answer = both("--yes", key="wrong")
     assert answer.exit_code == 1
