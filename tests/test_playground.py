@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
+from google.protobuf import json_format
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -19,7 +25,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+import automask
 from automask.service.keys import KeyFile
+from automask.v1 import mask_service_pb2 as messages
+from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 from servers import serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -43,6 +52,7 @@ class Page:
 
     def __init__(self, browser: webdriver.Chrome, origin: str) -> None:
         self.browser, self.origin = browser, origin
+        self._log: Any = browser.get_log  # selenium gives it no types
 
     def open(self) -> None:
         """Open it anew, with nothing left of what was there before."""
@@ -68,8 +78,7 @@ class Page:
 
     def settle_after(self, action: str) -> None:
         """Do something that makes the page ask, and wait for what comes of it."""
-        self.run(action)
-        assert self.at("#stage").get_attribute("aria-busy") == "true"
+        assert self.run(f"{action}; return document.querySelector('#stage').getAttribute('aria-busy')") == "true"
         self.settle()
 
     def masked(self, photo: Path, prompt: str) -> None:
@@ -87,24 +96,23 @@ class Page:
 
     def pixels(self) -> Any:
         """What is on the canvas, (H, W, 4)."""
-        width, height, data = self.run("""
-            const canvas = document.querySelector("#canvas");
-            const image = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-            return [canvas.width, canvas.height, Array.from(image.data)];
-        """)
-        return np.asarray(data, np.uint8).reshape(height, width, 4)
+        url = self.run("return document.querySelector('#canvas').toDataURL()")
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGBA"))
 
     def status(self) -> str:
         return self.at("#status").text
 
     def console(self) -> list[str]:
         """What the browser complained about."""
-        return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
+        return [entry["message"] for entry in self._log("browser") if entry["level"] == "SEVERE"]
+
+    def events(self) -> list[dict[str, Any]]:
+        """What went over the network since this was last called."""
+        return [json.loads(entry["message"])["message"] for entry in self._log("performance")]
 
     def requested(self) -> list[str]:
-        """Addresses that the page asked for since this was last called."""
-        events = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]
-        sent = [event for event in events if event["method"] == "Network.requestWillBeSent"]
+        """Addresses that the page asked for since then."""
+        sent = [event for event in self.events() if event["method"] == "Network.requestWillBeSent"]
         return [event["params"]["request"]["url"] for event in sent]
 
 
@@ -145,6 +153,7 @@ def clean(page: Page) -> Iterator[None]:
 
 def test_a_mask_is_seen(page: Page) -> None:
     with clean(page):
+        page.open()
         page.masked(COFFEE, "cup")
         shown = page.pixels()
         photo = np.asarray(Image.open(COFFEE).convert("RGB"), np.int16)
@@ -174,6 +183,30 @@ def test_sliders_and_switches_change_the_mask(page: Page) -> None:
         assert "No cup was found. A lower threshold may help." in page.status()
 
 
+def test_what_is_superseded_is_given_up(page: Page) -> None:
+    page.masked(COFFEE, "cup")
+    page.requested()
+    slow = {"offline": False, "latency": 400, "downloadThroughput": -1, "uploadThroughput": -1}
+    page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", slow)
+    try:
+        page.browser.execute_async_script("""
+            const done = arguments[0], words = ["person", "dog", "table"];
+            const next = () => {
+                document.querySelector("#prompt").value = words.shift();
+                document.querySelector("#panel").requestSubmit();
+                setTimeout(words.length ? next : done, 20);
+            };
+            next();
+        """)
+        page.settle()
+    finally:
+        page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", {**slow, "latency": 0})
+    assert page.at("#found").text.startswith("dining table 0.")
+    assert page.run("return document.querySelector('#history').children.length") == 2
+    ends = [event["method"] for event in page.events() if event["params"].get("canceled")]
+    assert ends == ["Network.loadingFailed"] * 2
+
+
 def test_before_and_after(page: Page) -> None:
     page.masked(COFFEE, "cup")
     after = page.pixels()
@@ -194,9 +227,9 @@ def test_before_and_after(page: Page) -> None:
 def test_an_error_is_a_sentence_and_the_old_mask_goes(page: Page) -> None:
     page.masked(COFFEE, "cup")
     page.at("#prompt").send_keys(Keys.CONTROL, "a")
-    page.at("#prompt").send_keys("flibbertigibbet", Keys.ENTER)
+    page.at("#prompt").send_keys("asdfgh", Keys.ENTER)
     page.until("document.querySelector('#status').classList.contains('error')")
-    assert page.status().startswith("'flibbertigibbet' is not among the 80 kinds of object")
+    assert page.status().startswith("'asdfgh' is not among the 80 kinds of object")
     assert page.at("#status").get_attribute("aria-live") == "polite"
     photo = np.asarray(Image.open(COFFEE).convert("RGB"), np.int16)
     assert np.abs(page.pixels()[..., :3] - photo).mean() < 2
@@ -226,7 +259,7 @@ def test_keyboard_alone(page: Page) -> None:
         press(page, "[data-do=sample]", Keys.ENTER)
         page.until("document.querySelector('#found').children.length")
         press(page, "#prompt", Keys.CONTROL, "a")
-        page.browser.switch_to.active_element.send_keys("spoon", Keys.ENTER)
+        page.browser.switch_to.active_element.send_keys("table", Keys.ENTER)
         page.until("document.querySelector('#history').children.length === 2")
         page.settle()
         before = page.pixels()
@@ -263,7 +296,7 @@ def test_history_brings_a_mask_back_without_asking(page: Page) -> None:
     page.masked(COFFEE, "cup")
     first = page.pixels()
     page.at("#prompt").send_keys(Keys.CONTROL, "a")
-    page.at("#prompt").send_keys("spoon", Keys.ENTER)
+    page.at("#prompt").send_keys("table", Keys.ENTER)
     page.until("document.querySelector('#history').children.length === 2")
     page.settle()
     assert not np.array_equal(page.pixels(), first)
@@ -312,6 +345,51 @@ def test_a_photo_is_pasted_or_dropped(page: Page) -> None:
         """)
         page.until("!document.querySelector('#picture').hidden")
         assert page.pixels().shape[:2] == (400, 600)
+
+
+NASTY = """cup 'of' "$(touch pwned)" `touch pwned` \\ @tea"""  # a cup, and words that are not used
+
+
+def example(page: Page, language: str, prompt: str) -> str:
+    """The code for a photo and what was set; it must not depend on what is in them."""
+    page.masked(COFFEE, prompt)
+    page.move("#grow", 25)
+    page.settle_after("document.querySelector('#invert').click()")
+    page.at(f"[value={language}] + span").click()
+    return str(page.at("#example").get_attribute("textContent"))
+
+
+def expected(segmenter: automask.Segmenter) -> bytes:
+    return segmenter.mask(COFFEE, NASTY, grow_mask=25, invert_mask=True).encode("mask")
+
+
+def run_in(folder: Path, *command: str) -> bytes:
+    shutil.copy(COFFEE, folder)
+    output = subprocess.run(command, cwd=folder, check=True, capture_output=True).stdout
+    assert not (folder / "pwned").exists()
+    return output
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on the PATH")
+def test_the_curl_example_works(page: Page, tmp_path: Path, segmenter: automask.Segmenter) -> None:
+    run_in(tmp_path, "sh", "-c", example(page, "curl", NASTY))
+    assert (tmp_path / "mask.png").read_bytes() == expected(segmenter)
+
+
+def test_the_python_example_works(page: Page, tmp_path: Path, segmenter: automask.Segmenter) -> None:
+    run_in(tmp_path, sys.executable, "-c", example(page, "python", NASTY))
+    assert (tmp_path / "mask.png").read_bytes() == expected(segmenter)
+
+
+def test_the_grpc_example_works(page: Page, tmp_path: Path, segmenter: automask.Segmenter) -> None:
+    """All but grpcurl itself: what it is given is sent where it is told to."""
+    body, _, rest = example(page, "grpc", NASTY).partition(" |\ngrpcurl")
+    request = json_format.Parse(run_in(tmp_path, "sh", "-c", body), messages.GenerateRequest())
+    assert "automask.v1.MaskService/Generate" in rest
+    address = next(word for word in rest.split() if word.startswith("127.0.0.1:"))
+    with grpc.insecure_channel(address) as channel:
+        response = MaskServiceStub(channel).Generate(request).response
+    assert response.results[0].media[0].data == expected(segmenter)
 
 
 def test_a_phone_scrolls_down_only(page: Page) -> None:

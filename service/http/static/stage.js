@@ -48,7 +48,7 @@ export class Stage {
     }
     context.drawImage(canvas, 0, 0);
     context.globalCompositeOperation = "source-over";
-    if (result.is_empty) return;
+    if (result.is_empty && !result.asked.invert_mask) return;
     context.fillStyle = VEIL;
     context.fillRect(0, 0, canvas.width, canvas.height);
     context.drawImage(cutOut(canvas, result.mask), 0, 0);
