@@ -12,6 +12,12 @@ from automask.service.settings import Settings, load_settings
 VALUES: dict[str, tuple[str, str, Any]] = {
     "host": ("::1", '"::1"', "::1"),
     "port": ("7001", "7001", 7001),
+    "http_port": ("0", "0", 0),
+    "public_url": ("https://example.org/masks/", '"https://example.org/masks"', "https://example.org/masks"),
+    "trusted_proxies": ("10.0.0.1,fd00::/8", '["10.0.0.1", "fd00::/8"]', ("10.0.0.1/32", "fd00::/8")),
+    "http_timeout": ("2m", "120", 120.0),
+    "fetch_urls": ("off", '"off"', "off"),
+    "cors_origins": ("https://example.org, *", '["https://example.org", "*"]', ("https://example.org", "*")),
     "uds": ("a.sock", '"a.sock"', Path("a.sock")),
     "model": ("default, ./clipseg", '["default", "./clipseg"]', ("default", "./clipseg")),
     "device": ("cpu", '"cpu"', "cpu"),
@@ -112,6 +118,12 @@ BAD: list[tuple[str, str, str]] = [
     ("max_image_mb", "0", "be greater than 0"),
     ("max_image_mb", "nan", "be less than or equal to 1024"),
     ("max_store_gb", "inf", "be less than or equal to"),
+    ("http_port", "-1", "be greater than or equal to 0"),
+    ("http_timeout", "0s", "be greater than 0"),
+    ("fetch_urls", "some", "be 'public', 'off' or 'any'"),
+    ("public_url", "example.org", "be a URL such as https://example.org/masks"),
+    ("public_url", "https://example.org/?a=b", "be a URL such as https://example.org/masks"),
+    ("trusted_proxies", "*", "be addresses or networks such as 10.0.0.0/8"),
     ("batch_wait_ms", "5000", "be less than or equal to 1000"),
     ("model", "", "not be empty"),
     ("model", "default,,clipseg", "not be empty"),
@@ -156,7 +168,7 @@ def test_an_unknown_name_is_refused_with_those_there_are(tmp_path: Path) -> None
     file = toml(tmp_path, "prot = 50051\n")
     with pytest.raises(ParameterError) as caught:
         load_settings(file)
-    assert str(caught.value).startswith(f"prot (in {file}) must be one of host, port, uds, ")
+    assert str(caught.value).startswith(f"prot (in {file}) must be one of host, port, http_port, ")
     with pytest.raises(ParameterError, match=r"^prot must be one of host, port, "):
         load_settings(prot=1)
 

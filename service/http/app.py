@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
 from ..observing import Observer
@@ -12,6 +13,7 @@ from ..settings import Settings
 from . import hosted, playground
 from .bodies import max_body_bytes
 from .connections import Forwarded
+from .docs import HEADERS, write_page
 from .door import Door, refuse_path
 from .fetch import Fetcher
 
@@ -46,6 +48,10 @@ def create_app(
         """Tell whether calls are let in; needs no key."""
         operations.check_open()
         return {"status": "serving"}
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(write_page(app.openapi()), headers=HEADERS)
 
     app.add_exception_handler(HTTPException, refuse_path)
     # The last one added is the outermost.

@@ -38,9 +38,9 @@ SCHEMA: Final[Mapping[str, Mapping[str, Any]]] = {
     "stop_on_empty_mask": {"type": "boolean", "description": "Where nothing is found: an error, not a black mask."},
     "seed": {"type": "integer", "minimum": -1, "maximum": MAX_SEED, "description": "Echoed; nothing here is random."},
     "base64": {"type": "boolean", "description": "Answer with JSON that holds base64 (v1), not with bytes."},
-    "model": {"type": "string", "default": "", "description": "A model of this server; not in the hosted API."},
+    "model": {"type": "string", "description": "A model of this server; not in the hosted API."},
 }
-"""Each parameter as OpenAPI describes it; those with a default take it from `Parameters`."""
+"""Each parameter as OpenAPI describes it; the defaults are those of `Parameters`."""
 
 _WORDS: Final = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),

@@ -71,7 +71,7 @@ class Front:
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                log_level="warning",
+                log_level="critical",  # what there is to say, `Door` does
                 access_log=False,
                 proxy_headers=False,  # the application reads them
                 server_header=False,
@@ -93,3 +93,6 @@ class Front:
                 await self._observer.wait_idle()
         self._server.should_exit = True
         await self._serving
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()  # over TLS, uvicorn leaves those open whose client does not say goodbye
+        await asyncio.sleep(0)

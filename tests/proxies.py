@@ -1,0 +1,104 @@
+"""Real reverse proxies in front of a server: nginx, and a small one for where there is no nginx."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import Response
+
+__all__ = ["NGINX", "nginx", "small_proxy"]
+
+NGINX = shutil.which("nginx")
+
+_NGINX = """
+{user} daemon off; pid {folder}/pid; error_log stderr; worker_processes 1;
+events {{}}
+http {{
+  access_log off; client_max_body_size 0;
+  client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c;
+  uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
+  server {{
+    listen 127.0.0.1:{port};
+    location {prefix}/ {{
+      proxy_pass http://{upstream}/;
+      proxy_set_header Host localhost;
+      proxy_set_header X-Forwarded-Host $http_host;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header X-Forwarded-For $remote_addr;
+      proxy_set_header X-Forwarded-Prefix {prefix};
+    }}
+  }}
+}}
+"""
+
+
+@contextmanager
+def nginx(upstream: str, prefix: str, folder: Path) -> Iterator[str]:
+    """Put nginx before a server, as docs/hosted.md shows it; give the URL at which it answers."""
+    with socket.socket() as taken:  # nginx cannot take a free port and say which
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    config = folder / "nginx.conf"
+    user = "user root root;" if os.geteuid() == 0 else ""  # or its workers could not write to the folder
+    config.write_text(_NGINX.format(user=user, folder=folder, port=port, prefix=prefix, upstream=upstream))
+    command = [str(NGINX), "-p", str(folder), "-c", str(config), "-e", "stderr"]
+    subprocess.run([*command, "-t"], check=True, capture_output=True)
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        transport = httpx.HTTPTransport(retries=9)  # until it listens
+        with httpx.Client(transport=transport) as client:
+            client.get(f"http://127.0.0.1:{port}/")
+        try:
+            yield f"http://127.0.0.1:{port}{prefix}"
+        finally:
+            process.terminate()
+
+
+class _Uvicorn(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextmanager
+def small_proxy(upstream: str, prefix: str, folder: Path) -> Iterator[str]:
+    """Put a proxy of a few lines before a server, which does what the configuration of nginx above does."""
+    del folder
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = f"127.0.0.1:{listener.getsockname()[1]}"
+
+    async def forward(scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        told = {
+            "host": "localhost",
+            "x-forwarded-host": request.headers["host"],
+            "x-forwarded-proto": "http",
+            "x-forwarded-for": request.client.host if request.client else "",
+            "x-forwarded-prefix": prefix,
+        }
+        url = f"http://{upstream}{request.url.path.removeprefix(prefix)}?{request.url.query}"
+        async with httpx.AsyncClient(timeout=60) as client:
+            answer = await client.request(
+                request.method, url, headers={**request.headers, **told}, content=await request.body()
+            )
+        await Response(answer.content, answer.status_code, dict(answer.headers))(scope, receive, send)
+
+    server = _Uvicorn(uvicorn.Config(forward, lifespan="off", ws="none", log_config=None, proxy_headers=False))
+    thread = Thread(target=lambda: asyncio.run(server.serve([listener])))
+    thread.start()
+    try:
+        yield f"http://{address}{prefix}"
+    finally:
+        server.should_exit = True
+        thread.join()
