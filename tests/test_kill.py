@@ -60,5 +60,7 @@ def test_a_second_signal_ends_a_drain_and_loses_nothing(
         assert server.end(signal.SIGINT) == -signal.SIGINT
     with ServerProcess(*options) as server, Client(server.address) as client:
         client.job(endless).cancel()
-        assert not client.job(waiting).result(timeout=60).is_empty
+        result = client.job(waiting).result(timeout=60)
+        assert isinstance(result, automask.Result)
+        assert not result.is_empty
         server.end()
