@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 RUNTIME := $(shell test -e /proc/driver/nvidia/version && echo gpu || echo cpu)
 # Twice quiet: setuptools warns at length about editable installs.
 INSTALL := $(BIN)/python -m pip install --quiet --quiet
-SOURCE_FOLDERS := $(shell find runtime export service proto -type d -not -name __pycache__)
+SOURCE_FOLDERS := $(shell find runtime export service proto/automask -type d -not -name __pycache__)
 
 .PHONY: help demo test check proto proto-check bench quality clean
 

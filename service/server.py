@@ -266,7 +266,7 @@ def _workers(segmenters: dict[str, Segmenter]) -> int:
 
 
 async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain.
+    """Serve until SIGTERM or SIGINT, then drain; a second one ends it at once.
 
     Raises
     ------
@@ -292,6 +292,9 @@ async def run(settings: Settings) -> None:
                 pid=os.getpid(),
             )
         await stopping.wait()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)  # who asks again does not want to wait
         _log.info("draining")
     finally:
         await server.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -42,4 +43,24 @@ def test_what_the_server_dies_of_is_given_up_and_blocks_nobody(
             client.job(poison).result(timeout=60)
         assert client.job(poison).status().state == "FAILED"
         assert not client.submit(coffee_file, "cup").result(timeout=60).is_empty
+        server.end()
+
+
+def test_a_second_signal_ends_a_drain_and_loses_nothing(
+    tmp_path: Path, coffee_file: Path, segmenter: automask.Segmenter
+) -> None:
+    options = ("--port", 0, "--store", tmp_path / "requests.sqlite3", "--workers", 1)
+    with ServerProcess(*options, "--drain", "1h") as server, Client(server.address) as client:
+        endless = client.submit(coffee_file, segmenter.vocabulary[:64], threshold=0.0).request_id
+        waiting = client.submit(coffee_file, "cup").request_id
+        next(status for status in client.job(endless).watch() if status.state == "PROCESSING")
+        os.kill(server.pid, signal.SIGTERM)
+        while not any(event["event"] == "draining" for event in server.events):
+            pass
+        assert server.end(signal.SIGINT) == -signal.SIGINT
+    with ServerProcess(*options) as server, Client(server.address) as client:
+        client.job(endless).cancel()
+        result = client.job(waiting).result(timeout=60)
+        assert isinstance(result, automask.Result)
+        assert not result.is_empty
         server.end()
