@@ -280,7 +280,7 @@ async def run(settings: Settings) -> None:
     server = Server(settings)
     try:
         await server.start()
-        _log.info("loading", address=server.address, pid=os.getpid())
+        _log.info("loading", address=server.address, http=server.http_address, pid=os.getpid())
         await _until(stopping, asyncio.create_task(server.load()))
         if not stopping.is_set():
             _log.info(

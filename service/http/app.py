@@ -54,7 +54,13 @@ def create_app(
         return HTMLResponse(write_page(app.openapi()), headers=HEADERS)
 
     app.add_exception_handler(HTTPException, refuse_path)
-    # The last one added is the outermost.
+    # The last one added is the outermost: errors, which `Door` tells, are for other origins as well.
+    app.add_middleware(
+        Door,
+        observer=observer,
+        max_body_bytes=max_body_bytes(settings.max_image_bytes),
+        timeout=settings.http_timeout,
+    )
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -63,11 +69,5 @@ def create_app(
             allow_headers=["x-api-key", "content-type", "idempotency-key"],
             expose_headers=["x-request-id", "x-generation-time", "x-seed-value", "x-cost", "x-remaining-credits"],
         )
-    app.add_middleware(
-        Door,
-        observer=observer,
-        max_body_bytes=max_body_bytes(settings.max_image_bytes),
-        timeout=settings.http_timeout,
-    )
     app.add_middleware(Forwarded, trusted=settings.trusted_proxies)
     return app

@@ -71,7 +71,7 @@ def _fields(call: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _write_range(schema: Mapping[str, Any]) -> str:
-    return f" {schema['minimum']}..{schema['maximum']}" if "minimum" in schema else ""
+    return f" {schema['minimum']:.0f}..{schema['maximum']:.0f}" if "minimum" in schema else ""
 
 
 def _write_default(name: str) -> str:

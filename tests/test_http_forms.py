@@ -1,0 +1,144 @@
+"""Parameters over HTTP: forgiving in type, strict in range; and the forms that an image may have."""
+
+from __future__ import annotations
+
+import base64
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from automask import Parameters
+from automask.errors import ImageError, ParameterError
+from automask.service.http.forms import SCHEMA, read_form
+
+NEEDED: dict[str, object] = {"image": b"a file", "prompt": "cup"}
+
+
+def read(**fields: object) -> Parameters:
+    return read_form({**NEEDED, **fields}).parameters
+
+
+def test_what_is_left_out_has_the_hosted_api_s_defaults() -> None:
+    form = read_form(NEEDED)
+    assert form.parameters == Parameters(
+        threshold=0.2,
+        grow_mask=10,
+        invert_mask=False,
+        return_mask=True,
+        return_alpha=False,
+        stop_on_empty_mask=False,
+        seed=-1,
+        base64=False,
+    )
+    assert (form.image, form.prompt, form.model, form.unknown) == (b"a file", "cup", "", ())
+    blank = {name: blank for name in SCHEMA if name not in NEEDED for blank in (None, "", "  ")}
+    assert read_form({**NEEDED, **blank}) == form
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("threshold", "0.5", 0.5),
+        ("threshold", 1, 1),
+        ("threshold", " 1e-1 ", 0.1),
+        ("grow_mask", "10", 10),
+        ("grow_mask", 10.0, 10),
+        ("grow_mask", "10.0", 10),
+        ("seed", "999999999999999", 999_999_999_999_999),
+        ("seed", 999_999_999_999_999.0, 999_999_999_999_999),
+        ("seed", "-1", -1),
+        *(("invert_mask", true, True) for true in (True, "true", "True", " TRUE ", "1", 1, "yes", "on")),
+        *(("return_mask", false, False) for false in (False, "false", "False", "0", 0, "no", "off")),
+        ("base64", "true", True),
+    ],
+)
+def test_types_are_read_as_sloppy_clients_send_them(name: str, value: object, meant: object) -> None:
+    got = getattr(read(**{name: value}), name)
+    assert (got, type(got)) == (meant, type(meant))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("threshold", 1.7, "threshold must be a number in [0, 1], got 1.7"),
+        ("threshold", "1.7", "threshold must be a number in [0, 1], got 1.7"),
+        ("threshold", "high", "threshold must be a number in [0, 1], got 'high'"),
+        ("threshold", "nan", "threshold must be a number in [0, 1], got nan"),
+        ("threshold", True, "threshold must be a number in [0, 1], got True"),
+        ("threshold", [0.5], "threshold must be a number in [0, 1], got [0.5]"),
+        ("grow_mask", 101, "grow_mask must be an integer in [0, 100], got 101"),
+        ("grow_mask", "-1", "grow_mask must be an integer in [0, 100], got -1"),
+        ("grow_mask", 10.5, "grow_mask must be an integer in [0, 100], got 10.5"),
+        ("grow_mask", "1e400", "grow_mask must be an integer in [0, 100], got '1e400'"),
+        ("seed", 10**15, "seed must be an integer in [-1, 999999999999999], got 1000000000000000"),
+        ("invert_mask", "maybe", "invert_mask must be True or False, got 'maybe'"),
+        ("invert_mask", 2, "invert_mask must be True or False, got 2"),
+        ("prompt", "  ", "prompt must name what to mask, got '  '"),
+        ("prompt", None, "prompt must name what to mask, got None"),
+        ("prompt", ["cup"], "prompt must be a text, got ['cup']"),
+        ("prompt", "x" * 1001, "prompt must have at most 1000 characters, got 1001"),
+        ("model", 5, "model must be a text, got 5"),
+    ],
+)
+def test_what_would_hide_a_mistake_is_refused(name: str, value: object, sentence: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        read_form({**NEEDED, name: value})
+    assert str(caught.value) == sentence
+
+
+def test_what_means_nothing_here_is_named() -> None:
+    assert read_form({**NEEDED, "samples": 1, "scheduler": None, "x" * 99: 1}).unknown == (
+        "samples",
+        "scheduler",
+        "x" * 60,
+    )
+
+
+@given(st.binary(min_size=1), st.booleans(), st.booleans(), st.booleans())
+def test_an_image_survives_every_spelling_of_base64(data: bytes, urlsafe: bool, padded: bool, wrapped: bool) -> None:
+    text = (base64.urlsafe_b64encode if urlsafe else base64.b64encode)(data).decode()
+    text = text if padded else text.rstrip("=")
+    if wrapped:
+        text = "\r\n".join(text[i : i + 76] for i in range(0, len(text), 76))
+    for spelling in (text, f"data:image/png;base64,{text}", f"DATA:image/png;name=a;BASE64,{text}", f" {text}\n"):
+        assert read_form({**NEEDED, "image": spelling}).image == data
+
+
+def test_an_image_may_be_a_url_or_percent_encoded() -> None:
+    for url in ("https://example.org/a.png?b=c", "HTTP://example.org"):
+        assert read_form({**NEEDED, "image": url}).image == url
+    assert read_form({**NEEDED, "image": "data:,%89PNG%0d"}).image == b"\x89PNG\r"
+
+
+@pytest.mark.parametrize(
+    "image", ["room.jpg", "/srv/room.png", "file:///etc/passwd", "a", "§", "data:image/png;base64,%"]
+)
+def test_what_is_no_image_says_what_would_be(image: str) -> None:
+    with pytest.raises(ImageError, match="image must be a data: URI, base64, an http.s. URL or an uploaded file, got"):
+        read_form({**NEEDED, "image": image})
+
+
+@pytest.mark.parametrize("image", [5, ["a"], {"url": "a"}, True])
+def test_an_image_of_another_type_is_refused(image: Any) -> None:
+    with pytest.raises(ImageError, match="image must be a text or an uploaded file, got"):
+        read_form({**NEEDED, "image": image})
+
+
+def test_without_an_image() -> None:
+    for fields in ({"prompt": "cup"}, {"prompt": "cup", "image": ""}, {"prompt": "cup", "image": None}):
+        with pytest.raises(ImageError, match="image is missing: give a data: URI"):
+            read_form(fields)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*SCHEMA, "other"]),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers()),
+    )
+)
+def test_whatever_comes_is_read_or_refused_on_purpose(fields: dict[str, object]) -> None:
+    with suppress(ImageError, ParameterError):
+        assert set(read_form({**NEEDED, **fields}).unknown) == fields.keys() - SCHEMA.keys()
