@@ -468,18 +468,26 @@ def test_the_log_has_each_call_once_and_never_its_key_or_photo(tmp_path: Path, i
                 http.get("/nothing/at/all"),
                 http.post(V1, json={}, headers={"x-api-key": "a-wrong-one"}),
             ]
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host, int(port))) as pipeline:
+            first = f"GET /v2/requests/unknown HTTP/1.1\r\nhost: a\r\nx-api-key: {key}\r\n\r\n"
+            pipeline.sendall(f"{first}GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".encode())
+            while pipeline.recv(4096):
+                pass
         metrics = httpx.get(
             f"http://{next(e for e in process.events if e['event'] == 'serving')['metrics']}/metrics"
         ).text
         assert process.end() == 0
     calls = [event for event in process.events if event["event"] == "call"]
-    assert [call["request_id"] for call in calls] == [answer.headers["x-request-id"] for answer in answers]
+    assert [call["request_id"] for call in calls[:-2]] == [answer.headers["x-request-id"] for answer in answers]
     assert [(call["method"], call["code"], call.get("key")) for call in calls] == [
         (f"POST {V1}", "OK", "camera"),
         (f"POST {V1}", "INVALID_ARGUMENT", "camera"),
         ("GET /v2/requests/{request_id}/status", "NOT_FOUND", "camera"),
         ("GET elsewhere", "NOT_FOUND", None),
         (f"POST {V1}", "UNAUTHENTICATED", None),
+        ("GET /v2/requests/{request_id}", "NOT_FOUND", "camera"),
+        ("GET /healthz", "OK", None),
     ]
     log = "".join(process.lines)
     assert key not in log
@@ -508,6 +516,8 @@ def test_at_the_end_what_runs_is_answered_and_what_comes_is_refused(tmp_path: Pa
                 pass
             assert (answer.status_code, answer.json()["reason"]) == (502, "UNAVAILABLE")
             assert answer.headers["retry-after"] == "1"
+            # Also those who come anew, for as long as anything runs.
+            assert {httpx.get(f"http://{process.http_address}/healthz").status_code for _ in range(200)} == {502}
             running.sendall(body[-1:])
             assert running.recv(4096).startswith(b"HTTP/1.1 200 "), "it was let in before"
         stopping.join()
