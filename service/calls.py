@@ -22,7 +22,7 @@ from .operations import Operations
 from .status import row_of, to_status, trailing_metadata
 from .tracing import span
 
-__all__ = ["Call", "Calls", "log_bug", "streaming", "unary"]
+__all__ = ["Call", "Calls", "streaming", "unary"]
 
 _log = structlog.get_logger(__name__)
 

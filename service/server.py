@@ -31,14 +31,12 @@ from .requests import Requests
 from .servicer import Servicer
 from .settings import Settings
 from .status import to_status
-from .store.clock import Clock
 from .store.store import Store
 
 __all__ = ["Server", "run"]
 
 SERVICE = mask_service_pb2.DESCRIPTOR.services_by_name["MaskService"].full_name
 
-_LEASE_SECONDS = 30.0
 _LAST_WORDS_SECONDS = 1.0  # in which the last answers leave
 _SLACK = 16 << 20  # beyond the limit on images, so that it is automask that refuses them, and says why
 _STATUS = health_pb2.HealthCheckResponse
@@ -66,16 +64,13 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._metrics = Metrics()
-        self._clock = Clock()
         self._access = Access(None if settings.keys is None else KeyFile(settings.keys))
         self._store = Store(
             settings.store,
             retention=settings.retention,
             max_bytes=round(settings.max_store_gb * 1e9),
             max_queue=settings.max_queue,
-            lease_seconds=_LEASE_SECONDS,
             encode_error=lambda error: to_status(error).SerializeToString(),
-            clock=self._clock,
         )
         self._engine: Engine | None = None
         self._requests: Requests | None = None
@@ -137,8 +132,6 @@ class Server:
             engine,
             self._access,
             self._metrics,
-            clock=self._clock,
-            lease_seconds=_LEASE_SECONDS,
         )
         self._engine = engine
         self._publish_metrics(engine)
