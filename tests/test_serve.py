@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import re
 import signal
@@ -18,7 +17,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-import numpy as np
 import pytest
 import trustme
 from click.testing import CliRunner
@@ -26,8 +24,6 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from numpy.typing import NDArray
-from PIL import Image
 
 import automask
 from automask.cli import main
@@ -47,10 +43,8 @@ FOREVER = ("--drain", "1h")
 
 
 @pytest.fixture(scope="module")
-def cup(coffee: NDArray[np.uint8]) -> mask_pb2.MaskTask:
-    file = io.BytesIO()
-    Image.fromarray(coffee).save(file, "JPEG")
-    return mask_pb2.MaskTask(image=mask_pb2.Image(encoded=file.getvalue()), prompts=["cup"])
+def cup(jpeg: bytes) -> mask_pb2.MaskTask:
+    return mask_pb2.MaskTask(image=mask_pb2.Image(encoded=jpeg), prompts=["cup"])
 
 
 @pytest.fixture(scope="module")
