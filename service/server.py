@@ -209,11 +209,12 @@ class Server:
         self._operations.drain()
         await self._tell(_STATUS.NOT_SERVING)
         requests = [] if self._requests is None else [self._requests.stop(drain)]
-        working = asyncio.gather(self._grpc.stop(drain), *requests)
-        await self._calls.wait_idle()
-        # What is left are streams of health and of reflection, which never end by themselves.
-        await self._grpc.stop(min(drain, _LAST_WORDS_SECONDS))
-        await working
+        # The port stays open meanwhile: who comes now is told to come again, where gRPC would only say CANCELLED.
+        idle = asyncio.create_task(self._calls.wait_idle())
+        await asyncio.gather(asyncio.wait((idle,), timeout=drain), *requests)
+        # What is left are streams of health and of reflection, which never end by themselves, or calls out of time.
+        await self._grpc.stop(min(drain, _LAST_WORDS_SECONDS) if idle.done() else None)
+        await idle
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
