@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -93,14 +93,14 @@ class Operations:
         return self._engine.workers
 
     @property
-    def models(self) -> dict[str, Segmenter]:
+    def models(self) -> Mapping[str, Segmenter]:
         """Loaded models by name, the default one first."""
-        return dict(self._engine.segmenters)
+        return self._engine.segmenters
 
     async def generate(self, message: mask_pb2.MaskTask, key: Key) -> mask_pb2.MaskResponse:
         """Mask one photo now; cancelling stops the work."""
-        task = self._check(message)
-        await self._access.enter(key, self._model_name(task))
+        task, model = self._check(message)
+        await self._access.enter(key, model)
         try:
             work = self._engine.start(task)
             try:
@@ -114,15 +114,12 @@ class Operations:
         trace_stages(response.timings)
         return response
 
-    def _check(self, message: mask_pb2.MaskTask) -> Task:
-        """Check all that can be checked without decoding the photo."""
+    def _check(self, message: mask_pb2.MaskTask) -> tuple[Task, str]:
+        """Check all that can be checked without decoding the photo; tell the model's name, too."""
         task = read_task(message, max_image_bytes=self._max_image_bytes)
         segmenter = self._engine.segmenter(task.model)
         segmenter.check(Query(task.prompts, task.exclude, task.parameters))
-        return task
-
-    def _model_name(self, task: Task) -> str:
-        return task.model or next(iter(self._engine.segmenters))
+        return task, segmenter.bundle.name
 
     async def submit(
         self, message: mask_pb2.MaskTask, key: Key, *, request_id: str, idempotency_key: str, deadline: float | None
@@ -146,7 +143,7 @@ class Operations:
             raise ParameterError("idempotency_key", f"have at most {_LONGEST_KEY} characters", len(idempotency_key))
         if deadline is not None and deadline <= 0:
             raise ParameterError("deadline", "be more than 0 s", f"{deadline:g} s")
-        model = self._model_name(self._check(message))
+        _, model = self._check(message)
         try:
             await self._access.enter(key, model)
         except OutOfCreditsError:

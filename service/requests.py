@@ -12,16 +12,16 @@ from typing import Any, TypeVar
 
 import structlog
 
-from automask import AutomaskError, CancelledError
+from automask import CancelledError
 from automask.v1 import mask_pb2
 
 from .access import Access
 from .engine import Engine, Work
-from .errors import DeadlineError, InternalError, QueueFullError, StoreError
+from .errors import DeadlineError, QueueFullError, StoreError
 from .logs import log_bug
 from .metrics import Metrics
-from .store.clock import Clock
-from .store.records import Lease, Record, Usage
+from .status import tellable
+from .store.records import Lease, Record
 from .store.states import ENDS, State
 from .store.store import Store
 from .tasks import read_task
@@ -79,17 +79,10 @@ class Requests:
         Where credits go back to.
     metrics
         Where their ends are counted.
-    clock
-        The store's.
-    lease_seconds
-        The store's.
     """
 
-    def __init__(
-        self, store: Store, engine: Engine, access: Access, metrics: Metrics, *, clock: Clock, lease_seconds: float
-    ) -> None:
+    def __init__(self, store: Store, engine: Engine, access: Access, metrics: Metrics) -> None:
         self._store, self._engine, self._access, self._metrics = store, engine, access, metrics
-        self._clock, self._lease_seconds = clock, lease_seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="automask-store")
         self._changes = _Changes()
         self._wake = asyncio.Event()
@@ -196,10 +189,6 @@ class Requests:
         record = self._store.cancel(request_id, owner)
         return record, record.state is State.CANCELLED and before.state is not State.CANCELLED
 
-    async def usage(self) -> Usage:
-        """Count requests by state, and bytes."""
-        return await self._in_thread(self._store.usage)
-
     async def _ended(self, state: State, request_id: str, owner: str) -> None:
         self._metrics.requests.labels(state.name).inc()
         if state is not State.COMPLETED:
@@ -261,18 +250,14 @@ class Requests:
             return None, None
         except Exception as error:  # noqa: BLE001 (it belongs to this request, and the next ones go on)
             log_bug(error)
-            told = (
-                error
-                if isinstance(error, AutomaskError)
-                else InternalError(f"the server failed on this: its log tells more under {lease.request_id}")
-            )
+            told = tellable(error, lease.request_id)
             return await self._write(State.FAILED, self._store.fail, lease, told), told
         return await self._write(State.COMPLETED, self._store.complete, lease, response.SerializeToString()), None
 
     async def _run(self, lease: Lease) -> mask_pb2.MaskResponse:
         # What was accepted has passed the limit on images; another server's may be lower.
         task = read_task(mask_pb2.MaskTask.FromString(lease.task), max_image_bytes=len(lease.task))
-        left = None if lease.deadline is None else lease.deadline - self._clock.now()
+        left = None if lease.deadline is None else lease.deadline - self._store.clock.now()
         try:
             async with asyncio.timeout(left):
                 work = await self._start(task, lease)
@@ -307,7 +292,7 @@ class Requests:
 
     async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(self._lease_seconds / 3)
+            await asyncio.sleep(self._store.lease_seconds / 3)
             held = list(self._active.values())
             with _logged():
                 kept = await self._in_thread(self._store.renew, [lease for lease, _ in held])

@@ -33,7 +33,6 @@ from .requests import Requests
 from .servicer import Servicer
 from .settings import Settings
 from .status import to_status
-from .store.clock import Clock
 from .store.store import Store
 
 if TYPE_CHECKING:
@@ -43,7 +42,6 @@ __all__ = ["Server", "run"]
 
 SERVICE = mask_service_pb2.DESCRIPTOR.services_by_name["MaskService"].full_name
 
-_LEASE_SECONDS = 30.0
 _LAST_WORDS_SECONDS = 1.0  # in which the last answers leave
 _SLACK = 16 << 20  # beyond the limit on images, so that it is automask that refuses them, and says why
 _STATUS = health_pb2.HealthCheckResponse
@@ -74,16 +72,13 @@ class Server:
         self._settings = settings
         self._metrics = Metrics()
         self._observer = Observer(self._metrics)
-        self._clock = Clock()
         self._access = Access(None if settings.keys is None else KeyFile(settings.keys))
         self._store = Store(
             settings.store,
             retention=settings.retention,
             max_bytes=round(settings.max_store_gb * 1e9),
             max_queue=settings.max_queue,
-            lease_seconds=_LEASE_SECONDS,
             encode_error=lambda error: to_status(error).SerializeToString(),
-            clock=self._clock,
         )
         self._engine: Engine | None = None
         self._requests: Requests | None = None
@@ -157,8 +152,6 @@ class Server:
             engine,
             self._access,
             self._metrics,
-            clock=self._clock,
-            lease_seconds=_LEASE_SECONDS,
         )
         self._engine = engine
         self._publish_metrics(engine)
@@ -236,12 +229,13 @@ class Server:
         self._operations.drain()
         await self._tell(_STATUS.NOT_SERVING)
         requests = [] if self._requests is None else [self._requests.stop(drain)]
-        fronts = [] if self._front is None else [self._front.stop(drain)]
-        working = asyncio.gather(self._grpc.stop(drain), *requests, *fronts)
-        await self._observer.wait_idle()
-        # What is left are streams of health and of reflection, which never end by themselves.
-        await self._grpc.stop(min(drain, _LAST_WORDS_SECONDS))
-        await working
+        # The ports stay open meanwhile: who comes now is told to come again, where gRPC would only say CANCELLED.
+        idle = asyncio.create_task(self._observer.wait_idle())
+        await asyncio.gather(asyncio.wait((idle,), timeout=drain), *requests)
+        # What is left are streams of health and of reflection, which never end by themselves, or calls out of time.
+        fronts = [] if self._front is None else [self._front.stop()]
+        await asyncio.gather(self._grpc.stop(min(drain, _LAST_WORDS_SECONDS) if idle.done() else None), *fronts)
+        await idle
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:

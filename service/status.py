@@ -50,6 +50,7 @@ __all__ = [
     "Row",
     "error_from_rpc",
     "row_of",
+    "tellable",
     "to_error",
     "to_status",
     "trailing_metadata",
@@ -115,6 +116,13 @@ def row_of(error: BaseException) -> Row:
     return next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), TABLE[InternalError])
 
 
+def tellable(error: BaseException, request_id: str) -> AutomaskError:
+    """Give an error itself if it is for its client's eyes, else one that tells only where the log has more."""
+    if isinstance(error, AutomaskError) and any(kind in TABLE for kind in type(error).__mro__):
+        return error
+    return InternalError(f"the server failed on this; its log tells more{f' under {request_id}' * bool(request_id)}")
+
+
 def to_status(error: BaseException, request_id: str = "") -> Status:
     """Put an error into the form in which it travels.
 
@@ -131,10 +139,7 @@ def to_status(error: BaseException, request_id: str = "") -> Status:
         With ErrorInfo and, where they fit, BadRequest and RetryInfo; small enough for metadata, for which a very long
         text loses its middle.
     """
-    if not any(kind in TABLE for kind in type(error).__mro__):
-        error = InternalError(
-            f"the server failed on this; its log tells more{f' under {request_id}' * bool(request_id)}"
-        )
+    error = tellable(error, request_id)
     row = row_of(error)
     status = Status(code=row.code.value[0], message=_shorten(str(error), _MAX_MESSAGE))
     for detail in _details(error, row.reason):

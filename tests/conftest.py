@@ -1,5 +1,6 @@
 """What several tests need: the embedded model, real photos."""
 
+import io
 import os
 from collections import Counter
 from pathlib import Path
@@ -44,6 +45,14 @@ def coffee_file(coffee: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("photos") / "coffee.png"
     Image.fromarray(coffee).save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def jpeg(coffee: NDArray[np.uint8]) -> bytes:
+    """The same as a file."""
+    file = io.BytesIO()
+    Image.fromarray(coffee).save(file, "JPEG", quality=95)
+    return file.getvalue()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
-from numpy.typing import NDArray
-from PIL import Image
 
 import automask
 from automask.service.keys import KeyFile
@@ -101,10 +97,8 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
 
 
 @pytest.fixture(scope="module")
-def cup(coffee: NDArray[np.uint8]) -> mask_pb2.MaskTask:
-    file = io.BytesIO()
-    Image.fromarray(coffee).save(file, "JPEG")
-    return mask_pb2.MaskTask(image=mask_pb2.Image(encoded=file.getvalue()), prompts=["cup"])
+def cup(jpeg: bytes) -> mask_pb2.MaskTask:
+    return mask_pb2.MaskTask(image=mask_pb2.Image(encoded=jpeg), prompts=["cup"])
 
 
 @pytest.fixture(scope="module")

@@ -37,13 +37,6 @@ def stub(server: Server) -> Iterator[MaskServiceStub]:
         yield MaskServiceStub(channel)
 
 
-@pytest.fixture(scope="module")
-def jpeg(coffee: NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(coffee).save(file, "JPEG", quality=95)
-    return file.getvalue()
-
-
 def encoded(data: bytes, *prompts: str, **parameters: object) -> mask_pb2.MaskTask:
     return mask_pb2.MaskTask(
         image=mask_pb2.Image(encoded=data),

@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from numpy.typing import NDArray
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -36,13 +34,6 @@ from servers import ServerProcess, serving
 HERE = Path(__file__).parent
 STAGES = {"decode", "detect", "encode", "masks", "postprocess", "respond"}
 Numbers = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-@pytest.fixture(scope="module")
-def jpeg(coffee: NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(coffee).save(file, "JPEG")
-    return file.getvalue()
 
 
 def task(data: bytes, *prompts: str) -> mask_pb2.MaskTask:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
-from numpy.typing import NDArray
 from PIL import Image
 
 import automask
@@ -39,13 +38,6 @@ def connected(folder: Path, **settings: object) -> Iterator[tuple[Server, MaskSe
 def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MaskServiceStub]:
     with connected(tmp_path_factory.mktemp("server"), workers=1) as (_, stub):
         yield stub
-
-
-@pytest.fixture(scope="module")
-def jpeg(coffee: NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(coffee).save(file, "JPEG", quality=95)
-    return file.getvalue()
 
 
 @pytest.fixture(scope="module")

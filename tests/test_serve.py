@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
+import os
 import re
 import signal
 import stat
@@ -18,7 +18,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-import numpy as np
 import pytest
 import trustme
 from click.testing import CliRunner
@@ -26,8 +25,6 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from numpy.typing import NDArray
-from PIL import Image
 
 import automask
 from automask.cli import main
@@ -39,7 +36,7 @@ from automask.service.store.store import Store
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from servers import ServerProcess, serving
+from servers import ServerProcess, rich, serving
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 # What must not keep the server from ending; a test that breaks this never ends.
@@ -47,10 +44,8 @@ FOREVER = ("--drain", "1h")
 
 
 @pytest.fixture(scope="module")
-def cup(coffee: NDArray[np.uint8]) -> mask_pb2.MaskTask:
-    file = io.BytesIO()
-    Image.fromarray(coffee).save(file, "JPEG")
-    return mask_pb2.MaskTask(image=mask_pb2.Image(encoded=file.getvalue()), prompts=["cup"])
+def cup(jpeg: bytes) -> mask_pb2.MaskTask:
+    return mask_pb2.MaskTask(image=mask_pb2.Image(encoded=jpeg), prompts=["cup"])
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +246,26 @@ def test_at_the_end_what_runs_is_answered_and_what_waits_is_kept_for_the_next_se
         for request_id in ids:
             request = messages.GetResultRequest(request_id=request_id, wait=Duration(seconds=60))
             assert MaskServiceStub(channel).GetResult(request).response.results[0].media
+
+
+def test_who_comes_while_it_drains_is_told_to_come_again(
+    tmp_path: Path, cup: mask_pb2.MaskTask, slow: mask_pb2.MaskTask
+) -> None:
+    options = ("--port", 0, "--store", tmp_path / "store", "--metrics-port", 0)
+    with ServerProcess(*options, *FOREVER) as process, grpc.insecure_channel(process.address) as channel:
+        running = MaskServiceStub(channel).Generate.future(messages.GenerateRequest(task=slow))
+        for text in metrics_of(process):
+            if "automask_batch_size_count 1.0" in text:
+                break
+        os.kill(process.pid, signal.SIGTERM)
+        while not any(event["event"] == "draining" for event in process.events):
+            pass
+        with grpc.insecure_channel(process.address) as other, pytest.raises(grpc.RpcError) as caught:
+            generate(other, cup)
+        status = rich(caught.value)
+        assert status.code == grpc.StatusCode.UNAVAILABLE.value[0]
+        assert any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in status.details)
+        assert len(running.result().response.results) == 4
 
 
 def metrics_of(process: ServerProcess) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -86,11 +86,8 @@ class Front:
             one.listen()  # who connects before uvicorn takes over just waits
         self._serving = asyncio.create_task(self._server.serve(sockets))
 
-    async def stop(self, drain: float) -> None:
-        """Answer what runs within `drain` seconds, and refuse what comes meanwhile; then listen no more."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(drain):
-                await self._observer.wait_idle()
+    async def stop(self) -> None:
+        """Listen no more; whatever still runs then is given its last moment."""
         self._server.should_exit = True
         await self._serving
         for connection in list(self._server.server_state.connections):

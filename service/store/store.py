@@ -63,6 +63,8 @@ class Store:
     ----------
     clock
         The time that deadlines count by.
+    lease_seconds
+        As given; renew in less.
 
     Raises
     ------
@@ -86,7 +88,7 @@ class Store:
         self.clock = clock or Clock()
         self._max_bytes = max_bytes
         self._max_queue = max_queue
-        self._lease_seconds = lease_seconds
+        self.lease_seconds = lease_seconds
         self._recovery = Recovery(self.clock, retention, max_attempts, encode_error)
         self._database = Database(path)
         try:
@@ -118,7 +120,7 @@ class Store:
                 # Where the system has no file locks, leases of before a restart of the machine would last for days.
                 db.execute(
                     "UPDATE requests SET lease_until = ?1 WHERE lease_until > ?1",
-                    (self.clock.uptime() + self._lease_seconds,),
+                    (self.clock.uptime() + self.lease_seconds,),
                 )
         self._database.share()
 
@@ -301,7 +303,7 @@ class Store:
             ).fetchone()
             if row is None:
                 return None
-            moves.start(db, row[0], now=now, lease_until=self.clock.uptime() + self._lease_seconds)
+            moves.start(db, row[0], now=now, lease_until=self.clock.uptime() + self.lease_seconds)
             return Lease(*row)
 
     def renew(self, leases: Iterable[Lease]) -> set[str]:
@@ -318,7 +320,7 @@ class Store:
         """
         with self._database.transaction() as db:
             held = {lease.request_id for lease in leases if self._holds(db, lease)}
-            until = self.clock.uptime() + self._lease_seconds
+            until = self.clock.uptime() + self.lease_seconds
             db.executemany("UPDATE requests SET lease_until = ? WHERE id = ?", [(until, one) for one in held])
             return held
 
