@@ -6,20 +6,18 @@ a *score map* is (H, W) float32 in 0..1; an *image* is (H, W, 3) uint8 RGB.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from math import isqrt
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .dilation import dilate
 from .errors import ParameterError
 
 __all__ = ["MAX_RADIUS", "alpha", "grow", "invert", "preview", "subtract", "threshold", "union"]
 
 MAX_RADIUS = 100
 """Largest radius that `grow` takes, in pixels: the hosted API's limit."""
-
-_BLOCK_BYTES = 1 << 16  # one plane of one block of rows; the nine planes at work then stay in the L2 cache
 
 
 def threshold(score_map: NDArray[np.float32], t: float) -> NDArray[np.uint8]:
@@ -56,11 +54,8 @@ def threshold(score_map: NDArray[np.float32], t: float) -> NDArray[np.uint8]:
 def grow(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
     """Dilate by a disc: a pixel is set when a set pixel lies within `radius` of it (Euclidean, exact).
 
-    The work is proportional to `radius`, not to its square, and to the bounding box of the set pixels, not to
-    the image: eight pixels travel in one byte, and whole rows of bytes are combined at a time. For every
-    horizontal offset dx of the disc, the mask dilated vertically by ``floor(sqrt(radius² - dx²))`` is
-    shifted by dx and added; offsets that are equal modulo 8 differ by whole bytes, so that each costs one pass, and
-    shifting by bits is left to eight passes at the end.
+    The work is proportional to `radius`, not to its square, and to the length of the new outline, not to the area of
+    the image; see `automask.dilation`.
 
     Parameters
     ----------
@@ -88,68 +83,7 @@ def grow(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
         raise ParameterError("grow_mask", f"be an integer in [0, {MAX_RADIUS}]", radius)
     if radius == 0:
         return _from_bits((mask != 0).view(np.uint8))
-    height, width = mask.shape
-    grown = np.zeros((height, width), np.uint8)
-    packed = np.packbits(mask, axis=1)
-    box = _bounding_box(packed)
-    if box is None:
-        return grown
-    top, bottom, left, right = box
-    first_row, last_row = max(0, top - radius), min(height, bottom + radius)
-    margin = -(-radius // 8)
-    first_byte, last_byte = max(0, left - margin), min(packed.shape[1], right + margin)
-    columns = slice(first_byte - left + margin, last_byte - left + margin)
-    pixels = slice(8 * first_byte, min(width, 8 * last_byte))
-    for rows, source in _row_blocks(packed[:, left:right], first_row, last_row, radius):
-        bits = _dilate_packed(source, radius, margin)[:, columns]
-        unpacked = np.unpackbits(bits, axis=1, count=pixels.stop - pixels.start)
-        grown[rows, pixels] = _from_bits(unpacked)
-    return grown
-
-
-def _bounding_box(packed: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
-    """First and one-past-last row, first and one-past-last byte column that hold a set bit."""
-    rows = np.flatnonzero(np.bitwise_or.reduce(packed, axis=1))
-    if rows.size == 0:
-        return None
-    columns = np.flatnonzero(np.bitwise_or.reduce(packed[rows[0] : rows[-1] + 1], axis=0))
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-
-
-def _row_blocks(
-    packed: NDArray[np.uint8], first: int, last: int, radius: int
-) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
-    """Cut the rows first..last into blocks, each with `radius` rows above and below that reach into it."""
-    size = max(16, _BLOCK_BYTES // packed.shape[1])
-    for start in range(first, last, size):
-        stop = min(last, start + size)
-        low, high = max(0, start - radius), min(len(packed), stop + radius)
-        if not packed[low:high].any():
-            continue
-        before, after = low - (start - radius), stop + radius - high
-        yield slice(start, stop), np.pad(packed[low:high], ((before, after), (0, 0)))
-
-
-def _dilate_packed(source: NDArray[np.uint8], radius: int, margin: int) -> NDArray[np.uint8]:
-    """Dilate packed rows; `radius` rows fall away at both ends, `margin` bytes are added on both sides."""
-    height, width = len(source) - 2 * radius, source.shape[1]
-    planes = np.zeros((8, height, width + 2 * margin), np.uint8)
-    vertical = source[radius : radius + height].copy()
-    reached = 0
-    for dx in range(radius, -1, -1):
-        half_height = isqrt(radius * radius - dx * dx)
-        for dy in range(reached + 1, half_height + 1):
-            vertical |= source[radius - dy : radius - dy + height]
-            vertical |= source[radius + dy : radius + dy + height]
-        reached = half_height
-        for offset in {dx, -dx}:
-            start = margin + (offset >> 3)
-            planes[offset & 7, :, start : start + width] |= vertical
-    dilated: NDArray[np.uint8] = planes[0]
-    for shift in range(1, 8):
-        dilated |= planes[shift] >> shift
-        dilated[:, 1:] |= planes[shift, :, :-1] << (8 - shift)
-    return dilated
+    return dilate(mask, int(radius))
 
 
 def invert(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ Mask = NDArray[np.uint8]
 def masks(min_side: int = 1, max_side: int = 70) -> st.SearchStrategy[Mask]:
     """Masks of every density: sparse ones show single discs, dense ones show joins."""
     shapes = st.tuples(st.integers(min_side, max_side), st.integers(min_side, max_side))
-    densities = st.sampled_from([0.0, 0.002, 0.02, 0.3, 1.0])
+    densities = st.sampled_from([0.0, 0.00005, 0.002, 0.02, 0.3, 1.0])
 
     def draw(shape: tuple[int, int], density: float, seed: int) -> Mask:
         return (np.random.default_rng(seed).random(shape) < density).astype(np.uint8) * np.uint8(255)
@@ -42,10 +42,28 @@ def test_grow_equals_scipy_distance(mask: Mask, radius: int) -> None:
     np.testing.assert_array_equal(postprocess.grow(mask, radius) > 0, reference)
 
 
+@given(masks(200, 400), st.integers(0, 100))
+def test_grow_settles_cells_and_tiles_alike(mask: Mask, radius: int) -> None:
+    """Large enough for tiles that are surely set, surely not set, and worked out, beside each other."""
+    reference = ndimage.distance_transform_edt(mask == 0) <= radius if mask.any() else np.zeros_like(mask)
+    np.testing.assert_array_equal(postprocess.grow(mask, radius) > 0, reference)
+
+
+@pytest.mark.parametrize("radius", range(1, 101))
+def test_grow_of_one_pixel_in_each_corner_of_a_cell_is_the_disc(radius: int) -> None:
+    """Where a cell is surely set or surely not, its farthest or nearest pixels decide."""
+    y, x = np.mgrid[:330, :330]
+    for row, column in ((112, 160), (112, 167), (119, 160), (119, 167)):
+        mask = np.zeros((330, 330), np.uint8)
+        mask[row, column] = mask[0, 329] = 1  # the second one puts the first row at the edge of a cell
+        nearest = np.minimum((y - row) ** 2 + (x - column) ** 2, y**2 + (x - 329) ** 2)
+        np.testing.assert_array_equal(postprocess.grow(mask, radius), (nearest <= radius * radius) * 255)
+
+
 @pytest.mark.parametrize("radius", [1, 7, 8, 9, 31, 64, 100])
 @pytest.mark.parametrize("width", [799, 800, 801])
-def test_grow_across_row_blocks_and_byte_borders(radius: int, width: int) -> None:
-    """Pictures larger than one block of rows, with objects at all four edges and corners."""
+def test_grow_across_tiles_and_byte_borders(radius: int, width: int) -> None:
+    """Pictures of more tiles than are worked out at once, with objects at all four edges and corners."""
     mask = np.zeros((1501, width), np.uint8)
     mask[[0, 0, 1500, 1500, 700, 655, 656], [0, width - 1, 0, width - 1, width // 2, 0, width - 1]] = 255
     reference = cv2.dilate(mask, disc(radius), borderType=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0, 0))
