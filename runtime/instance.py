@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import ceil, floor
+from itertools import groupby
 
 import cv2
 import numpy as np
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from .encodings import Rle, polygons, rle
 
 __all__ = ["Instance"]
+
+_TILE = 128  # pixels, about: smaller ones follow the outline more closely, but each one costs a call
+_CROSSED, _FILLED = 1, 2  # tiles with some samples inside, and with all
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,31 +61,58 @@ class Instance:
 
     def paint(self, canvas: NDArray[np.uint8]) -> None:
         """Set this object's pixels in `canvas`, (H, W) uint8, to 255; only its own surroundings are touched."""
-        inside = self.logits > 0
-        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-        if rows.size == 0:
-            return
-        (height, width), (low_height, low_width) = self.size, self.logits.shape
-        scale_x, scale_y = low_width / width, low_height / height
-        # A sample reaches half way to its neighbours; one whole sample around the object is enough.
-        top, bottom = _span(rows[0], rows[-1], scale_y, height)
-        left, right = _span(columns[0], columns[-1], scale_x, width)
+        for rows, columns, kind in self._tiles():
+            part = canvas[rows, columns]
+            if kind == _FILLED:
+                part[:] = 255
+            elif kind == _CROSSED and part.size:  # a photo smaller than the logits may have no pixel in a tile
+                part |= self._interpolate(rows, columns)
+
+    def _tiles(self) -> Iterator[tuple[slice, slice, int]]:
+        """Cut the photo into tiles and give the runs of one kind, row by row.
+
+        Between samples of one sign nothing needs to be interpolated, and that is nearly everywhere in large photos.
+        """
+        step = max(2, round(_TILE * self.logits.shape[1] / self.size[1]))
+        kinds = _kinds(self.logits > 0, step)
+        tops, lefts = (_edges(*sides, step) for sides in zip(self.logits.shape, self.size, strict=True))
+        for row, line in enumerate(kinds.tolist()):
+            start = 0
+            for kind, run in groupby(line):
+                stop = start + len([*run])
+                yield slice(tops[row], tops[row + 1]), slice(lefts[start], lefts[stop]), kind
+                start = stop
+
+    def _interpolate(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """Draw one part of the mask."""
+        scale_y, scale_x = (low / full for low, full in zip(self.logits.shape, self.size, strict=True))
         # Pixel centres lie at +0.5 in both frames.
         to_logits = np.array(
             [
-                [scale_x, 0, (left + 0.5) * scale_x - 0.5],
-                [0, scale_y, (top + 0.5) * scale_y - 0.5],
+                [scale_x, 0, (columns.start + 0.5) * scale_x - 0.5],
+                [0, scale_y, (rows.start + 0.5) * scale_y - 0.5],
             ]
         )
         part = cv2.warpAffine(
             self.logits,
             to_logits,
-            (right - left, bottom - top),
+            (columns.stop - columns.start, rows.stop - rows.start),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        canvas[top:bottom, left:right][part > 0] = 255
+        bits = (np.asarray(part) > 0).view(np.uint8)
+        return np.negative(bits, out=bits)
 
 
-def _span(first: int, last: int, scale: float, size: int) -> tuple[int, int]:
-    return max(0, floor((first - 1) / scale)), min(size, ceil((last + 2) / scale))
+def _kinds(inside: NDArray[np.bool_], step: int) -> NDArray[np.uint8]:
+    """0, `_CROSSED` or `_FILLED` for each tile of `step` × `step` samples and the samples around it."""
+    down, across = (-(-side // step) for side in inside.shape)
+    spare = (1 + down * step - inside.shape[0], 1 + across * step - inside.shape[1])
+    padded = np.pad(inside, ((1, spare[0]), (1, spare[1])), mode="edge")
+    tiles = np.lib.stride_tricks.sliding_window_view(padded, (step + 2, step + 2))[::step, ::step]
+    return tiles.any(axis=(2, 3)).astype(np.uint8) + tiles.all(axis=(2, 3)).astype(np.uint8)
+
+
+def _edges(samples: int, pixels: int, step: int) -> list[int]:
+    """Where the tiles begin and end in the photo."""
+    return [round(min(edge, samples) * pixels / samples) for edge in range(0, samples + step, step)]
