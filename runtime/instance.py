@@ -110,7 +110,7 @@ def _kinds(inside: NDArray[np.bool_], step: int) -> NDArray[np.uint8]:
     spare = (1 + down * step - inside.shape[0], 1 + across * step - inside.shape[1])
     padded = np.pad(inside, ((1, spare[0]), (1, spare[1])), mode="edge")
     tiles = np.lib.stride_tricks.sliding_window_view(padded, (step + 2, step + 2))[::step, ::step]
-    return tiles.any(axis=(2, 3)).astype(np.uint8) + tiles.all(axis=(2, 3)).astype(np.uint8)
+    return np.asarray(np.where(tiles.all(axis=(2, 3)), _FILLED, tiles.any(axis=(2, 3))), np.uint8)
 
 
 def _edges(samples: int, pixels: int, step: int) -> list[int]:
