@@ -8,13 +8,16 @@ INSTALL := $(BIN)/python -m pip install --quiet --quiet
 SOURCE_FOLDERS := $(shell find runtime export service proto/automask -type d -not -name __pycache__)
 
 .PHONY: help demo test check proto proto-check bench quality clean
+QUESTIONS :=
+DATA :=
 
 help:
 	@echo 'make demo     mask a real photo with the embedded model, and say where the picture is'
 	@echo 'make test     run the tests'
 	@echo 'make check    lint (ruff) and types (mypy)'
 	@echo 'make proto    make the gRPC code from proto/ and lint the contract (make proto-check only compares)'
-	@echo 'make bench    time the embedded model, growing beside OpenCV and SciPy, CLIPSeg beside transformers, the service'
+	@echo 'make bench    measure everything beside what else one would use, and put the figures into the README (some 40 minutes)'
+	@echo 'make bench QUESTIONS="startup service"   only these of: quality pipeline startup scaling postprocess gpu service durability'
 	@echo 'make quality DATA=DIR   measure the masks on photos with ground truth'
 	@echo 'make clean    remove everything that these made'
 
@@ -59,16 +62,19 @@ check: $(VENV)/.dev
 	$(BIN)/mypy --package automask
 	$(BIN)/mypy tests benchmarks examples
 
-bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/embedded.py --json benchmarks/results/embedded.json
-	$(BIN)/python benchmarks/postprocess.py --json benchmarks/results/postprocess.json
-	$(BIN)/python benchmarks/clipseg.py --json benchmarks/results/clipseg.json
-	$(BIN)/python benchmarks/service.py --json benchmarks/results/service.json
-	$(BIN)/python benchmarks/durability.py --json benchmarks/results/durability.json
+# rembg is only measured beside, and brings much: not in the extra `dev`.
+$(VENV)/.bench: $(VENV)/.dev
+	@$(INSTALL) rembg==2.0.86
+	@touch $@
+
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/run.py $(QUESTIONS) $(if $(DATA),--data '$(DATA)')
+	$(BIN)/python benchmarks/report.py
 
 quality: $(VENV)/.dev
 	@test -n '$(DATA)' || { echo 'make quality DATA=DIR, a folder with images/, masks/ and pairs.json'; exit 2; }
-	$(BIN)/python benchmarks/quality.py --data '$(DATA)'
+	$(BIN)/python benchmarks/run.py quality --data '$(DATA)'
+	$(BIN)/python benchmarks/report.py
 
 clean:
 	rm -rf $(VENV) .venv-proto build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

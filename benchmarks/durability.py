@@ -59,7 +59,7 @@ class Load:
         self._client = Client(address)
         self._changed = Condition()
         self._answers = 0
-        self._stopping = False
+        self._stopping = self._all_submitted = False
         self._fresh: Queue[tuple[str, Job[automask.Result]]] = Queue()
         self.acknowledged: dict[str, tuple[int, str]] = {}
         self.seen: dict[str, NDArray[np.uint8] | str] = {}
@@ -77,7 +77,10 @@ class Load:
     def stop(self) -> None:
         """Submit no more, fetch the rest."""
         self._stopping = True
-        for thread in (*self._submitters, *self._fetchers):
+        for thread in self._submitters:
+            thread.join()
+        self._all_submitted = True  # only now: a fetcher that ends before the last submitter leaves a request unseen
+        for thread in self._fetchers:
             thread.join()
         self._client.close()
 
@@ -104,7 +107,7 @@ class Load:
                 continue  # the same key again, however long it takes
 
     def _fetch(self) -> None:
-        while not self._stopping or not self._fresh.empty():
+        while not self._all_submitted or not self._fresh.empty():
             try:
                 key, job = self._fresh.get(timeout=0.1)
             except Empty:

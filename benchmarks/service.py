@@ -1,24 +1,17 @@
-"""The service beside the library: what a call costs more, what many clients get, and whether memory stays flat.
+"""The service beside the library: what a call costs more over each way, and what many clients get at once.
 
 A real `automask serve` with the embedded model in a process of its own, clients in this one, both on the same cores.
 The library does the same work (decode, mask, PNG) in this process, in as many threads as the server has workers;
-library and server take turns within one run. The photo is `examples/coffee.jpg`, enlarged to some 300 KB; a few bytes
-after the end of the picture make it new where it shall not be in the cache.
-
-Needs `pip install 'automask[cpu,service]'`.
+library and server take turns within one run. The photo has 1200×800 pixels and some 300 KB.
 """
 
 from __future__ import annotations
 
-import argparse
-import io
-import json
+import base64
 import os
-import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -26,45 +19,29 @@ from time import perf_counter
 from typing import Any
 
 import grpc
+import httpx
 from google.protobuf.duration_pb2 import Duration
-from PIL import Image
 
 import automask
-import machine
 from automask.service import Client
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
+from machine import THREADS
+from photos import PROMPTS, photo, unseen
 from server_process import ServerProcess
+from turns import Spread, by_turns, digits, show, spread, table, target
+from workplace import Workplace
 
-WORKERS = int(machine.describe()["processor"].split()[-2])
-PROMPTS = ("cup", "dining table", "spoon", "bowl")
+PHOTO = photo(1200, 800, least_bytes=290_000)
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
-TARGETS = {"Generate adds, ms": 3.0, "Submit adds, ms": 15.0, "throughput with 16 clients": 0.95}
+LIBRARY, TCP, UNIX, CLIENT = "library, JPEG to PNG", "`Generate`, TCP", "`Generate`, Unix socket", "`Client.mask`, Unix"
+FORM, JSON, SUBMIT = "HTTP v1, multipart", "HTTP v1, JSON", "`Submit`, then `GetResult`"
+BATCHES = {"--max-batch 1": ("--max-batch", 1), "--max-batch 16": (), "16, 3 ms wait": ("--batch-wait-ms", 3)}
 
 Ask = Callable[[bytes, str], object]
-
-
-def photo() -> bytes:
-    """Give a JPEG of 1200×800 pixels and about 300 KB."""
-    source = Image.open(Path(__file__).parents[1] / "examples" / "coffee.jpg").resize((1200, 800))
-    for quality in range(80, 101):
-        file = io.BytesIO()
-        source.save(file, "JPEG", quality=quality)
-        if file.tell() > 290_000:
-            break
-    return file.getvalue()
-
-
-PHOTO = photo()
-
-
-def new_photos() -> Iterator[bytes]:
-    """Give the same picture again and again, never the same file."""
-    return (PHOTO + number.to_bytes(8, "big") for number in count())
-
-
-NEW = new_photos()
+Load = dict[str, Any]
+"""Masks `per_second`, the spread of their milliseconds, and how many `errors` there were."""
 
 
 def task(data: bytes, prompt: str) -> mask_pb2.MaskTask:
@@ -72,13 +49,15 @@ def task(data: bytes, prompt: str) -> mask_pb2.MaskTask:
     return mask_pb2.MaskTask(image=mask_pb2.Image(encoded=data), prompts=[prompt])
 
 
-def through(stub: MaskServiceStub) -> Ask:
+def through(target_address: str) -> Ask:
     """Ask with `Generate`."""
+    stub = MaskServiceStub(grpc.insecure_channel(target_address))
     return lambda data, prompt: stub.Generate(messages.GenerateRequest(task=task(data, prompt)))
 
 
-def submitting(stub: MaskServiceStub) -> Ask:
+def submitting(target_address: str) -> Ask:
     """Ask with `Submit`, and wait for the result."""
+    stub = MaskServiceStub(grpc.insecure_channel(target_address))
 
     def ask(data: bytes, prompt: str) -> object:
         request_id = stub.Submit(messages.SubmitRequest(task=task(data, prompt))).status.request_id
@@ -87,47 +66,74 @@ def submitting(stub: MaskServiceStub) -> Ask:
     return ask
 
 
-def quantiles(seconds: list[float]) -> dict[str, float]:
-    """p50, p95 and p99 in milliseconds."""
-    ordered = sorted(seconds)
-    return {f"p{q}": round(1e3 * ordered[min(len(ordered) - 1, len(ordered) * q // 100)], 2) for q in (50, 95, 99)}
+def posting(http: httpx.Client, *, form: bool) -> Ask:
+    """Ask as one asks the hosted API: with an uploaded file, or with the photo as base64 in JSON."""
+
+    def ask(data: bytes, prompt: str) -> object:
+        if form:
+            body: dict[str, Any] = {"data": {"prompt": prompt}, "files": {"image": ("photo.jpg", data, "image/jpeg")}}
+        else:
+            body = {"json": {"prompt": prompt, "image": base64.b64encode(data).decode("ascii")}}
+        return http.post("/v1/automatic-mask-generator", **body).raise_for_status().content
+
+    return ask
 
 
-def latency(ways: dict[str, Ask], repeats: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Ask one after the other, each way in turn, and give quantiles by workload and way."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for name, fresh, rounds in (("cached photo", False, repeats), ("new photo", True, max(1, repeats // 10))):
-        times: dict[str, list[float]] = {way: [] for way in ways}
-        for number in range(-5, rounds):
-            for way, ask in ways.items():
-                data, prompt = next(NEW) if fresh else PHOTO, PROMPTS[number % len(PROMPTS)]
-                start = perf_counter()
-                ask(data, prompt)
-                if number >= 0:
-                    times[way].append(perf_counter() - start)
-        found[name] = {way: quantiles(one) for way, one in times.items()}
+@contextmanager
+def serving(folder: Path, *options: object, device: str = "cpu") -> Iterator[tuple[ServerProcess, dict[str, Ask]]]:
+    """Serve, and give every way to ask."""
+    uds = folder / "automask.sock"
+    folder.mkdir(parents=True, exist_ok=True)
+    common = ("--port", 0, "--http-port", 0, "--uds", uds, "--store", folder / "requests.sqlite3")
+    with ExitStack() as stack:
+        server = stack.enter_context(ServerProcess(*common, "--device", device, "--log-level", "info", *options))
+        limits = httpx.Limits(max_connections=None)
+        address = f"http://{server.http_address}"
+        http = stack.enter_context(httpx.Client(base_url=address, timeout=60, limits=limits))
+        client = stack.enter_context(Client(f"unix:{uds}"))
+        ways: dict[str, Ask] = {
+            TCP: through(server.address),
+            UNIX: through(f"unix:{uds}"),
+            CLIENT: lambda data, prompt: client.mask(data, prompt).mask,
+            FORM: posting(http, form=True),
+            JSON: posting(http, form=False),
+            SUBMIT: submitting(f"unix:{uds}"),
+        }
+        yield server, ways
+        server.end()
+
+
+def latency(ways: Mapping[str, Ask], rounds: int) -> dict[str, dict[str, Spread]]:
+    """Ask one after the other, each way in turn."""
+    found = {}
+    for name, fresh, number in (("cached photo", False, rounds), ("new photo", True, max(1, rounds // 10))):
+        contenders = {
+            way: lambda turn, ask=ask, fresh=fresh: ask(unseen(PHOTO) if fresh else PHOTO, PROMPTS[turn % len(PROMPTS)])
+            for way, ask in ways.items()
+        }
+        found[name] = by_turns(contenders, number, warm=5)
     return found
 
 
-def flood(ask: Ask, clients: int, total: int, *, fresh: bool) -> dict[str, Any]:
-    """Ask `total` times from so many threads at once."""
-    numbers, lock = iter(range(total)), threading.Lock()
+def flood(ask: Ask, clients: int, more: Callable[[], bool], *, fresh: int) -> Load:
+    """Ask from so many threads at once while there is more to do; every `fresh`-th photo is new, none if 0."""
     times: list[float] = []
     errors: list[str] = []
+    lock, numbers = threading.Lock(), count()
 
     def client() -> None:
         while True:
             with lock:
-                number = next(numbers, None)
-                data = next(NEW) if fresh else PHOTO
-            if number is None:
-                return
+                if not more():
+                    return
+                number = next(numbers)
+            data = unseen(PHOTO) if fresh and number % fresh == 0 else PHOTO
             start = perf_counter()
             try:
                 ask(data, PROMPTS[number % len(PROMPTS)])
-            except (grpc.RpcError, automask.AutomaskError) as error:
+            except (grpc.RpcError, httpx.HTTPError, automask.AutomaskError) as error:
                 errors.append(str(error))
-            times.append(perf_counter() - start)
+            times.append((perf_counter() - start) * 1e3)
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
     start = perf_counter()
@@ -136,49 +142,49 @@ def flood(ask: Ask, clients: int, total: int, *, fresh: bool) -> dict[str, Any]:
     for thread in threads:
         thread.join()
     seconds = perf_counter() - start
-    return {"per_second": round(total / seconds, 2), **quantiles(times), "errors": len(errors)}
+    return {"per_second": round(len(times) / seconds, 2), **spread(times), "errors": len(errors)}
 
 
-def load(library: Ask, server: Ask, total: int, rounds: int) -> dict[str, dict[str, dict[str, Any]]]:
-    """Many clients at once, beside the library in `WORKERS` threads; medians over rounds."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for name, fresh, number in (("cached photo", False, total), ("new photos", True, max(CLIENTS) + total // 10)):
-        runs: dict[str, list[dict[str, Any]]] = {}
+def times(number: int) -> Callable[[], bool]:
+    """Say that there is more to do, so many times."""
+    left = iter(range(number))
+    return lambda: next(left, None) is not None
+
+
+def over_rounds(loads: list[Load]) -> Load:
+    """Take medians; errors add up."""
+    middle = {key: round(median(one[key] for one in loads), 3) for key in loads[0]}
+    return middle | {"errors": sum(one["errors"] for one in loads)}
+
+
+def sweep(ways: Mapping[str, Ask], clients: tuple[int, ...], number: int, rounds: int) -> dict[str, dict[str, Load]]:
+    """Many clients at once over each way, beside the library in as many threads as the server has workers."""
+    found: dict[str, dict[str, Load]] = {}
+    for name, fresh, total in (("cached photo", 0, number), ("new photos", 1, max(clients) + number // 10)):
+        runs: dict[str, list[Load]] = {}
         for _ in range(rounds):
-            runs.setdefault("library", []).append(flood(library, WORKERS, number, fresh=fresh))
-            for clients in CLIENTS:
-                one = flood(server, clients, number, fresh=fresh)
-                runs.setdefault(f"{clients} clients", []).append(one)
-        found[name] = {
-            way: {
-                key: sum(r[key] for r in ran) if key == "errors" else round(median(r[key] for r in ran), 2)
-                for key in ran[0]
-            }
-            for way, ran in runs.items()
-        }
+            runs.setdefault(LIBRARY, []).append(flood(ways[LIBRARY], THREADS, times(total), fresh=fresh))
+            for many in clients:
+                for way in (UNIX, FORM):
+                    load = flood(ways[way], many, times(total), fresh=fresh)
+                    runs.setdefault(f"{way}, {many}", []).append(load)
+        found[name] = {way: over_rounds(loads) for way, loads in runs.items()}
     return found
 
 
-def batching(folder: Path, total: int, rounds: int) -> dict[str, dict[str, Any]]:
+def batching(folder: Path, number: int, rounds: int) -> dict[str, Load]:
     """Ask for a cached photo from 16 and from 2 clients: without batches, with them, and with a wait for them."""
-    kinds = {
-        "no batches": ("--max-batch", 1),
-        "batches (default)": (),
-        "batches, 3 ms wait": ("--batch-wait-ms", 3),
-    }
-    runs: dict[str, list[dict[str, Any]]] = {}
+    runs: dict[str, list[Load]] = {}
     with ExitStack() as servers:
         asks = {}
-        for number, (kind, more) in enumerate(kinds.items()):
-            uds = folder / f"{number}.sock"
-            options = ["--port", 0, "--uds", uds, "--store", folder / f"{number}.sqlite3", "--workers", WORKERS, *more]
-            servers.enter_context(ServerProcess(*options))
-            asks[kind] = through(MaskServiceStub(grpc.insecure_channel(f"unix:{uds}")))
+        for index, (kind, options) in enumerate(BATCHES.items()):
+            _, ways = servers.enter_context(serving(folder / str(index), "--workers", THREADS, *options))
+            asks[kind] = ways[UNIX]
             asks[kind](PHOTO, PROMPTS[0])
         for clients in [16, 2] * rounds:
             for kind, ask in asks.items():
-                runs.setdefault(f"{kind}, {clients} clients", []).append(flood(ask, clients, total, fresh=False))
-    return {kind: {key: median(run[key] for run in ran) for key in ran[0]} for kind, ran in runs.items()}
+                runs.setdefault(f"{kind}, {clients}", []).append(flood(ask, clients, times(number), fresh=0))
+    return {kind: over_rounds(loads) for kind, loads in runs.items()}
 
 
 def resident(pid: int) -> float:
@@ -187,98 +193,96 @@ def resident(pid: int) -> float:
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
 
 
-def soak(ways: dict[str, Ask], pid: int, total: int) -> dict[str, Any]:
-    """Ask `total` times from 8 threads, half of the time each way, and watch the server's memory."""
-    memory = [resident(pid)]
-    seconds = 0.0
+def soak(ways: Mapping[str, Ask], pid: int, seconds: float) -> list[dict[str, Any]]:
+    """Ask from 8 clients in ten spans of time, by turns over each way; every tenth photo is new."""
+    spans = []
     for _ in range(10):
-        for ask in ways.values():
-            start = perf_counter()
-            flood(ask, 8, total // 10 // len(ways), fresh=False)
-            seconds += perf_counter() - start
-        memory.append(resident(pid))
-        print(f"  {memory[-1]} MB", file=sys.stderr)
-    return {"requests": total, "seconds": round(seconds, 1), "megabytes": memory}
+        span: dict[str, Any] = {"ms": {}}
+        for way in (UNIX, FORM, SUBMIT):
+            end = perf_counter() + seconds / 30
+            span["ms"][way] = flood(ways[way], 8, lambda end=end: perf_counter() < end, fresh=10)  # type: ignore[misc]
+        spans.append({**span, "megabytes": resident(pid)})
+    return spans
 
 
-def verdicts(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Set what was measured beside what was aimed at."""
-    cached = figures["latency"]["cached photo"]
-    many = figures["load"]["new photos"]
-    met = {
-        "Generate adds, ms": cached["Generate, TCP"]["p50"] - cached["library"]["p50"],
-        "Submit adds, ms": cached["Submit → result"]["p50"] - cached["library"]["p50"],
-        "throughput with 16 clients": many["16 clients"]["per_second"] / many["library"]["per_second"],
-    }
-    return {name: {"target": TARGETS[name], "measured": round(value, 2)} for name, value in met.items()}
-
-
-def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run everything against one server."""
-    uds = folder / "automask.sock"
-    options = ["--port", 0, "--uds", uds, "--store", folder / "requests.sqlite3", "--workers", WORKERS]
+def measure(workplace: Workplace) -> dict[str, Any]:
+    """Everything; but for the batches, against one server."""
     segmenter = automask.load(device="cpu")
-
-    def library(data: bytes, prompt: str) -> object:
-        return segmenter.mask(data, prompt).output
-
-    with ServerProcess(*options, "--log-level", "info", *arguments.option) as server:
-        tcp = MaskServiceStub(grpc.insecure_channel(server.address))
-        unix = MaskServiceStub(grpc.insecure_channel(f"unix:{uds}"))
-        client = Client(f"unix:{uds}")
-        ways = {
-            "library": library,
-            "Generate, TCP": through(tcp),
-            "Generate, Unix socket": through(unix),
-            "Client.mask, Unix socket": lambda data, prompt: client.mask(data, prompt).mask,
-            "Submit → result": submitting(unix),
+    pick, folder = workplace.pick, workplace.folder / "service"
+    with serving(folder, "--workers", THREADS) as (server, ways):
+        ways[LIBRARY] = lambda data, prompt: segmenter.mask(data, prompt).output
+        figures: dict[str, Any] = {
+            "photo_bytes": len(PHOTO),
+            "workers": THREADS,
+            "latency": latency(ways, pick(300, 3)),
+            "load": sweep(ways, pick(CLIENTS, (1, 4)), pick(300, 10), pick(3, 1)),
+            "soak": soak(ways, server.pid, pick(600, 2)),
         }
-        figures: dict[str, Any] = {"machine": machine.describe(), "photo_bytes": len(PHOTO)}
-        print("latency …", file=sys.stderr)
-        figures["latency"] = latency(ways, arguments.repeats)
-        print("load …", file=sys.stderr)
-        figures["load"] = load(library, through(unix), arguments.repeats, arguments.rounds)
-        print("soak …", file=sys.stderr)
-        asked = {"generate": through(unix), "submit": submitting(unix)}
-        figures["soak"] = soak(asked, server.pid, arguments.soak)
-        server.end()
-    print("batching …", file=sys.stderr)
-    figures["batching"] = batching(folder, arguments.repeats, arguments.rounds)
-    figures["targets"] = verdicts(figures)
-    return figures
+    return {**figures, "batching": batching(folder, pick(300, 10), pick(3, 1))}
 
 
-def table(rows: dict[str, dict[str, Any]], first: str) -> str:
-    """Lay rows out in Markdown."""
-    columns = list(next(iter(rows.values())))
-    lines = [f"| {first} | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
-    lines += [f"| {name} | {' | '.join(str(row[column]) for column in columns)} |" for name, row in rows.items()]
-    return "\n".join(lines) + "\n"
+def markdown(figures: dict[str, Any]) -> str:
+    """Lay out what `measure` gave."""
+    return "\n".join(
+        (_latency(figures), _load(figures["load"]), _batching(figures["batching"]), _soak(figures["soak"]))
+    )
 
 
-def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=300, help="calls for each figure (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of the load table (default: %(default)s)")
-    parser.add_argument("--soak", type=int, default=10_000, help="calls of the soak (default: %(default)s)")
-    parser.add_argument("--option", action="append", default=[], help="more for `automask serve`, as --option=--x=y")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        figures = measure(Path(folder), arguments)
-    print(f"{machine.line()}; JPEG of {len(PHOTO):,} bytes, {WORKERS} workers\n")
-    for name, rows in figures["latency"].items():
-        print(table(rows, f"one at a time, {name}, ms"))
-    for name, rows in figures["load"].items():
-        print(table(rows, f"at once, {name}; library in {WORKERS} threads"))
-    print(table(figures["batching"], "at once, cached photo"))
-    soaked = figures["soak"]
-    print(f"{soaked['requests']:,} requests in {soaked['seconds']} s; server's memory, MB: {soaked['megabytes']}\n")
-    print(table(figures["targets"], "target"))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+def _latency(figures: dict[str, Any]) -> str:
+    cached, new = figures["latency"].values()
+    ways = [LIBRARY, *(way for way in cached if way != LIBRARY)]
+    rows = [[way, *(f"{show(ms[way])}; {digits(ms[way]['p99'])}" for ms in (cached, new))] for way in ways]
+    added = {way: cached[way]["median"] - cached[LIBRARY]["median"] for way in (TCP, SUBMIT)}
+    head = (
+        f"**The service beside the library** (a real server and its clients on the same cores, JPEG of 1200×800 and "
+        f"{figures['photo_bytes'] // 1000} KB, embedded model, milliseconds: median (quartiles); p99)\n\n"
+    )
+    return (
+        head
+        + table(["one at a time", "cached photo", "new photo"], rows)
+        + f"\nMilliseconds more than the library: a call {target(added[TCP], 3, at_least=False)}, "
+        f"a request that is kept on disk {target(added[SUBMIT], 15, at_least=False)}.\n"
+    )
 
 
-if __name__ == "__main__":
-    main()
+def _load(loads: dict[str, dict[str, Load]]) -> str:
+    rows, errors = [], sum(one["errors"] for ways in loads.values() for one in ways.values())
+    clients = sorted({int(way.rpartition(", ")[2]) for way in loads["cached photo"] if way != LIBRARY})
+    for photos, ways in loads.items():
+        whole = ways[LIBRARY]["per_second"]
+        for way in (UNIX, FORM):
+            per_second = (ways[f"{way}, {many}"]["per_second"] for many in clients)
+            rows.append([f"{photos}, {way}", digits(whole), *map(digits, per_second)])
+    new = loads["new photos"]
+    share = new[f"{UNIX}, {min(16, clients[-1])}"]["per_second"] / new[LIBRARY]["per_second"]
+    columns = [
+        "masks per second",
+        f"library, {THREADS} threads",
+        *(f"{many} client{'s' * (many > 1)}" for many in clients),
+    ]
+    return (
+        table(columns, rows)
+        + f"\nFrom 16 clients, new photos over a Unix socket get {target(share, 0.95, at_least=True)} of the library's "
+        f"throughput. Errors in all: {errors}.\n"
+    )
+
+
+def _batching(loads: dict[str, Load]) -> str:
+    rows = [[kind, *(digits(loads[f"{kind}, {many}"]["per_second"]) for many in (16, 2))] for kind in BATCHES]
+    return table(["masks per second, cached photo", "16 clients", "2 clients"], rows)
+
+
+def _soak(spans: list[dict[str, Any]]) -> str:
+    first, last = spans[0], spans[-1]
+    asked = sum(load["n"] for span in spans for load in span["ms"].values())
+    errors = sum(load["errors"] for span in spans for load in span["ms"].values())
+    rows = [
+        [way, *(f"{digits(span['ms'][way]['median'])}; {digits(span['ms'][way]['p99'])}" for span in (first, last))]
+        for way in first["ms"]
+    ]
+    memory = [span["megabytes"] for span in spans]
+    return (
+        table(["soak, 8 clients, each tenth photo new: ms, median; p99", "first tenth", "last tenth"], rows)
+        + f"\n{asked:,} requests, {errors} errors; the server's memory after each tenth: "
+        f"{', '.join(f'{one:.0f}' for one in memory)} MB.\n"
+    )
