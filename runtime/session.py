@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 def import_onnxruntime() -> ModuleType:
-    """Import `onnxruntime`, whichever wheel it comes from.
+    """Import `onnxruntime`, whichever wheel it comes from, with its telemetry off unless the environment wants it.
 
     Raises
     ------
@@ -44,6 +44,8 @@ def import_onnxruntime() -> ModuleType:
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; keep one: "
             "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'automask[gpu]' (or 'automask[cpu]')"
         )
+    # Its wheels tell Microsoft of their use, unless they are told not to before they are imported.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         return import_module("onnxruntime")
     except ImportError as error:

@@ -1,5 +1,6 @@
 """Devices: what is named is used or refused. The real GPU wheel is tried by tests/gpu_wheel.py, in `.ci/run`."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,3 +60,11 @@ def test_without_a_runtime_the_first_use_says_what_to_type() -> None:
     assert done.returncode == 1
     assert "pip install 'automask[cpu]'" in done.stderr
     assert "pip install 'automask[gpu-cu12]'" in done.stderr
+
+
+def test_onnxruntime_keeps_nothing_to_tell_others(tmp_path: Path) -> None:
+    """Left to itself, it makes up a device id and a database of events in the home folder."""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    code = "import automask; automask.load(device='cpu').warm_up()"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**environment, "HOME": str(tmp_path)})
+    assert [*tmp_path.rglob("*")] == []
