@@ -55,9 +55,12 @@ class Resize:
         """Fill the square, whatever that does to the proportions: (H, W, 3) to (1, 3, size, size)."""
         return self._normalise(pixels, self.size, self.size)
 
-    def fit(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Keep the proportions, at the top left; the rest is 0 after normalising: (H, W, 3) to (1, 3, size, size)."""
-        height, width = self.fitted_size(pixels.shape[0], pixels.shape[1])
+    def fit(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+        """Keep the proportions, at the top left; the rest is 0 after normalising: (h, w, 3) to (1, 3, size, size).
+
+        The proportions are those of the photo's own `size`, (H, W), as which the pixels may be fewer.
+        """
+        height, width = self.fitted_size(*size)
         return self._normalise(pixels, height, width)
 
     def fitted_size(self, height: int, width: int) -> tuple[int, int]:

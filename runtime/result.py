@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from . import postprocess
 from .encodings import Rle, polygons, rle
 from .errors import ParameterError
+from .images import read_image
 from .instance import Instance
 from .parameters import Parameters
 
@@ -35,8 +36,8 @@ class Result:
     ----------
     mask
         (H, W) uint8, 0 or 255, at the photo's own size.
-    image
-        (H, W, 3) uint8, RGB: the photo, upright. It may be shared with other results: do not write into it.
+    photo
+        The photo as (H, W, 3) uint8, RGB, upright, or the file that holds it; see `image`.
     instances
         The objects found, best first, before growing and inverting; empty where the family has none.
     score_map
@@ -62,7 +63,7 @@ class Result:
     """
 
     mask: NDArray[np.uint8] = field(repr=False)
-    image: NDArray[np.uint8] = field(repr=False)
+    photo: NDArray[np.uint8] | bytes = field(repr=False)
     instances: tuple[Instance, ...]
     score_map: NDArray[np.float32] | None = field(repr=False)
     prompt: str
@@ -74,6 +75,11 @@ class Result:
     timings: Mapping[str, float]
     device: str
     model: str
+
+    @cached_property
+    def image(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8, RGB: the photo, upright. It may be shared with other results: do not write into it."""
+        return read_image(self.photo, max_pixels=self.mask.size)
 
     @cached_property
     def alpha(self) -> NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from .bundle import Bundle
 from .cache import Arrays, ByteCache, CacheInfo
 from .errors import AutomaskError, EmptyMaskError, ParameterError
 from .families import Family, Picture, Prediction, Stopwatch
-from .images import ImageSource, encoded_bytes, read_image
+from .images import ImageSource, encoded_bytes, read_image, read_reduced
 from .interrupt import Interrupt
 from .parameters import Parameters, Query
 from .result import Result
@@ -69,6 +69,8 @@ class Segmenter:
         self._family = family
         self._cache = cache
         self._max_pixels = max_pixels
+        # With twice the model's own size, resizing still averages pixels, as it does with all of them.
+        self._shortest = 2 * max(settings["size"] for settings in bundle.image.values())
 
     def __repr__(self) -> str:
         return f"<Segmenter {self.bundle.name!r} on {self.device}>"
@@ -325,12 +327,16 @@ class Segmenter:
             pixels = read_image(image, max_pixels=self._max_pixels)
             if isinstance(image, np.ndarray) and np.may_share_memory(pixels, image):
                 pixels = pixels.copy()  # cameras write the next frame into the same buffer
-            return Picture(pixels, hashlib.sha256(pixels.data).digest() + repr(pixels.shape).encode())
+            key = hashlib.sha256(pixels.data).digest() + repr(pixels.shape).encode()
+            return Picture(pixels, (pixels.shape[0], pixels.shape[1]), key, pixels)
         key = hashlib.sha256(encoded).digest()
-        decoded = self._cache.get(
-            (key, "pixels"), lambda: (read_image(image, encoded=encoded, max_pixels=self._max_pixels),)
-        )
-        return Picture(decoded[0], key)
+        pixels, (height, width) = self._cache.get((key, "pixels"), lambda: self._decode(image, encoded))
+        whole = pixels.shape[:2] == (height, width)
+        return Picture(pixels, (int(height), int(width)), key, pixels if whole else encoded)
+
+    def _decode(self, image: ImageSource, encoded: bytes) -> Arrays:
+        pixels, size = read_reduced(image, encoded, self._shortest, max_pixels=self._max_pixels)
+        return pixels, np.array(size)
 
     def _answer(
         self, picture: Picture, queries: Sequence[Query], watch: Stopwatch
@@ -371,7 +377,7 @@ class Segmenter:
         return [
             Result(
                 mask=mask,
-                image=picture.pixels,
+                photo=picture.photo,
                 instances=prediction.instances,
                 score_map=prediction.score_map,
                 prompt=prompt,

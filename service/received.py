@@ -39,9 +39,8 @@ _OUTSIDE = -1.0  # any negative number
 class Received(Result):
     """A result whose pictures are still encoded; the server's own are used where it sent them."""
 
-    # These two are what they are here after `dataclasses.replace`, which looks at every picture.
+    # This is what it is here after `dataclasses.replace`, which looks at every picture.
     _media: Mapping[Format, bytes] = {}
-    _photo: bytes | NDArray[np.uint8] | None = None
     _size: tuple[int, int]
 
     @classmethod
@@ -71,7 +70,7 @@ class Received(Result):
             is_empty=message.is_empty,
             _size=size,
             _media={media.format: media.data for media in message.media},
-            _photo=photo,
+            photo=photo,
         )
         return result
 
@@ -91,9 +90,10 @@ class Received(Result):
     @cached_property
     def image(self) -> NDArray[np.uint8]:
         """(H, W, 3) uint8, RGB: the photo, upright."""
-        if self._photo is None:
+        photo: bytes | NDArray[np.uint8] | None = self.photo
+        if photo is None:
             raise ImageError("a result that was fetched by its id does not carry the photo: read it from where it is")
-        return read_image(self._photo)
+        return read_image(photo)
 
     @cached_property
     def alpha(self) -> NDArray[np.uint8]:

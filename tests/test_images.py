@@ -24,7 +24,7 @@ from skimage import data as photos
 
 import automask.images
 from automask.errors import AutomaskError, ImageError, ParameterError
-from automask.images import SUFFIXES, encoded_bytes, read_image
+from automask.images import SUFFIXES, encoded_bytes, read_image, read_reduced
 
 Pixels = NDArray[np.uint8]
 
@@ -495,6 +495,48 @@ def test_suffixes_are_the_formats(astronaut: Pixels, tmp_path: Path) -> None:
         assert close(read_image(path), astronaut)
 
 
+# Smaller than they are
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("progressive", [False, True])
+def test_large_jpeg_is_decoded_smaller_and_upright(orientation: int, progressive: bool, astronaut: Pixels) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    large = np.asarray(cv2.resize(astronaut, (1001, 1501), interpolation=cv2.INTER_CUBIC), np.uint8)
+    file = encode(large, "JPEG", exif=exif, progressive=progressive)
+    whole = read_image(file)
+    pixels, size = read_reduced(file, file, 250)
+    assert size == whole.shape[:2]
+    assert pixels.shape[:2] == tuple(-(-side // 4) for side in size)
+    assert close(pixels, np.asarray(cv2.resize(whole, pixels.shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8))
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 60))
+def test_reduced_keeps_the_shorter_side(width: int, height: int, shortest: int) -> None:
+    file = encode(Image.new("L", (width, height), 99), "JPEG")
+    pixels, size = read_reduced(file, file, shortest)
+    assert size == (height, width)
+    assert min(pixels.shape[:2]) >= min(shortest, width, height)
+    if min(width, height) < 2 * shortest:
+        assert pixels.shape[:2] == size
+
+
+def test_only_jpeg_is_reduced(astronaut: Pixels) -> None:
+    for kind in LOSSLESS:
+        pixels, size = read_reduced(file := encode(astronaut, kind), file, 20)
+        assert np.array_equal(pixels, astronaut)
+        assert size == astronaut.shape[:2]
+
+
+def test_reduced_is_no_less_strict(astronaut: Pixels, tmp_path: Path) -> None:
+    file = encode(astronaut, "JPEG")
+    with pytest.raises(ImageError, match="over the limit"):
+        read_reduced(file, file, 64, max_pixels=1000)
+    with pytest.raises(ImageError, match=r"cut\.jpg': (truncated|damaged)"):
+        read_reduced(tmp_path / "cut.jpg", file[: len(file) // 2], 64)
+
+
 # Limits
 
 
@@ -727,5 +769,14 @@ def test_random_damage(file: bytes, capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_public_names() -> None:
     assert sorted(automask.images.__all__) == sorted(
-        ["DEFAULT_MAX_PIXELS", "SUFFIXES", "ImageSource", "encoded_bytes", "read_image"]
+        [
+            "DEFAULT_MAX_PIXELS",
+            "SUFFIXES",
+            "SUPPORTED",
+            "ImageSource",
+            "encoded_bytes",
+            "identify",
+            "read_image",
+            "read_reduced",
+        ]
     )

@@ -18,6 +18,7 @@ from pycocotools import mask as coco
 
 import automask
 from automask import postprocess
+from automask.images import read_image
 
 Pixels = NDArray[np.uint8]
 
@@ -267,6 +268,23 @@ def test_a_turned_photo_gives_its_mask_upright(segmenter: automask.Segmenter, co
     result = segmenter.mask(tmp_path / "lying.png", "cup")
     np.testing.assert_array_equal(result.image, coffee)
     np.testing.assert_array_equal(result.mask, segmenter.mask(coffee, "cup").mask)
+
+
+def test_a_large_jpeg_is_decoded_whole_only_when_it_is_looked_at(coffee: Pixels, tmp_path: Path) -> None:
+    fresh = automask.load(device="cpu")
+    large, exif = np.rot90(cv2.resize(coffee, (3601, 2401), interpolation=cv2.INTER_CUBIC)), Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(large).save(tmp_path / "lying.jpg", exif=exif, quality=95)
+    result = fresh.mask(tmp_path / "lying.jpg", "cup")
+    assert fresh.cache_info().bytes < large.nbytes
+    whole = read_image(tmp_path / "lying.jpg")
+    np.testing.assert_array_equal(result.image, whole)
+    np.testing.assert_array_equal(result.alpha, np.dstack((whole, result.mask)))
+    expected = fresh.mask(whole, "cup")
+    assert ((result.mask & expected.mask) > 0).sum() / ((result.mask | expected.mask) > 0).sum() > 0.98
+    assert result.instances[0].size == expected.instances[0].size == (2401, 3601)
+    again = fresh.mask(tmp_path / "lying.jpg", "cup", grow_mask=0)
+    assert again.mask.shape == (2401, 3601)
 
 
 def test_results_print_briefly(segmenter: automask.Segmenter, coffee: Pixels) -> None:

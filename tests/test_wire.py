@@ -224,7 +224,7 @@ def test_a_window_of_logits_draws_the_same_mask(logits: NDArray[np.float32], siz
     instance = Instance("thing", 0.5, (0.0, 0.0, 1.0, 1.0), size, logits)
     blank = np.zeros(size, np.uint8)
     result = Result(
-        mask=blank, image=np.zeros((*size, 3), np.uint8), instances=(instance,), score_map=None, prompt="thing",
+        mask=blank, photo=np.zeros((*size, 3), np.uint8), instances=(instance,), score_map=None, prompt="thing",
         labels=("thing",), dropped=(), warnings=(), is_empty=False, parameters=Parameters(),
         timings={"total": 0.0}, device="cpu", model="none",
     )  # fmt: skip
@@ -237,7 +237,7 @@ def test_only_the_window_around_an_object_travels() -> None:
     logits[60:64, 10:20] = 4
     size = (1280, 1280)
     result = Result(
-        mask=np.zeros(size, np.uint8), image=np.zeros((*size, 3), np.uint8), score_map=None, prompt="thing",
+        mask=np.zeros(size, np.uint8), photo=np.zeros((*size, 3), np.uint8), score_map=None, prompt="thing",
         instances=(Instance("thing", 0.5, (0.0, 0.0, 1.0, 1.0), size, logits),), labels=("thing",), dropped=(),
         warnings=(), is_empty=False, parameters=Parameters(), timings={"total": 0.0}, device="cpu", model="none",
     )  # fmt: skip

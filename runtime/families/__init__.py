@@ -28,18 +28,19 @@ class Picture:
     Attributes
     ----------
     pixels
-        (H, W, 3) uint8, RGB, upright.
+        (h, w, 3) uint8, RGB, upright; a large photo may be decoded smaller than it is.
+    size
+        Its own height and width in pixels.
     key
         The same for the same content; what is computed from the picture is cached under it.
+    photo
+        All of it: pixels as above, or the file.
     """
 
     pixels: NDArray[np.uint8]
+    size: tuple[int, int]
     key: bytes
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.pixels.shape[0], self.pixels.shape[1]
+    photo: NDArray[np.uint8] | bytes
 
 
 @dataclass(frozen=True, slots=True)

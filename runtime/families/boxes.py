@@ -147,7 +147,7 @@ class Boxes:
         with watch.stage("encode"):
             (embedding,) = self._cache.get(
                 (picture.key, "embedding"),
-                lambda: self._encoder_graph.run(image=self._encoder.fit(picture.pixels)),
+                lambda: self._encoder_graph.run(image=self._encoder.fit(picture.pixels, picture.size)),
             )
         boxes = detections.boxes[[cell for cell, _ in pairs]]
         height, width = picture.size
