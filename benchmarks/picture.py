@@ -52,13 +52,14 @@ def draw(answers: Answers, file: Path) -> None:
     _growing(axes[1], answers["postprocess"]["figures"])
     scaling = answers["scaling"]["figures"]
     for axis, (what, title) in zip(axes[2:], _TITLES.items(), strict=True):
-        _lines(axis, scaling[what], title)
+        _lines(axis, scaling[what], f"a photo, by {title}, ms")
     file.parent.mkdir(parents=True, exist_ok=True)
+    sheet.legend(*axes[2].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     sheet.savefig(file, metadata={"Date": None, "Description": _mark(answers)})
 
 
 _TITLES = {
-    "megapixels": "megapixels of the photo",
+    "megapixels": "its megapixels",
     "prompts": "prompts in one call",
     "objects": "objects found",
     "threads": "threads",
@@ -99,11 +100,25 @@ def _growing(axis: Axes, postprocess: dict[str, Any]) -> None:
     cases = [case for case in postprocess["cases"] if case["megapixels"] == size and case["mask"] == "sparse"]
     for name in cases[0]["ms"]:
         radii = [case["radius"] for case in cases]
-        axis.plot(radii, [case["ms"][name]["median"] for case in cases], "o-", label=name, color=_colour(name))
-    axis.set_yscale("log")
+        middle = [case["ms"][name]["median"] for case in cases]
+        axis.plot(radii, middle, "o-", color=_colour(name))
+        axis.annotate(
+            name, (radii[-1], middle[-1]), (-4, 6), textcoords="offset points", ha="right", color=_colour(name)
+        )
+    _logarithmic(axis)
     axis.set_title(f"growing a mask of {size} megapixels, ms", loc="left")
     axis.set_xlabel("radius, pixels")
-    axis.legend(frameon=False)
+    axis.margins(y=0.12)
+
+
+def _logarithmic(axis: Axes) -> None:
+    """Let milliseconds grow by factors, and write them out."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter("{x:,g}")
 
 
 def _lines(axis: Axes, growth: dict[str, Any], title: str) -> None:
@@ -115,9 +130,8 @@ def _lines(axis: Axes, growth: dict[str, Any], title: str) -> None:
         axis.plot(list(points), quantiles["median"], "o-", label=name, color=_colour(name))
         axis.fill_between(list(points), quantiles["q1"], quantiles["q3"], color=_colour(name), alpha=0.2)
     axis.set_xscale("log")
-    axis.set_yscale("log")
+    _logarithmic(axis)
     ticks = [float(number) for number in growth]
     axis.set_xticks(ticks, list(growth))
     axis.set_xticks([], minor=True)
-    axis.set_title(f"{title}, ms", loc="left")
-    axis.legend(frameon=False)
+    axis.set_title(title, loc="left")

@@ -25,12 +25,12 @@ RESULTS = Path(__file__).parent / "results"
 
 def ask(question: str, workplace: Workplace) -> dict[str, Any]:
     """Measure, and say on what and when."""
-    started, begun = datetime.now(UTC), perf_counter()
+    started, begun, commit = datetime.now(UTC), perf_counter(), machine.commit()
     figures = QUESTIONS[question].measure(workplace)
     return {
         "question": question,
         "date": f"{started:%Y-%m-%d}",
-        "commit": machine.commit(),
+        "commit": commit,
         "machine": machine.hardware(),
         "versions": machine.versions(),
         "quick": workplace.quick,
