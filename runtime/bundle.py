@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +21,9 @@ __all__ = [
     "Graph",
     "built_in_bundles",
     "find_bundle",
+    "locate_bundle",
     "open_bundle",
+    "read_bundle",
     "sha256",
 ]
 
@@ -97,6 +99,19 @@ class Bundle:
         """Every precision that at least one graph is there in."""
         return tuple(sorted({precision for graph in self.graphs.values() for precision in graph.variants}))
 
+    def check(self, opened: Collection[str] | None = None) -> None:
+        """Check presence and SHA-256 of every file, or of all but the graphs that are not `opened`.
+
+        Raises
+        ------
+        BundleError
+            A file is missing or not the one listed.
+        """
+        graphs = {file for graph in self.graphs.values() for file in graph.variants.values()}
+        for name, expected in self.files.items():
+            if opened is None or name in opened or name not in graphs:
+                _check_file(self.folder / name, expected)
+
 
 def built_in_bundles() -> tuple[str, ...]:
     """Names of the bundles that come with the package."""
@@ -104,7 +119,18 @@ def built_in_bundles() -> tuple[str, ...]:
 
 
 def find_bundle(model: str | Path, *, revision: str | None = None) -> Bundle:
-    """Find a bundle by folder, built-in name or Hub id, and check it.
+    """Find a bundle by folder, built-in name or Hub id, and check it and all its files.
+
+    Raises
+    ------
+    BundleNotFoundError, BundleError, MissingDependencyError
+        As `locate_bundle` and `open_bundle` do.
+    """
+    return open_bundle(locate_bundle(model, revision=revision))
+
+
+def locate_bundle(model: str | Path, *, revision: str | None = None) -> Path:
+    """Find the folder of a bundle by folder, built-in name or Hub id.
 
     Parameters
     ----------
@@ -118,18 +144,16 @@ def find_bundle(model: str | Path, *, revision: str | None = None) -> Bundle:
     ------
     BundleNotFoundError
         There is no such bundle, or the Hub could not be reached.
-    BundleError
-        The bundle is damaged or not understood.
     MissingDependencyError
         A Hub id was given and `huggingface_hub` is not installed.
     """
     if Path(model).is_dir():
-        return open_bundle(Path(model))
+        return Path(model)
     name = str(model)
     if name in built_in_bundles():
-        return open_bundle(_BUILT_IN / name)
+        return _BUILT_IN / name
     if HUB_ID.fullmatch(name):
-        return open_bundle(_download(name, revision))
+        return _download(name, revision)
     known = ", ".join(map(repr, built_in_bundles()))
     raise BundleNotFoundError(
         f"no bundle {name!r}: give a folder with an {MANIFEST}, a built-in name ({known}) or a Hub id (owner/name)"
@@ -163,16 +187,28 @@ def open_bundle(folder: Path) -> Bundle:
     BundleError
         The manifest is malformed or of another schema version, or a file is missing or not the one listed.
     """
+    bundle = read_bundle(folder)
+    bundle.check()
+    return bundle
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read and check the manifest of the bundle in a folder; `Bundle.check` is for its files.
+
+    Raises
+    ------
+    BundleNotFoundError
+        The folder holds no `automask.json`.
+    BundleError
+        The manifest is malformed or of another schema version.
+    """
     try:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise BundleNotFoundError(f"{folder} is no bundle: it holds no {MANIFEST}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f"{folder / MANIFEST} cannot be read: {error}") from error
-    bundle = _parse(folder, text)
-    for name, expected in bundle.files.items():
-        _check_file(folder / name, expected)
-    return bundle
+    return _parse(folder, text)
 
 
 def _parse(folder: Path, text: str) -> Bundle:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from .bundle import MANIFEST, Bundle, find_bundle
+from .bundle import MANIFEST, Bundle, locate_bundle, read_bundle
 from .cache import Arrays, ByteCache
 from .errors import BundleError, DeviceError, ParameterError
 from .families import Family
@@ -87,7 +87,7 @@ def load(
     ):
         if value is not None and value < least:
             raise ParameterError(name, f"be at least {least}", value)
-    bundle = find_bundle(model, revision=revision)
+    bundle = read_bundle(locate_bundle(model, revision=revision))
     if bundle.family not in _FAMILIES:
         known = ", ".join(_FAMILIES)
         raise BundleError(f"{bundle.folder} is of family {bundle.family!r}; this automask knows {known}")
@@ -115,10 +115,10 @@ def _open_sessions(bundle: Bundle, device: str, precision: str | None, threads: 
 
 def _open_on(bundle: Bundle, device: str, precision: str | None, threads: int | None) -> dict[str, Session]:
     preferred = _PREFERRED[device] if precision is None else (precision, *_PREFERRED[device])
-    return {
-        role: Session(bundle.folder / graph.choose(preferred), device, threads=threads)
-        for role, graph in bundle.graphs.items()
-    }
+    files = {role: graph.choose(preferred) for role, graph in bundle.graphs.items()}
+    # Hashing takes longer than opening, and most of a bundle may be other precisions.
+    bundle.check(opened=files.values())
+    return {role: Session(bundle.folder / file, device, threads=threads) for role, file in files.items()}
 
 
 def _size(arrays: Arrays) -> int:

@@ -99,6 +99,22 @@ def test_one_flipped_bit_is_noticed(copied: Path) -> None:
         automask.load(copied)
 
 
+def test_only_what_is_opened_is_read(copied: Path, coffee: NDArray[np.uint8]) -> None:
+    (copied / "image_encoder.onnx").write_bytes(b"damaged")
+    (copied / "mask_decoder.onnx").unlink()
+    assert not automask.load(copied, device="cpu").mask(coffee, "cup").is_empty
+    with pytest.raises(automask.BundleError, match=r"image_encoder\.onnx is damaged"):
+        automask.load(copied, device="cpu", precision="fp32")
+    with pytest.raises(automask.BundleError, match=r"image_encoder\.onnx is damaged"):
+        find_bundle(copied)
+
+
+def test_weights_that_graphs_share_are_checked(copied: Path) -> None:
+    (copied / "image_encoder.bin").write_bytes(b"damaged")
+    with pytest.raises(automask.BundleError, match=r"image_encoder\.bin is damaged"):
+        automask.load(copied, device="cpu")
+
+
 def test_a_graph_that_is_none_is_named(copied: Path) -> None:
     (copied / "detector.onnx").write_bytes(b"no graph at all")
     digest = hashlib.sha256(b"no graph at all").hexdigest()
