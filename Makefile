@@ -14,7 +14,7 @@ help:
 	@echo 'make test     run the tests'
 	@echo 'make check    lint (ruff) and types (mypy)'
 	@echo 'make proto    make the gRPC code from proto/ and lint the contract (make proto-check only compares)'
-	@echo 'make bench    time the embedded model, growing beside OpenCV and SciPy, CLIPSeg beside transformers, the service'
+	@echo 'make bench    time the embedded model, growing beside OpenCV and SciPy, CLIPSeg beside transformers, the service, the playground'
 	@echo 'make quality DATA=DIR   measure the masks on photos with ground truth'
 	@echo 'make clean    remove everything that these made'
 
@@ -31,7 +31,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 # A strict editable install links each file, so a new file needs a new install.
 $(VENV)/.dev: $(BIN)/python pyproject.toml $(SOURCE_FOLDERS)
 	@echo 'Installing automask with all that tests and checks need into $(VENV) ...'
-	@$(INSTALL) --editable '.[$(RUNTIME),hub,text,service,http,otel,export,dev]' --config-settings editable_mode=strict
+	@$(INSTALL) --editable '.[$(RUNTIME),hub,text,http,otel,export,dev]' --config-settings editable_mode=strict
 	@$(INSTALL) --no-deps open_clip_torch==3.3.0 # for CLIP's vocabulary, a file inside it; what it depends on is not wanted
 	@touch $@
 
@@ -65,6 +65,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/clipseg.py --json benchmarks/results/clipseg.json
 	$(BIN)/python benchmarks/service.py --json benchmarks/results/service.json
 	$(BIN)/python benchmarks/durability.py --json benchmarks/results/durability.json
+	$(BIN)/python benchmarks/slider.py --json benchmarks/results/slider.json
 
 quality: $(VENV)/.dev
 	@test -n '$(DATA)' || { echo 'make quality DATA=DIR, a folder with images/, masks/ and pairs.json'; exit 2; }

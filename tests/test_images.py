@@ -727,5 +727,5 @@ def test_random_damage(file: bytes, capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_public_names() -> None:
     assert sorted(automask.images.__all__) == sorted(
-        ["DEFAULT_MAX_PIXELS", "SUFFIXES", "ImageSource", "encoded_bytes", "read_image"]
+        ["DEFAULT_MAX_PIXELS", "SUFFIXES", "SUPPORTED", "ImageSource", "encoded_bytes", "identify", "read_image"]
     )
