@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,7 @@ import httpx
 import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from numpy.typing import NDArray
 from PIL import Image
 
 from automask.service.keys import KeyFile
@@ -81,6 +83,17 @@ def test_mask_alpha_or_preview(http: httpx.Client, image: str, wanted: dict[str,
     answer = http.post(V1, json={"image": image, "prompt": "cup", **wanted})
     with Image.open(io.BytesIO(answer.content)) as picture:
         assert (picture.mode, picture.size) == (mode, (600, 400))
+
+
+def test_a_photo_goes_to_no_disk(tmp_path: Path, coffee: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six megabytes, from which Starlette would make a temporary file."""
+    file = io.BytesIO()
+    Image.fromarray(np.tile(coffee, (3, 3, 1))).save(file, "BMP")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with serving(tmp_path, http_port=0) as server:
+        url = f"http://{server.http_address}{V1}"
+        answer = httpx.post(url, data={"prompt": "cup"}, files={"image": file.getvalue()}, timeout=60)
+    assert answer.status_code == 200, answer.text
 
 
 def test_what_is_excluded_is_left_out(http: httpx.Client, image: str) -> None:
