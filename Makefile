@@ -34,7 +34,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 # A strict editable install links each file, so a new file needs a new install.
 $(VENV)/.dev: $(BIN)/python pyproject.toml $(SOURCE_FOLDERS)
 	@echo 'Installing automask with all that tests and checks need into $(VENV) ...'
-	@$(INSTALL) --editable '.[$(RUNTIME),hub,text,service,http,otel,export,dev]' --config-settings editable_mode=strict
+	@$(INSTALL) --editable '.[$(RUNTIME),hub,text,http,otel,export,dev]' --config-settings editable_mode=strict
 	@$(INSTALL) --no-deps open_clip_torch==3.3.0 # for CLIP's vocabulary, a file inside it; what it depends on is not wanted
 	@touch $@
 
@@ -60,7 +60,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --package automask
-	$(BIN)/mypy tests benchmarks examples
+	$(BIN)/mypy tests benchmarks examples deploy
 
 # rembg is only measured beside, and brings much: not in the extra `dev`.
 $(VENV)/.bench: $(VENV)/.dev

@@ -6,7 +6,7 @@ import asyncio
 import hmac
 from dataclasses import replace
 
-from .errors import UnauthenticatedError
+from .errors import OutOfCreditsError, UnauthenticatedError
 from .keys import Key, KeyFile
 from .limits import RateLimiter
 
@@ -29,7 +29,7 @@ class Access:
 
     def __init__(self, keys: KeyFile | None) -> None:
         self._keys = keys
-        self._limiter = RateLimiter()
+        self._limiter, self._fetches = RateLimiter(), RateLimiter()
 
     def authenticate(self, text: str | None) -> Key:
         """Find out who calls.
@@ -62,6 +62,27 @@ class Access:
     def credits(self, key: Key) -> int | None:
         """Count the credits that a key has left, None where it has no limit."""
         return None if self._keys is None or key.credits is None else self._keys.credits(key.name)
+
+    def check_fetch(self, key: Key, *, may_be_paid: bool) -> None:
+        """Let a key have one photo fetched: as often as it may come, and not when it could not pay for the task.
+
+        Parameters
+        ----------
+        key
+            Who asks.
+        may_be_paid
+            The task may be one that was taken in before, whose answer got lost.
+
+        Raises
+        ------
+        RateLimitError
+            It has photos fetched too often.
+        OutOfCreditsError
+            It has no credits left.
+        """
+        self._fetches.take(key.name, key.rate)
+        if not may_be_paid and self.credits(key) == 0:
+            raise OutOfCreditsError(f"the key {key.name!r} has no credits left, and no photo is fetched for it")
 
     async def enter(self, key: Key, model: str) -> None:
         """Let one task in: check the model, then the rate, then take a credit.

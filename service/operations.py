@@ -82,6 +82,10 @@ class Operations:
         """Count the credits that a key has left, None where it has no limit."""
         return self._access.credits(key)
 
+    def check_fetch(self, key: Key, *, idempotency_key: str) -> None:
+        """Let a key have a photo fetched from where it says; raises as `Access.check_fetch` does."""
+        self._access.check_fetch(key, may_be_paid=bool(idempotency_key))
+
     def check_open(self) -> None:
         """Raise the reason why nobody is let in, if there is one."""
         if self._closed is not None:

@@ -37,16 +37,30 @@ class SlowLine:
         self.paid = 0
         self.address = ""
         self._host, _, self._port = target.rpartition(":")
+        self._carrying: list[asyncio.Task[None]] = []
+        self._writers: list[asyncio.StreamWriter] = []
 
-    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        self._carrying.append(asyncio.create_task(self._carry(reader, writer)))
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(self._host, int(self._port))
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._pour(reader, far_writer))
-                group.create_task(self._pour(far_reader, writer))
-        finally:
-            far_writer.close()
+        self._writers.append(far_writer)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pour(reader, far_writer))
+            group.create_task(self._pour(far_reader, writer))
+        far_writer.close()
+        writer.close()
+
+    async def close(self) -> None:
+        """Cut every connection, also those that nothing came over yet."""
+        for task in self._carrying:
+            task.cancel()
+        await asyncio.gather(*self._carrying, return_exceptions=True)
+        for writer in self._writers:
             writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
     async def _pour(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         while part := await source.read(1 << 20):
@@ -64,15 +78,12 @@ def slow_line(target: str) -> Iterator[SlowLine]:
     loop, stopping = asyncio.new_event_loop(), asyncio.Event()
 
     async def run() -> None:
-        server = await asyncio.start_server(line.carry, "127.0.0.1", 0)
+        server = await asyncio.start_server(line.accept, "127.0.0.1", 0)
         line.address = "{}:{}".format(*server.sockets[0].getsockname())
         ready.set()
         await stopping.wait()
         server.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await line.close()
 
     thread = Thread(target=lambda: loop.run_until_complete(run()))
     thread.start()
@@ -88,8 +99,8 @@ def slow_line(target: str) -> Iterator[SlowLine]:
 class Both:
     """A server of one's own, and one that plays the vendor, which wants a key."""
 
-    def __init__(self, local: str, line: SlowLine, key: str) -> None:
-        self.line, self.key = line, key
+    def __init__(self, local: str, line: SlowLine, key: str, poor_key: str) -> None:
+        self.line, self.key, self.poor_key = line, key, poor_key
         urls = ("--server", f"http://{local}/v1", "--hosted-url", f"http://{line.address}/v1")
         self.arguments = ["bench", "hosted", "--image", str(PHOTO), "--prompt", "person", *urls]
 
@@ -103,13 +114,13 @@ class Both:
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     mine, theirs = tmp_path_factory.mktemp("mine"), tmp_path_factory.mktemp("theirs")
     with closing(KeyFile(theirs / "keys.sqlite3", create=True)) as keys:
-        key = keys.add("customer")
+        key, poor_key = keys.add("customer"), keys.add("poor", credits=3)
     with (
         serving(mine, http_port=0) as local,
         serving(theirs, http_port=0, keys=theirs / "keys.sqlite3") as vendor,
         slow_line(str(vendor.http_address)) as line,
     ):
-        yield Both(str(local.http_address), line, key)
+        yield Both(str(local.http_address), line, key, poor_key)
 
 
 def test_both_are_measured_and_their_masks_compared(both: Both, tmp_path: Path) -> None:
@@ -123,6 +134,7 @@ def test_both_are_measured_and_their_masks_compared(both: Both, tmp_path: Path) 
     assert "those two were not measured here" in answer.stdout
     found = json.loads(report.read_text())
     assert found["mask_iou"] == {"least": 1.0, "mean": 1.0}
+    assert (found["rounds"], found["stopped_by"]) == (3, None)
     assert found["published_by_the_vendor"]["latency_s"] == 1.49
     for who in ("hosted", "local"):
         for way in ("sync", "async"):
@@ -134,6 +146,17 @@ def test_both_are_measured_and_their_masks_compared(both: Both, tmp_path: Path) 
     with Image.open(PHOTO) as photo, Image.open(picture) as sheet:
         assert sheet.format == "PNG"
         assert sheet.width > 3 * min(photo.width, photo.width * 800 / photo.height)
+
+
+def test_what_was_paid_for_is_reported_when_the_vendor_stops_answering(both: Both, tmp_path: Path) -> None:
+    report = tmp_path / "hosted.json"
+    answer = both("--n", "3", "--yes", "--json", str(report), key=both.poor_key)
+    assert answer.exit_code == 1
+    assert "406" in answer.stderr
+    assert "The masks agree" in answer.stdout
+    found = json.loads(report.read_text())
+    assert (found["rounds"], found["mask_iou"]["mean"]) == (1, 1.0)
+    assert "406" in found["stopped_by"]
 
 
 def test_nobody_pays_unasked(both: Both) -> None:

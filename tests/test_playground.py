@@ -455,10 +455,10 @@ def test_files_are_sent_once(origin: str) -> None:
 @pytest.mark.parametrize(
     ("form", "status", "error"),
     [
-        ({"prompt": "cup", "threshold": "high"}, 400, "threshold must be a number, got 'high'"),
+        ({"prompt": "cup", "threshold": "high"}, 400, "threshold must be a number in [0, 1], got 'high'"),
         ({"prompt": "cup", "threshold": "nan"}, 400, "threshold must be a number in [0, 1], got nan"),
         ({"prompt": "cup", "grow_mask": "101"}, 400, "grow_mask must be an integer in [0, 100], got 101"),
-        ({"prompt": " "}, 400, "prompts[0] must name something, got ''"),
+        ({"prompt": " "}, 400, "prompt must name what to mask, got ' '"),
         ({"prompt": "cup", "model": "none"}, 404, "no model 'none' is loaded here; there is 'default'"),
     ],
 )
@@ -467,6 +467,13 @@ def test_bad_fields_are_named(origin: str, form: dict[str, str], status: int, er
     assert (answer.status_code, answer.json()["error"]) == (status, error)
 
 
-def test_no_image_is_said_so(origin: str) -> None:
-    answer = httpx.post(f"{origin}playground/mask", data={"prompt": "cup"})
+@pytest.mark.parametrize("form", [{"prompt": "cup"}, {"prompt": "cup", "image": "http://127.0.0.1/cup.jpg"}])
+def test_no_image_is_said_so(origin: str, form: dict[str, str]) -> None:
+    answer = httpx.post(f"{origin}playground/mask", data=form)
     assert (answer.status_code, answer.json()["reason"]) == (400, "INVALID_IMAGE")
+
+
+def test_half_a_form_is_said_so(origin: str) -> None:
+    kind = {"content-type": "multipart/form-data; boundary=b"}
+    answer = httpx.post(f"{origin}playground/mask", content=b"what", headers=kind)
+    assert (answer.status_code, answer.json()["reason"]) == (400, "INVALID_PARAMETER")

@@ -37,10 +37,8 @@ NOW = {"timeout": 60.0, "interval": 0.0}
 
 
 @pytest.fixture(scope="module")
-def image(coffee: NDArray[np.uint8]) -> str:
-    file = io.BytesIO()
-    Image.fromarray(coffee).save(file, "JPEG")
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+def image(jpeg: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
 class Connect(Protocol):

@@ -16,6 +16,7 @@ import click
 from automask import Parameters
 from automask.images import read_image
 
+from ..errors import UnavailableError
 from ..side_by_side import PUBLISHED, Caller, alternate, iou, montage, unlike
 
 __all__ = ["bench"]
@@ -71,6 +72,8 @@ def hosted(
     automask serve --http-port 8080
     automask bench hosted --image room.jpg --prompt "sofa" --json hosted.json --picture hosted.png
 
+    Where a server stops answering half way, what was measured until then is reported all the same.
+
     Exit status: 0 done, 1 refused or failed, 2 wrong usage.
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
     photo = image.read_bytes()
@@ -82,16 +85,17 @@ def hosted(
         closing(Caller("the hosted API", hosted_url, _vendor_key(context))) as vendor,
     ):
         _confirm(context, rounds, hosted_url, yes=yes)
-        masks = _measure(local, vendor, photo, prompt, rounds)
+        masks, problem = _measure(local, vendor, photo, prompt, rounds)
     agreement = [iou(read_image(mine), read_image(theirs)) for mine, theirs in masks]
     found = {
         "image": image.name,
         "prompt": prompt,
-        "rounds": rounds,
+        "rounds": len(masks),
+        "stopped_by": problem and str(problem),
         "parameters": asdict(Parameters()),
         "hosted": vendor.summary(),
         "local": local.summary(),
-        "mask_iou": {"least": min(agreement), "mean": sum(agreement) / rounds},
+        "mask_iou": {"least": min(agreement), "mean": sum(agreement) / len(masks)},
         "published_by_the_vendor": {**PUBLISHED, "note": "from its page, not measured here"},
     }
     if report is not None:
@@ -100,6 +104,8 @@ def hosted(
         mine, theirs = masks[-1]
         montage({"photo": photo, "hosted": theirs, "local": mine}).save(picture, "PNG")
     _tell(found)
+    if problem is not None:
+        raise problem
 
 
 def _vendor_key(context: click.Context) -> str:
@@ -125,12 +131,24 @@ def _confirm(context: click.Context, rounds: int, url: str, *, yes: bool) -> Non
     click.confirm("Make them?", abort=True, err=True)
 
 
-def _measure(local: Caller, vendor: Caller, photo: bytes, prompt: str, rounds: int) -> list[list[bytes]]:
-    """Ask both, one's own first: where it does not answer, nothing has been paid."""
+def _measure(
+    local: Caller, vendor: Caller, photo: bytes, prompt: str, rounds: int
+) -> tuple[list[list[bytes]], UnavailableError | None]:
+    """Ask both, one's own first: where it does not answer, nothing has been paid.
+
+    What was paid for before a server stopped answering is not thrown away: it comes with the error.
+    """
+    masks: list[list[bytes]] = []
     with click.progressbar(
         alternate((local, vendor), photo, prompt, rounds), length=rounds, label="asking both", file=sys.stderr
     ) as progress:
-        return list(progress)
+        try:
+            masks.extend(progress)
+        except UnavailableError as error:
+            if not masks:
+                raise
+            return masks, error
+    return masks, None
 
 
 def _tell(found: Mapping[str, Any]) -> None:

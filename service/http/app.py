@@ -41,7 +41,7 @@ def create_app(
     # FastAPI's own pages of documentation load scripts from elsewhere.
     app = FastAPI(title="automask", version="1", docs_url=None, redoc_url=None)
     app.include_router(hosted.router(operations, settings, fetcher))
-    app.include_router(playground.router(operations, grpc_port=grpc_port))
+    app.include_router(playground.router(operations, settings, grpc_port=grpc_port))
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, Final
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
 from automask.errors import ImageError, ParameterError
 
@@ -19,7 +20,7 @@ __all__ = ["limit_body", "max_body_bytes", "read_body"]
 
 Receive = Callable[[], Awaitable[Any]]
 
-_FORMS: Final = ("multipart/form-data", "application/x-www-form-urlencoded")
+_MULTIPART, _URLENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
 _SLACK: Final = 64 << 10  # for everything but the image
 
 
@@ -75,20 +76,26 @@ async def read_body(request: Request, limit: int) -> Form:
         The image is missing, or in none of the forms that it may have.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in _FORMS:
-        return await asyncio.to_thread(read_form, await _read_fields(request, limit))
+    if kind in {_MULTIPART, _URLENCODED}:
+        return await asyncio.to_thread(read_form, await _read_fields(request, kind, limit))
     # Megabytes of base64: not for the event loop.
     return await asyncio.to_thread(_read_json, await request.body())
 
 
-async def _read_fields(request: Request, limit: int) -> dict[str, object]:
+async def _read_fields(request: Request, kind: str, limit: int) -> dict[str, object]:
+    async with aclosing(request.stream()) as stream:
+        parser: MultiPartParser | FormParser = FormParser(request.headers, stream, max_fields=100, max_part_size=limit)
+        if kind == _MULTIPART:
+            parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=100, max_part_size=limit)
+            parser.spool_max_size = limit  # a photo goes to no disk, where there may be no room, or no leave to write
+        try:
+            form = await parser.parse()
+        except MultiPartException as error:
+            raise ParameterError("body", f"be a form that can be read ({error.message})", "one that cannot") from error
     try:
-        async with request.form(max_files=1, max_fields=100, max_part_size=limit) as form:
-            return {
-                name: await value.read() if isinstance(value, UploadFile) else value for name, value in form.items()
-            }
-    except HTTPException as error:
-        raise ParameterError("body", f"be a form that can be read ({error.detail})", "one that cannot") from error
+        return {name: await value.read() if isinstance(value, UploadFile) else value for name, value in form.items()}
+    finally:
+        await form.close()
 
 
 def _read_json(body: bytes) -> Form:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
@@ -14,8 +14,9 @@ from automask import Parameters
 from automask.errors import ImageError, ParameterError
 from automask.parameters import MAX_SEED
 from automask.postprocess import MAX_RADIUS
+from automask.v1 import mask_pb2
 
-from ..tasks import MAX_PROMPT_LENGTH
+from ..tasks import MAX_PROMPT_LENGTH, Format, write_task
 
 __all__ = ["SCHEMA", "Form", "read_form"]
 
@@ -25,6 +26,11 @@ SCHEMA: Final[Mapping[str, Mapping[str, Any]]] = {
         "description": "The photo: a data: URI, base64, an http(s) URL, or an uploaded file in multipart/form-data.",
     },
     "prompt": {"type": "string", "maxLength": MAX_PROMPT_LENGTH, "description": "What to mask."},
+    "exclude": {
+        "type": "string",
+        "maxLength": MAX_PROMPT_LENGTH,
+        "description": "What to leave out; not in the hosted API.",
+    },
     "threshold": {"type": "number", "minimum": 0, "maximum": 1, "description": "Least score of what is taken."},
     "grow_mask": {
         "type": "integer",
@@ -61,6 +67,8 @@ class Form:
         The bytes of a file; or text, which is the URL of one.
     prompt
         What to mask.
+    exclude
+        What to leave out of it; may be empty.
     parameters
         How the mask is wanted.
     model
@@ -71,9 +79,29 @@ class Form:
 
     image: bytes | str = field(repr=False)
     prompt: str
+    exclude: str
     parameters: Parameters
     model: str
     unknown: tuple[str, ...]
+
+    def to_task(self, image: bytes, formats: Sequence[Format] = ()) -> mask_pb2.MaskTask:
+        """Write what was asked for as over gRPC.
+
+        Parameters
+        ----------
+        image
+            The bytes of its file, from wherever they came.
+        formats
+            The forms in which the mask comes back; none means the one picture that the parameters choose.
+        """
+        return write_task(
+            image,
+            [self.prompt],
+            exclude=[self.exclude] if self.exclude else [],
+            parameters=self.parameters,
+            model=self.model,
+            formats=formats,
+        )
 
 
 def read_form(fields: Mapping[str, object]) -> Form:
@@ -101,6 +129,7 @@ def read_form(fields: Mapping[str, object]) -> Form:
     return Form(
         image=_read_image(given.get("image")),
         prompt=_read_prompt(fields.get("prompt")),
+        exclude=_read_text("exclude", given.get("exclude", "")),
         parameters=Parameters(**read),
         model=_read_text("model", given.get("model", "")),
         unknown=tuple(str(name)[:_SHOWN] for name in fields if name not in SCHEMA),
@@ -141,14 +170,14 @@ def _read_prompt(value: object) -> str:
     prompt = _read_text("prompt", "" if value is None else value)
     if not prompt.strip():
         raise ParameterError("prompt", "name what to mask", value)
-    if len(prompt) > MAX_PROMPT_LENGTH:
-        raise ParameterError("prompt", f"have at most {MAX_PROMPT_LENGTH} characters", len(prompt))
     return prompt
 
 
 def _read_text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise ParameterError(name, "be a text", _shown(value))
+    if len(value) > MAX_PROMPT_LENGTH:
+        raise ParameterError(name, f"have at most {MAX_PROMPT_LENGTH} characters", len(value))
     return value
 
 

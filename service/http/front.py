@@ -6,8 +6,10 @@ import asyncio
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import ceil
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..listening import bind, join
 from ..observing import Observer
@@ -19,6 +21,28 @@ from .fetch import Fetcher
 __all__ = ["Front"]
 
 _LAST_WORDS_SECONDS = 1  # in which the last answers leave
+_IDLE_SECONDS = 5  # between two calls over one connection; up to twice that for what a call begins with
+
+
+class _Protocol(H11Protocol):
+    """Ends a connection over which nobody says in time what they want; uvicorn would wait for ever."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._waited_for: object = self
+        self._check()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def _check(self) -> None:
+        """Look whether anything was asked since the last look, and whether that is still being answered."""
+        is_waiting = self.cycle is None or self.cycle.response_complete
+        if is_waiting and self._waited_for is self.cycle:
+            self.transport.close()
+        self._waited_for = self.cycle if is_waiting else self
+        self._timer = self.loop.call_later(self.timeout_keep_alive, self._check)
 
 
 class _Uvicorn(uvicorn.Server):
@@ -67,7 +91,7 @@ class Front:
         self._server = _Uvicorn(
             uvicorn.Config(
                 app,
-                http="h11",
+                http=_Protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -75,6 +99,7 @@ class Front:
                 access_log=False,
                 proxy_headers=False,  # the application reads them
                 server_header=False,
+                timeout_keep_alive=min(_IDLE_SECONDS, ceil(self._settings.http_timeout)),
                 timeout_graceful_shutdown=_LAST_WORDS_SECONDS,
                 ssl_certfile=self._settings.tls_cert,
                 ssl_keyfile=self._settings.tls_key,

@@ -15,7 +15,6 @@ from ..errors import NotFoundError
 from ..keys import Key
 from ..operations import Operations
 from ..settings import Settings
-from ..tasks import write_task
 from .answers import answer_now, find_picture, tell_result, tell_state, tell_unknown
 from .bodies import max_body_bytes, read_body
 from .connections import while_there
@@ -119,7 +118,7 @@ class _Hosted:
 
     async def generate(self, request: Request, key: Key) -> Response:
         """Mask a photo and wait for it."""
-        form, task = await self._read(request)
+        form, task = await self._read(request, key)
         response = await while_there(request, self._operations.generate(task, key))
         return answer_now(
             response,
@@ -130,12 +129,12 @@ class _Hosted:
 
     async def submit(self, request: Request, key: Key) -> dict[str, Any]:
         """Keep a request for later."""
-        form, task = await self._read(request)
+        form, task = await self._read(request, key)
         record = await self._operations.submit(
             task,
             key,
             request_id=request.state.request_id,
-            idempotency_key=request.headers.get("idempotency-key", ""),
+            idempotency_key=_idempotency_key(request),
             deadline=None,
         )
         url = f"{self._base(request)}/v2/requests/{record.request_id}"
@@ -168,10 +167,17 @@ class _Hosted:
             raise NotFoundError(f"the request {request_id!r} has no picture of the kind {ending}")
         return Response(found[0], media_type=found[2])
 
-    async def _read(self, request: Request) -> tuple[Form, mask_pb2.MaskTask]:
+    async def _read(self, request: Request, key: Key) -> tuple[Form, mask_pb2.MaskTask]:
         form = await read_body(request, self._max_body_bytes)
-        image = form.image if isinstance(form.image, bytes) else await self._fetcher.fetch(form.image)
-        return form, write_task(image, [form.prompt], parameters=form.parameters, model=form.model)
+        image = form.image
+        if isinstance(image, str):
+            self._operations.check_fetch(key, idempotency_key=_idempotency_key(request))
+            image = await while_there(request, self._fetcher.fetch(image))
+        return form, form.to_task(image)
 
     def _base(self, request: Request) -> str:
         return self._settings.public_url or str(request.base_url).rstrip("/")
+
+
+def _idempotency_key(request: Request) -> str:
+    return request.headers.get("idempotency-key", "")

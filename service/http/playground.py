@@ -13,15 +13,14 @@ from typing import Any, Final
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from google.protobuf.json_format import MessageToDict
-from starlette.datastructures import FormData, UploadFile
 
-from automask import Parameters
-from automask.errors import ImageError, ParameterError
+from automask.errors import ImageError
 from automask.v1 import mask_pb2
 
 from ..keys import Key
 from ..operations import Operations
-from ..tasks import write_task
+from ..settings import Settings
+from .bodies import max_body_bytes, read_body
 from .connections import while_there
 
 __all__ = ["router"]
@@ -51,17 +50,20 @@ _HEADERS: Final = {
 }
 
 
-def router(operations: Operations, *, grpc_port: int) -> APIRouter:
+def router(operations: Operations, settings: Settings, *, grpc_port: int) -> APIRouter:
     """Make the routes of the playground.
 
     Parameters
     ----------
     operations
         What the page can ask for.
+    settings
+        Of the server.
     grpc_port
         Where gRPC clients connect to, for the examples that the page shows.
     """
     routes = APIRouter(include_in_schema=False)
+    limit = max_body_bytes(settings.max_image_bytes)
     files = {file.name: _Static(file.name, file.read_bytes()) for file in _files()}
 
     async def enter(request: Request) -> Key:
@@ -85,8 +87,10 @@ def router(operations: Operations, *, grpc_port: int) -> APIRouter:
 
     @routes.post("/playground/mask")
     async def mask(request: Request, key: Key = signed_in) -> dict[str, Any]:
-        async with request.form(max_files=1) as form:
-            task = await _read_task(form)
+        form = await read_body(request, limit)
+        if not isinstance(form.image, bytes):
+            raise ImageError("the playground fetches no URLs: send a file in the field `image`")
+        task = form.to_task(form.image, _FORMATS)
         return _tell(await while_there(request, operations.generate(task, key)))
 
     return routes
@@ -124,32 +128,6 @@ def _tell_models(operations: Operations) -> list[dict[str, Any]]:
         }
         for name, segmenter in operations.models.items()
     ]
-
-
-async def _read_task(form: FormData) -> mask_pb2.MaskTask:
-    image = form.get("image")
-    if not isinstance(image, UploadFile):
-        raise ImageError("there is no image: send a file in the field `image`")
-    texts = {name: value.strip() for name, value in form.items() if isinstance(value, str) and value.strip()}
-    return write_task(
-        await image.read(),
-        [texts.get("prompt", "")],
-        exclude=[texts["exclude"]] if "exclude" in texts else [],
-        parameters=_read_parameters(texts),
-        model=texts.get("model", ""),
-        formats=_FORMATS,
-    )
-
-
-def _read_parameters(texts: dict[str, str]) -> Parameters:
-    given: dict[str, Any] = {}
-    try:
-        for name, read in (("threshold", float), ("grow_mask", int)):
-            if name in texts:
-                given[name] = read(texts[name])
-    except ValueError:
-        raise ParameterError(name, "be a number", texts[name]) from None
-    return Parameters(**given, invert_mask=texts.get("invert_mask") == "true")
 
 
 def _tell(response: mask_pb2.MaskResponse) -> dict[str, Any]:

@@ -11,12 +11,10 @@ function curl({ photo, wanted, isCutout, hasKey, base }) {
   if (hasKey) lines.push(`-H "x-api-key: $${KEY}"`);
   lines.push(`-F ${quote(`image=@"${photo.replaceAll(/[\\"]/g, "\\$&")}"`)}`);
   // A plain -F would take a prompt that begins with @ for the name of a file.
-  const { exclude, ...known } = wanted;
-  for (const [name, value] of Object.entries(known)) lines.push(`--form-string ${quote(`${name}=${value}`)}`);
+  for (const [name, value] of Object.entries(wanted)) lines.push(`--form-string ${quote(`${name}=${value}`)}`);
   if (isCutout) lines.push("--form-string return_alpha=true");
   lines.push(`-o ${isCutout ? "cutout.png" : "mask.png"}`);
-  const note = exclude ? "# The hosted API leaves nothing out; Python and gRPC do.\n" : "";
-  return note + lines.join(" \\\n  ");
+  return lines.join(" \\\n  ");
 }
 
 function python({ photo, wanted, isCutout, hasKey, isSecure, grpc }) {
