@@ -15,8 +15,8 @@ from machine import ROOT
 
 Pixels = NDArray[np.uint8]
 
-PROMPTS = ("cup", "dining table", "spoon", "bowl")
-"""What to ask for in it; the embedded model finds the first two."""
+PROMPTS = ("cup", "dining table")
+"""What to ask for in it. The embedded model finds both: where nothing is found, there is no mask to draw."""
 
 _numbers = count()
 
