@@ -9,6 +9,7 @@ from typing import Any
 import durability
 import gpu
 import pipeline
+import playground
 import postprocess
 import quality
 import scaling
@@ -51,5 +52,6 @@ QUESTIONS: Mapping[str, Question] = {
     "postprocess": Question(postprocess.measure, postprocess.markdown),
     "gpu": Question(gpu.measure, gpu.markdown),
     "service": Question(service.measure, service.markdown),
+    "playground": Question(playground.measure, playground.markdown),
     "durability": Question(_kill, _killed),
 }

@@ -20,6 +20,7 @@ from turns import by_turns, digits, spread, table, target
 
 MEASURED = ["pipeline", "startup", "scaling", "postprocess", "service", "durability"]
 SKIPPED = ["quality", "gpu"]  # without photos, and where there is no GPU
+(MEASURED if shutil.which("chromium") and shutil.which("chromedriver") else SKIPPED).append("playground")
 
 
 def command(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
