@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 __all__ = ["dilate"]
 
 _CELL = 8  # pixels, so that a row of a cell is one byte
-_TILE_ROWS, _TILE_BYTES = (
-    32,
-    16,
-)  # a tile needs the bits around it too: smaller ones fit the band better, but repeat more
+# A tile needs the bits around it too: smaller ones fit the band better, but repeat more.
+_TILE_ROWS, _TILE_BYTES = 32, 16
 _CHUNK_BYTES = 1 << 17  # tiles at once: enough to hide the cost of a call, few enough for their planes to stay in cache
 _STRIP_BYTES = 1 << 18
 

@@ -147,12 +147,7 @@ class Server:
             batch_wait=self._settings.batch_wait_ms / 1e3,
             metrics=self._metrics,
         )
-        requests = Requests(
-            self._store,
-            engine,
-            self._access,
-            self._metrics,
-        )
+        requests = Requests(self._store, engine, self._access, self._metrics)
         self._engine = engine
         self._publish_metrics(engine)
         requests.start()

@@ -65,12 +65,6 @@ def nginx(upstream: str, prefix: str, folder: Path) -> Iterator[str]:
             process.terminate()
 
 
-class _Uvicorn(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @contextmanager
 def small_proxy(upstream: str, prefix: str, folder: Path) -> Iterator[str]:
     """Put a proxy of a few lines before a server, which does what the configuration of nginx above does."""
@@ -94,7 +88,7 @@ def small_proxy(upstream: str, prefix: str, folder: Path) -> Iterator[str]:
             )
         await Response(answer.content, answer.status_code, dict(answer.headers))(scope, receive, send)
 
-    server = _Uvicorn(uvicorn.Config(forward, lifespan="off", ws="none", log_config=None, proxy_headers=False))
+    server = uvicorn.Server(uvicorn.Config(forward, lifespan="off", ws="none", log_config=None, proxy_headers=False))
     thread = Thread(target=lambda: asyncio.run(server.serve([listener])))
     thread.start()
     try:

@@ -58,15 +58,15 @@ def limit_body(receive: Receive, declared: str, limit: int) -> Receive:
     return limited
 
 
-async def read_body(request: Request, limit: int) -> Form:
+async def read_body(request: Request, max_image_bytes: int) -> Form:
     """Read what a call asks for.
 
     Parameters
     ----------
     request
         The call.
-    limit
-        Most bytes of one field.
+    max_image_bytes
+        Most bytes of an image.
 
     Raises
     ------
@@ -77,7 +77,7 @@ async def read_body(request: Request, limit: int) -> Form:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in {_MULTIPART, _URLENCODED}:
-        return await asyncio.to_thread(read_form, await _read_fields(request, kind, limit))
+        return await asyncio.to_thread(read_form, await _read_fields(request, kind, max_body_bytes(max_image_bytes)))
     # Megabytes of base64: not for the event loop.
     return await asyncio.to_thread(_read_json, await request.body())
 

@@ -1,18 +1,22 @@
-"""The connection that a call came over: who is behind the proxy, what URL they used, and whether they still wait."""
+"""The connection that a call came over: whose it is, behind which proxy, for which URL, and whether they still wait."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
+import structlog
 from fastapi import Request
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from automask.errors import CancelledError
 
-__all__ = ["Forwarded", "while_there"]
+from ..keys import Key
+from ..operations import Operations
+
+__all__ = ["Forwarded", "sign_in", "while_there"]
 
 T = TypeVar("T")
 
@@ -51,6 +55,17 @@ class Forwarded(ProxyHeadersMiddleware):
             if _PREFIX.fullmatch(prefix := told.get(b"x-forwarded-prefix", "").rstrip("/")):
                 scope["root_path"] = prefix
         await super().__call__(scope, receive, send)
+
+
+def sign_in(operations: Operations) -> Callable[[Request], Awaitable[Key]]:
+    """Make the dependency that finds out who calls, before anything of the body is read."""
+
+    async def enter(request: Request) -> Key:
+        key = operations.admit(request.headers.get("x-api-key"))
+        structlog.contextvars.bind_contextvars(key=key.name)
+        return key
+
+    return enter
 
 
 async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 from urllib.parse import quote, urlencode
 
-import structlog
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
@@ -16,8 +15,8 @@ from ..keys import Key
 from ..operations import Operations
 from ..settings import Settings
 from .answers import answer_now, find_picture, tell_result, tell_state, tell_unknown
-from .bodies import max_body_bytes, read_body
-from .connections import while_there
+from .bodies import read_body
+from .connections import sign_in, while_there
 from .fetch import Fetcher
 from .forms import SCHEMA, Form
 
@@ -53,15 +52,12 @@ def router(operations: Operations, settings: Settings, fetcher: Fetcher) -> APIR
     """
     routes = APIRouter()
     hosted = _Hosted(operations, settings, fetcher)
-    signed_in = Depends(hosted.enter)
+    signed_in = Depends(sign_in(operations))
 
+    @routes.post(f"/v1/models/{SLUG}", include_in_schema=False)  # as older pages of the vendor have it
     @routes.post(f"/v1/{SLUG}", openapi_extra=_BODY, responses=_PICTURE, response_class=Response)
     async def generate(request: Request, key: Key = signed_in) -> Response:
         """Mask a photo and wait for it."""
-        return await hosted.generate(request, key)
-
-    @routes.post(f"/v1/models/{SLUG}", include_in_schema=False)
-    async def generate_as_before(request: Request, key: Key = signed_in) -> Response:
         return await hosted.generate(request, key)
 
     @routes.post(f"/v2/{SLUG}", openapi_extra=_BODY)
@@ -108,13 +104,6 @@ class _Hosted:
 
     def __init__(self, operations: Operations, settings: Settings, fetcher: Fetcher) -> None:
         self._operations, self._settings, self._fetcher = operations, settings, fetcher
-        self._max_body_bytes = max_body_bytes(settings.max_image_bytes)
-
-    async def enter(self, request: Request) -> Key:
-        """Find out who calls, before anything of the body is read."""
-        key = self._operations.admit(request.headers.get("x-api-key"))
-        structlog.contextvars.bind_contextvars(key=key.name)
-        return key
 
     async def generate(self, request: Request, key: Key) -> Response:
         """Mask a photo and wait for it."""
@@ -168,7 +157,7 @@ class _Hosted:
         return Response(found[0], media_type=found[2])
 
     async def _read(self, request: Request, key: Key) -> tuple[Form, mask_pb2.MaskTask]:
-        form = await read_body(request, self._max_body_bytes)
+        form = await read_body(request, self._settings.max_image_bytes)
         image = form.image
         if isinstance(image, str):
             self._operations.check_fetch(key, idempotency_key=_idempotency_key(request))

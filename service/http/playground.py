@@ -10,7 +10,6 @@ import hashlib
 from importlib import resources
 from typing import Any, Final
 
-import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from google.protobuf.json_format import MessageToDict
 
@@ -20,8 +19,8 @@ from automask.v1 import mask_pb2
 from ..keys import Key
 from ..operations import Operations
 from ..settings import Settings
-from .bodies import max_body_bytes, read_body
-from .connections import while_there
+from .bodies import read_body
+from .connections import sign_in, while_there
 
 __all__ = ["router"]
 
@@ -63,15 +62,9 @@ def router(operations: Operations, settings: Settings, *, grpc_port: int) -> API
         Where gRPC clients connect to, for the examples that the page shows.
     """
     routes = APIRouter(include_in_schema=False)
-    limit = max_body_bytes(settings.max_image_bytes)
     files = {file.name: _Static(file.name, file.read_bytes()) for file in _files()}
 
-    async def enter(request: Request) -> Key:
-        key = operations.admit(request.headers.get("x-api-key"))
-        structlog.contextvars.bind_contextvars(key=key.name)
-        return key
-
-    signed_in = Depends(enter)
+    signed_in = Depends(sign_in(operations))
 
     @routes.get("/")
     async def page(request: Request) -> Response:
@@ -87,7 +80,7 @@ def router(operations: Operations, settings: Settings, *, grpc_port: int) -> API
 
     @routes.post("/playground/mask")
     async def mask(request: Request, key: Key = signed_in) -> dict[str, Any]:
-        form = await read_body(request, limit)
+        form = await read_body(request, settings.max_image_bytes)
         if not isinstance(form.image, bytes):
             raise ImageError("the playground fetches no URLs: send a file in the field `image`")
         task = form.to_task(form.image, _FORMATS)
