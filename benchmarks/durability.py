@@ -9,7 +9,6 @@ store must hold exactly one request for each key. A request may fail only for ha
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import signal
 import socket
@@ -21,6 +20,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from threading import Condition, Thread
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ import automask
 import machine
 from automask.service import Client, InternalError, Job, QueueFullError, UnavailableError
 from server_process import ServerProcess
+from workplace import Workplace
 
 PHOTO = (Path(__file__).parents[1] / "examples" / "coffee.jpg").read_bytes()
 PHOTOS = [PHOTO + bytes([n]) for n in range(3)]
@@ -177,20 +178,37 @@ def inspect(load: Load, address: str, rounds: int, seconds: float, folder: Path)
     )
 
 
+def measure(workplace: Workplace) -> dict[str, Any]:
+    """Kill, and refuse to go on where the store broke its promise."""
+    folder = workplace.folder / "durability"
+    folder.mkdir()
+    report = run(workplace.pick(100, 1), 0, folder)
+    if report.lost or report.doubled or report.wrong:
+        raise SystemExit(f"the store broke its promise: {report}")
+    return asdict(report)
+
+
+def markdown(figures: dict[str, Any]) -> str:
+    """Lay out what `measure` gave."""
+    return (
+        "**`kill -9`** (clients submit and fetch without pause, the server is killed at random moments and started "
+        "again): {rounds} rounds, {acknowledged:,} requests acknowledged, {lost} lost, {doubled} done twice, {wrong} "
+        "other results than the library's. {tried_again:,} were tried again, {completed:,} completed; {given_up} were "
+        "killed at work three times, and are FAILED and say so.\n"
+    ).format(**figures)
+
+
 def main() -> None:
     """Print the report; exit with 1 if anything was lost, doubled or wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=100, help="times to kill (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments to kill at (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         report = run(arguments.rounds, arguments.seed, Path(folder))
     print(f"{machine.line()}\n")
     for name, value in asdict(report).items():
         print(f"{name.replace('_', ' '):<14} {value}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"machine": machine.describe(), **asdict(report)}, indent=2) + "\n")
     if report.lost or report.doubled or report.wrong:
         raise SystemExit(1)
 

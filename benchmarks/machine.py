@@ -39,7 +39,7 @@ def hardware() -> dict[str, str | int | float]:
 
 def versions() -> dict[str, str]:
     """Versions of what takes part."""
-    installed = {name: version for name in _PACKAGES if (version := _version(name))}
+    installed = {name: found for name in _PACKAGES if (found := version(name))}
     return {"python": platform.python_version(), **installed}
 
 
@@ -50,14 +50,9 @@ def commit() -> str:
     return (_said(["git", "rev-parse", "--short=12", "HEAD"]) or "unknown") + ("+" if changed else "")
 
 
-def describe() -> dict[str, str | int | float]:
-    """Hardware and versions."""
-    return {**hardware(), **versions()}
-
-
 def line() -> str:
     """Say the same in one line."""
-    return ", ".join(f"{name} {value}" for name, value in describe().items())
+    return ", ".join(f"{name} {value}" for name, value in (hardware() | versions()).items())
 
 
 def _processor() -> str:
@@ -77,7 +72,8 @@ def _said(command: list[str]) -> str:
         return ""
 
 
-def _version(name: str) -> str:
+def version(name: str) -> str:
+    """Version of an installed distribution; empty where there is none."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from time import perf_counter
@@ -22,7 +22,7 @@ from machine import THREADS
 from models import clipseg
 from peers import THRESHOLD, Masks, MobileSamInTorch, Pixels, clipseg_in_transformers, rembg
 from photos import PROMPTS, noise, photo, unseen
-from turns import Contender, Spread, by_turns, digits, show, spread, table, target, times_as_fast
+from turns import Contender, Spread, by_turns, digits, figures_by_turns, show, table, target, times_as_fast
 from workplace import NotHereError, Workplace
 
 SIZE = (640, 480)
@@ -145,18 +145,13 @@ def stages_of_one(segmenter: automask.Segmenter, jpeg: bytes, prompt: str, **opt
 
 def stages(models: dict[str, automask.Segmenter], rounds: int) -> dict[str, dict[str, Spread]]:
     """Where the time goes for a new photo, and for one in which the detector finds nothing."""
-    jobs = {name: (segmenter, PROMPTS[0]) for name, segmenter in models.items()}
-    jobs["embedded int8, nothing found"] = models["embedded int8"], "zebra"
-    runs: dict[str, list[dict[str, float]]] = defaultdict(list)
-    for turn in range(-1, rounds):
-        for name, (segmenter, prompt) in jobs.items():
-            one = stages_of_one(segmenter, unseen(photo(*SIZE)), prompt if "embedded" in name else f"cup {turn}")
-            if turn >= 0:
-                runs[name].append(one)
-    return {
-        name: {key: spread([one[key] for one in ran]) for key in (*STAGES, "total") if key in ran[0]}
-        for name, ran in runs.items()
-    }
+
+    def job(segmenter: automask.Segmenter, prompt: str) -> Callable[[int], dict[str, float]]:
+        return lambda turn: stages_of_one(segmenter, unseen(photo(*SIZE)), prompt.format(turn))
+
+    jobs = {name: job(one, PROMPTS[0] if "embedded" in name else "cup {}") for name, one in models.items()}
+    jobs["embedded int8, nothing found"] = job(models["embedded int8"], "zebra")
+    return figures_by_turns(jobs, rounds)
 
 
 def measure(workplace: Workplace) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from selenium import webdriver
 
 from photos import photo, unseen
 from server_process import ServerProcess
-from turns import Spread, show, spread, table, times_as_fast
+from turns import Spread, figures_by_turns, show, table, times_as_fast
 from workplace import NotHereError, Workplace
 
 SIZES = ((600, 400), (2048, 1365))
@@ -69,18 +69,17 @@ def measure(workplace: Workplace) -> dict[str, Any]:
 
 
 def _move(browser: webdriver.Chrome, jpeg: bytes, rounds: int) -> dict[str, Spread]:
-    ms: dict[str, list[float]] = {NEW: [], THRESHOLD: [], GROW: []}
     browser.find_element("css selector", "#prompt").send_keys("cup")
-    for number in range(-1, rounds):
-        taken = {
-            NEW: browser.execute_async_script(PASTE, b64encode(unseen(jpeg)).decode(), f"{number}.jpg"),
-            THRESHOLD: browser.execute_async_script(MOVE, "#threshold", 0.3 + 0.01 * (number % 9)),
-            GROW: browser.execute_async_script(MOVE, "#grow", 11 + number % 9),
-        }
-        if number >= 0:
-            for case, one in taken.items():
-                ms[case].append(float(one))
-    return {case: spread(one) for case, one in ms.items()}
+
+    def timed(script: str, what: str, value: object) -> dict[str, float]:
+        return {"ms": float(browser.execute_async_script(script, what, value))}
+
+    jobs = {
+        NEW: lambda turn: timed(PASTE, b64encode(unseen(jpeg)).decode(), f"{turn}.jpg"),
+        THRESHOLD: lambda turn: timed(MOVE, "#threshold", 0.3 + 0.01 * (turn % 9)),
+        GROW: lambda turn: timed(MOVE, "#grow", 11 + turn % 9),
+    }
+    return {case: one["ms"] for case, one in figures_by_turns(jobs, rounds).items()}
 
 
 def markdown(figures: dict[str, Any]) -> str:

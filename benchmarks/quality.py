@@ -75,10 +75,9 @@ def report(kinds: dict[str, Tally], prompts: dict[str, Tally]) -> None:
     print()
     for kind in ("thing", "stuff"):
         tally = kinds[kind]
-        spread = stdev(tally.ious) / len(tally.ious) ** 0.5 if len(tally.ious) > 1 else float("nan")
-        score = f"mean IoU {mean(tally.ious):.3f} ± {spread:.3f} (standard error)" if tally.ious else "no answer"
         print(
-            f"{kind}: {score} over {len(tally.ious)} pairs, {tally.empty} with nothing found; {tally.refused} refused"
+            f"{kind}: mean IoU ± standard error {_score(tally)} pairs, {tally.empty} with nothing found; "
+            f"{tally.refused} refused"
         )
     absent = kinds["absent"]
     asked, false = len(absent.ious), len(absent.ious) - absent.empty
@@ -94,7 +93,7 @@ def measure(workplace: Workplace) -> dict[str, Any]:
         There are no photos.
     """
     if workplace.data is None:
-        raise NotHereError("it takes photos with ground truth: --data DIR, or make quality DATA=DIR")
+        raise NotHereError("it takes photos with ground truth: --data DIR, or make bench DATA=DIR")
     found = {}
     for precision in ("int8", "fp32"):
         kinds, _ = evaluate(automask.load(device="cpu", precision=precision), workplace.data, threshold=0.2)

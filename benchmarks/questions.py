@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import durability
@@ -26,24 +26,6 @@ class Question:
     markdown: Callable[[dict[str, Any]], str]
 
 
-def _kill(workplace: Workplace) -> dict[str, Any]:
-    folder = workplace.folder / "durability"
-    folder.mkdir()
-    report = durability.run(workplace.pick(100, 1), 0, folder)
-    if report.lost or report.doubled or report.wrong:
-        raise SystemExit(f"the store broke its promise: {report}")
-    return asdict(report)
-
-
-def _killed(figures: dict[str, Any]) -> str:
-    return (
-        "**`kill -9`** (clients submit and fetch without pause, the server is killed at random moments and started "
-        "again): {rounds} rounds, {acknowledged:,} requests acknowledged, {lost} lost, {doubled} done twice, {wrong} "
-        "other results than the library's. {tried_again:,} were tried again, {completed:,} completed; {given_up} were "
-        "killed at work three times, and are FAILED and say so.\n"
-    ).format(**figures)
-
-
 QUESTIONS: Mapping[str, Question] = {
     "quality": Question(quality.measure, quality.markdown),
     "pipeline": Question(pipeline.measure, pipeline.markdown),
@@ -53,5 +35,5 @@ QUESTIONS: Mapping[str, Question] = {
     "gpu": Question(gpu.measure, gpu.markdown),
     "service": Question(service.measure, service.markdown),
     "playground": Question(playground.measure, playground.markdown),
-    "durability": Question(_kill, _killed),
+    "durability": Question(durability.measure, durability.markdown),
 }

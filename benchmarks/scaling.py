@@ -20,7 +20,7 @@ from models import clipseg
 from peers import clipseg_in_transformers
 from photos import PROMPTS, photo, unseen
 from pipeline import stages_of_one
-from turns import Contender, Spread, by_turns, show, spread, table, target
+from turns import Contender, Spread, by_turns, figures_by_turns, show, table, target
 from workplace import Workplace
 
 SIZES = {
@@ -125,16 +125,12 @@ def by_threads(models: Models, workplace: Workplace) -> Growth:
 def after_the_model(models: Models, workplace: Workplace) -> dict[str, dict[str, Spread]]:
     """Post-process a large photo's mask, grown by 10 and by 100 pixels, beside everything else."""
     jpeg = photo(*SIZES[workplace.pick(_LARGE, "0.3")])
-    runs: dict[str, list[dict[str, float]]] = {"10": [], "100": []}
-    for turn in range(-1, workplace.pick(9, 1)):
-        for radius, ran in runs.items():
-            one = stages_of_one(models.embedded, unseen(jpeg), PROMPTS[0], grow_mask=int(radius))
-            if turn >= 0:
-                ran.append(one)
-    return {
-        radius: {key: spread([one[key] for one in ran]) for key in ("postprocess", "total")}
-        for radius, ran in runs.items()
-    }
+
+    def grown(radius: int, _: int) -> dict[str, float]:
+        took = stages_of_one(models.embedded, unseen(jpeg), PROMPTS[0], grow_mask=radius)
+        return {stage: took[stage] for stage in ("postprocess", "total")}
+
+    return figures_by_turns({str(radius): partial(grown, radius) for radius in (10, 100)}, workplace.pick(9, 1))
 
 
 def measure(workplace: Workplace) -> dict[str, Any]:

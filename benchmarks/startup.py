@@ -12,16 +12,15 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections import defaultdict
 from importlib import metadata
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from machine import ROOT, THREADS
+from machine import ROOT, THREADS, version
 from models import clipseg
 from photos import photo
-from turns import Spread, digits, show, spread, table, target
+from turns import Spread, digits, figures_by_turns, show, table, target
 from workplace import Workplace
 
 _AUTOMASK = """
@@ -87,14 +86,8 @@ def processes(workplace: Workplace) -> dict[str, dict[str, Spread]]:
     """Start each, by turns."""
     file = workplace.folder / "photo.jpg"
     file.write_bytes(photo(640, 480))
-    codes = contenders(workplace)
-    runs: dict[str, list[dict[str, float]]] = defaultdict(list)
-    for turn in range(-1, workplace.pick(7, 1)):
-        for name, code in codes.items():
-            said = once(code, file)
-            if turn >= 0:
-                runs[name].append(said)
-    return {name: {key: spread([one[key] for one in ran]) for key in ran[0]} for name, ran in runs.items()}
+    jobs = {name: lambda _, code=code: once(code, file) for name, code in contenders(workplace).items()}
+    return figures_by_turns(jobs, workplace.pick(7, 1))
 
 
 def wheel(folder: Path) -> Path:
@@ -132,17 +125,9 @@ def _requirements(name: str, extra: str = "") -> list[str]:
         requirement, _, marker = line.partition(";")
         asked = re.search(r"extra\s*==\s*['\"](.+?)['\"]", marker)
         bare = re.split(r"[\s<>=!~\[(]", requirement.strip(), maxsplit=1)[0]
-        if (asked is None or asked[1] == extra) and _is_installed(bare):
+        if (asked is None or asked[1] == extra) and version(bare):
             found.append(re.sub(r"[-_.]+", "-", bare).lower())
     return found
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        metadata.distribution(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def sizes(folder: Path) -> dict[str, Any]:

@@ -56,6 +56,27 @@ def by_turns(
     return {name: spread(ms) for name, ms in times.items()}
 
 
+def figures_by_turns(
+    jobs: Mapping[str, Callable[[int], Mapping[str, float]]], rounds: int
+) -> dict[str, dict[str, Spread]]:
+    """Let those take turns that measure themselves, after one round that does not count; spread each of their figures.
+
+    Parameters
+    ----------
+    jobs
+        By name; each is told the number of the round, and gives the same figures every time.
+    rounds
+        How many rounds count.
+    """
+    runs: dict[str, list[Mapping[str, float]]] = {name: [] for name in jobs}
+    for turn in range(-1, rounds):
+        for name, work in jobs.items():
+            said = work(turn)
+            if turn >= 0:
+                runs[name].append(said)
+    return {name: {key: spread([one[key] for one in ran]) for key in ran[0]} for name, ran in runs.items()}
+
+
 def times_as_fast(slow: Spread, fast: Spread) -> float:
     """Ratio of medians."""
     return slow["median"] / fast["median"]

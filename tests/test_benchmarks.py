@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from machine import ROOT
 from questions import QUESTIONS
-from turns import by_turns, digits, spread, table, target
+from turns import by_turns, digits, figures_by_turns, spread, table, target
 
 MEASURED = ["pipeline", "startup", "scaling", "postprocess", "service", "durability"]
 SKIPPED = ["quality", "gpu"]  # without photos, and where there is no GPU
@@ -137,6 +138,19 @@ def test_who_has_used_up_the_time_is_timed_once() -> None:
     found = by_turns({name: lambda _, name=name: calls.append(name) for name in "AB"}, 5, warm=1, seconds=0)  # type: ignore[misc]
     assert calls == ["A", "B"]
     assert {name: ms["n"] for name, ms in found.items()} == {"A": 1, "B": 1}
+
+
+def test_those_that_measure_themselves_take_turns_too() -> None:
+    calls: list[tuple[str, int]] = []
+
+    def said(name: str, turn: int) -> dict[str, float]:
+        calls.append((name, turn))
+        return {"ms": turn, "mb": 7}
+
+    found = figures_by_turns({name: partial(said, name) for name in "AB"}, 3)
+    assert calls == [(name, turn) for turn in (-1, 0, 1, 2) for name in "AB"]
+    for figures in found.values():
+        assert (figures["ms"]["median"], figures["ms"]["n"], figures["mb"]["q3"]) == (1, 3, 7)
 
 
 @given(st.lists(st.floats(0.001, 1e6), min_size=1))
