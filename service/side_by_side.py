@@ -48,7 +48,11 @@ class Measured:
     cost: list[float] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
-        """Milliseconds as p50 and p95; None for what the server does not say at every call."""
+        """Milliseconds as p50 and p95; None for what the server does not say at every call.
+
+        The network's are what is left of the latency without the server's. Asynchronously that is the least it took:
+        the server works while its acknowledgement and the next question are on their way.
+        """
         complete = len(self.server) == len(self.latency)
         network = [whole - part for whole, part in zip(self.latency, self.server, strict=True)] if complete else []
         return {

@@ -141,8 +141,11 @@ def test_both_are_measured_and_their_masks_compared(both: Both, tmp_path: Path) 
             one = found[who][way]
             assert one["cost_per_1000"] == 0
             assert 0 < one["server_ms"]["p50"] <= one["latency_ms"]["p50"] <= one["latency_ms"]["p95"]
-    for way, trips in (("sync", 1), ("async", 3)):  # there and back: to submit, to ask, to fetch
-        assert found["hosted"][way]["network_ms"]["p50"] >= 2 * trips * DELAY * 1e3
+    there_and_back = 2 * DELAY * 1e3
+    assert found["hosted"]["sync"]["network_ms"]["p50"] >= there_and_back
+    # To submit, to ask, to fetch; the server works while the first answer and the second question are on their way.
+    assert found["hosted"]["async"]["latency_ms"]["p50"] >= 3 * there_and_back
+    assert found["hosted"]["async"]["network_ms"]["p50"] >= 2 * there_and_back
     with Image.open(PHOTO) as photo, Image.open(picture) as sheet:
         assert sheet.format == "PNG"
         assert sheet.width > 3 * min(photo.width, photo.width * 800 / photo.height)
