@@ -8,6 +8,7 @@ from typing import Any
 
 import durability
 import gpu
+import offered
 import pipeline
 import playground
 import postprocess
@@ -20,10 +21,11 @@ from workplace import Workplace
 
 @dataclass(frozen=True)
 class Question:
-    """How to measure, and how to show what was measured."""
+    """How to measure, how to show what was measured, and on which page."""
 
     measure: Callable[[Workplace], dict[str, Any]]
     markdown: Callable[[dict[str, Any]], str]
+    page: str = "README.md"
 
 
 QUESTIONS: Mapping[str, Question] = {
@@ -36,4 +38,5 @@ QUESTIONS: Mapping[str, Question] = {
     "service": Question(service.measure, service.markdown),
     "playground": Question(playground.measure, playground.markdown),
     "durability": Question(durability.measure, durability.markdown),
+    "capacity": Question(offered.measure, offered.markdown, "docs/scaling.md"),
 }
