@@ -3,6 +3,7 @@
 import io
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,19 @@ from skimage import data
 
 import automask
 from automask.session import Session
+from postgres import Postgres, running
 
 # A shared machine can stall any single example; time is for benchmarks/ to measure.
 settings.register_profile("automask", deadline=None)
 settings.load_profile("automask")
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with running() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")
