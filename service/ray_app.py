@@ -12,7 +12,9 @@ from typing import Any
 
 from automask.errors import MissingDependencyError
 
-from .settings import PREFIX, Settings, load_settings
+from .settings import PREFIX, load_settings
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 try:
     from ray.serve.deployment import Application
@@ -40,8 +42,7 @@ def build(args: dict[str, Any]) -> Application:
     config = os.environ.get(f"{PREFIX}CONFIG")
     # Whoever starts Serve's proxies decides who reaches them.
     settings = load_settings(Path(config) if config else None, **{"engine": "ray", "insecure": True, **args})
-    # As one of the class that every replica can import, not of the one that read the file.
-    return deploy_api(Settings.model_construct(**{name: getattr(settings, name) for name in Settings.model_fields}))
+    return deploy_api(settings)
 
 
 app = build({})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -164,6 +165,7 @@ def check_nodes(settings: Settings) -> None:
 
 def deploy_api(settings: Settings) -> Application:
     """Make the application: the API, and behind it the deployments that hold models."""
+    settings = _portable(settings)
     deployment = serve.deployment(
         serve.ingress()(Api),
         name=API,
@@ -175,3 +177,19 @@ def deploy_api(settings: Settings) -> Application:
         graceful_shutdown_wait_loop_s=min(1.0, settings.drain + 0.1),
     )
     return deployment.bind(settings, [(names, handle) for names, handle in deploy_models(settings).items()])
+
+
+def _portable(settings: Settings) -> Settings:
+    """Give settings that mean the same in another process: of a class that it can import, and whole paths."""
+    table = settings.ray.model_copy(update={"models": {_whole(name): one for name, one in settings.ray.models.items()}})
+    changed = {
+        "model": tuple(map(_whole, settings.model)),
+        "store": settings.store.absolute(),
+        "keys": settings.keys and settings.keys.absolute(),
+        "ray": table,
+    }
+    return Settings.model_construct(**{name: getattr(settings, name) for name in Settings.model_fields} | changed)
+
+
+def _whole(model: str) -> str:
+    return str(Path(model).absolute()) if Path(model).is_dir() else model
