@@ -146,7 +146,6 @@ class Settings(BaseSettings):
                 self.host,
             )
 
-
     def _check_ray(self) -> None:
         for name in ("uds", "tls_cert", "tls_key", "client_ca", "metrics_port"):
             if getattr(self, name) is not None:
@@ -199,9 +198,11 @@ def load_settings(config: Path | None = None, **given: Any) -> Settings:  # noqa
 
 
 def _explain(problem: Mapping[str, Any], config: Path | None, given: Mapping[str, Any]) -> ParameterError:
-    name = ".".join(map(str, problem["loc"][: 1 + (problem["loc"][0] == "ray")]))
+    place = problem["loc"][:2] if problem["loc"][0] == "ray" else problem["loc"][:1]
+    name = ".".join(map(str, place))
     variable = PREFIX + name.upper().replace(".", "_")
-    where = "" if name.partition(".")[0] in given else f" (in {variable})" if variable in os.environ or not config else f" (in {config})"
+    is_given = str(place[0]) in given
+    where = "" if is_given else f" (in {variable})" if variable in os.environ or not config else f" (in {config})"
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, ParameterError):
         return ParameterError(name + where, cause.requirement, cause.value)

@@ -66,7 +66,7 @@ class Api:
         self._parts.open(self._engine)
         await self._tell(health_pb2.HealthCheckResponse.SERVING)
 
-    def __serve_build_asgi_app__(self) -> Any:  # noqa: ANN401, PLW3201 (ASGI's types differ between packages; Ray's name)
+    def __serve_build_asgi_app__(self) -> Any:  # noqa: ANN401 (ASGI's types differ between packages; Ray's name)
         """Make the application for HTTP; Ray asks for it once the replica is ready."""
         fetcher = Fetcher(self._settings.fetch_urls, self._settings.max_image_bytes)
         operations, observer = self._parts.operations, self._parts.observer

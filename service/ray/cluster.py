@@ -52,9 +52,7 @@ def run(settings: Settings) -> None:
     os.environ.setdefault("RAY_SERVE_GRPC_MAX_MESSAGE_SIZE", str(settings.max_image_bytes + SLACK_BYTES))
     is_mine = _join_or_start()
     stopping = Event()
-    previous = {
-        number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)
-    }
+    previous = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         check_nodes(settings)
         _start_proxies(settings)
@@ -86,12 +84,12 @@ def _join_or_start() -> bool:
 
 def _start_proxies(settings: Settings) -> None:
     """Have every node listen; where Serve runs already, it listens where it was told before."""
-    http_host, http_port = ("127.0.0.1", 0) if settings.http_port is None else (settings.host, settings.http_port)
-    port = _free(settings, settings.port)
+    http_host, wanted = ("127.0.0.1", 0) if settings.http_port is None else (settings.host, settings.http_port)
+    port, http_port = _free(settings, settings.port), _free(settings, wanted)
     serve.start(
         proxy_location="EveryNode",
         # Serve's proxies always speak HTTP; who did not ask for it finds it nowhere but on the node itself.
-        http_options=HTTPOptions(host=http_host, port=_free(settings, http_port)),
+        http_options=HTTPOptions(host=http_host, port=http_port),
         grpc_options=gRPCOptions(port=port, grpc_servicer_functions=list(FUNCTIONS)),
     )
     _log.info("loading", address=join(settings.host, port), http=join(http_host, http_port), pid=os.getpid())

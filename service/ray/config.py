@@ -61,7 +61,7 @@ class RaySettings(Scale):
     models: dict[str, Scale] = Field({}, description="By a model as `model` names it: what is different for it.")
 
     def scale(self, model: str) -> Scale:
-        """What holds for one model."""
+        """Give what holds for one model."""
         different = self.models.get(model)
         said = {} if different is None else different.model_dump(exclude_unset=True)
         return Scale.model_validate(self.model_dump(include=set(Scale.model_fields)) | said)

@@ -228,7 +228,9 @@ def most_ongoing(settings: Settings, scale: Scale) -> int:
 def deploy_models(settings: Settings) -> dict[tuple[str, ...], Application]:
     """Make the deployments that hold models, by the models that each of them has, as the settings name them."""
     if settings.ray.multiplex is not None:
-        return {settings.model: _deploy(_pool(settings.ray.multiplex), settings, settings.ray, settings.model, "models")}
+        return {
+            settings.model: _deploy(_pool(settings.ray.multiplex), settings, settings.ray, settings.model, "models")
+        }
     return {
         (model,): _deploy(Inference, settings, settings.ray.scale(model), (model,), _slug(number, model))
         for number, model in enumerate(settings.model)
@@ -239,9 +241,7 @@ def _slug(number: int, model: str) -> str:
     return f"model-{number}-{re.sub('[^a-z0-9]+', '-', model.lower()).strip('-')}"
 
 
-def _deploy(
-    kind: type[Inference], settings: Settings, scale: Scale, models: tuple[str, ...], name: str
-) -> Application:
+def _deploy(kind: type[Inference], settings: Settings, scale: Scale, models: tuple[str, ...], name: str) -> Application:
     most = most_ongoing(settings, scale)
     workers = settings.workers or scale.workers
     # Which of a pool's replicas has a model decides more than which of them has a photo.

@@ -62,7 +62,9 @@ class RayMetrics(Metrics):
 class _Labelled:
     """One of Ray's instruments with the values of its labels."""
 
-    def __init__(self, instrument: Counter | Histogram, labels: Sequence[str], tags: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, instrument: Counter | Histogram, labels: Sequence[str], tags: dict[str, str] | None = None
+    ) -> None:
         self._instrument, self._labels, self._tags = instrument, labels, tags or {}
 
     def labels(self, *values: str) -> _Labelled:

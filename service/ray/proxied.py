@@ -38,7 +38,7 @@ class ProxiedContext:
         self._context.set_trailing_metadata(list(metadata))
 
     def time_remaining(self) -> None:
-        """The proxy keeps the client's deadline to itself, and cancels when it passes."""
+        """Tell nothing: the proxy keeps the client's deadline to itself, and cancels when it passes."""
 
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Sequence[tuple[str, str | bytes]] = ()

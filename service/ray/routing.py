@@ -28,7 +28,7 @@ class StickyRouter(ConsistentHashRouter):
     ) -> list[list[RunningReplica]]:
         """Give groups of replicas; of the first that has a free one, the one with the least to do is taken."""
         ranks: list[list[RunningReplica]] = await super().choose_replicas(candidate_replicas, pending_request)
-        anyone = random.sample(candidate_replicas, len(candidate_replicas))  # of several idle ones, not always the first
+        anyone = random.sample(candidate_replicas, len(candidate_replicas))  # not always the first of idle ones
         if pending_request is None or not pending_request.metadata.session_id:
             return [anyone]
         calm = [rank for rank in ranks if self._waiting(rank[0]) < self._busy]
