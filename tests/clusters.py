@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 from collections.abc import Iterator
@@ -9,16 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 import ray
 from ray import serve
 from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.handle import DeploymentHandle
 
-from automask.service.ray.cluster import FUNCTIONS, NAME
+from automask.service.ray.cluster import FUNCTIONS
 from automask.service.ray_app import build
 
 __all__ = ["Cluster", "RayServer"]
 
+_SMALL = {"num_cpus": 0.01, "api_cpus": 0}  # so that all fit
 _MOST_BYTES = 32 << 20  # of a message; Ray Serve's proxies take one number for all applications
 
 
@@ -28,19 +31,43 @@ class RayServer:
 
     Attributes
     ----------
+    name
+        Of the application, which calls name where there are several.
     address, http_address
         Where clients connect to.
     handle
         Leads to the replicas that answer calls.
     """
 
+    name: str
     address: str
     http_address: str
     handle: DeploymentHandle[Any]
 
+    def channel(self) -> grpc.Channel:
+        """Connect to this application."""
+        return grpc.intercept_channel(grpc.insecure_channel(self.address), _Named(self.name))
+
     def tasks(self) -> int:
         """Tasks that wait or are worked on."""
         return int(self.handle.tasks.remote().result())
+
+
+class _Named(
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg]  # grpc itself takes none
+    grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]  # grpc itself takes none
+    grpc.StreamStreamClientInterceptor,  # type: ignore[type-arg]  # grpc itself takes none
+):
+    """Tells Ray Serve which application is meant."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def _intercept(self, call: Any, details: Any, request: Any) -> Any:
+        metadata = [*(details.metadata or ()), ("application", self._name)]
+        return call(details._replace(metadata=metadata), request)
+
+    intercept_unary_unary = intercept_unary_stream = intercept_stream_stream = _intercept
 
 
 class Cluster:
@@ -52,7 +79,8 @@ class Cluster:
             RAY_AUTH_MODE="disabled",  # else it writes a token into the home of whoever runs the tests
             RAY_SERVE_GRPC_MAX_MESSAGE_SIZE=str(_MOST_BYTES),
         )
-        ray.init("local", num_cpus=16, object_store_memory=200 << 20, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=4, object_store_memory=200 << 20, include_dashboard=False, log_to_driver=False)
+        self._numbers = itertools.count()
         grpc_port, http_port = _free_port(), _free_port()
         serve.start(
             http_options=HTTPOptions(port=http_port),
@@ -61,14 +89,16 @@ class Cluster:
         self.address, self.http_address = f"127.0.0.1:{grpc_port}", f"127.0.0.1:{http_port}"
 
     @contextmanager
-    def serving(self, settings: dict[str, Any], name: str = NAME, route: str = "/") -> Iterator[RayServer]:
-        """Deploy the service, and take it away."""
-        handle = serve.run(build(settings), name=name, route_prefix=route)
+    def serving(self, settings: dict[str, Any]) -> Iterator[RayServer]:
+        """Deploy the service as an application of its own, drain it and take it away."""
+        name = f"automask-{next(self._numbers)}"
+        table = {**_SMALL, **settings.pop("ray", {})}
+        handle = serve.run(build({"ray": table, **settings}), name=name, route_prefix=f"/{name}")
         try:
-            yield RayServer(self.address, self.http_address, handle)
+            yield RayServer(name, self.address, f"{self.http_address}/{name}", handle)
         finally:
             handle.broadcast("drain").results()
-            serve.delete(name)
+            serve.delete(name, _blocking=False)
 
     def close(self) -> None:
         """End all of it."""

@@ -21,7 +21,7 @@ from server_process import ServerProcess
 if TYPE_CHECKING:
     from clusters import Cluster
 
-__all__ = ["ServerProcess", "rich", "serving", "tasks"]
+__all__ = ["ServerProcess", "connect", "rich", "serving", "tasks"]
 
 # What a server in a thread logs would stand between the lines of the tests' own output.
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
@@ -43,6 +43,11 @@ def serving(folder: Path, cluster: Cluster | None = None, **settings: Any) -> It
     settings = {"port": 0, "store": folder / "requests.sqlite3", "device": "cpu", **settings}
     with _serving(settings) if cluster is None else cluster.serving(settings) as server:
         yield server
+
+
+def connect(server: Any) -> grpc.Channel:
+    """Open a channel to a server."""
+    return grpc.insecure_channel(server.address) if isinstance(server, Server) else server.channel()
 
 
 def tasks(server: Any) -> int:

@@ -20,7 +20,7 @@ from automask.service.limits import Rate
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from servers import serving
+from servers import connect, serving
 
 if TYPE_CHECKING:
     from clusters import Cluster
@@ -94,7 +94,7 @@ def door(cluster: Cluster | None, tmp_path_factory: pytest.TempPathFactory) -> I
     with (
         closing(KeyFile(folder / "keys.sqlite3", create=True)) as file,
         serving(folder, cluster, keys=folder / "keys.sqlite3", workers=1) as server,
-        grpc.insecure_channel(server.address) as channel,
+        connect(server) as channel,
     ):
         yield Door(file, MaskServiceStub(channel))
 
@@ -212,7 +212,7 @@ def test_what_is_cut_off_or_fails_later_costs_nothing(
     with closing(KeyFile(tmp_path / "keys.sqlite3", create=True)) as file:
         with (
             serving(tmp_path, cluster, keys=tmp_path / "keys.sqlite3", workers=1) as server,
-            grpc.insecure_channel(server.address) as channel,
+            connect(server) as channel,
         ):
             door = Door(file, MaskServiceStub(channel))
             impatient, unlucky = door.caller("impatient", credits=1), door.caller("unlucky", credits=1)
@@ -297,5 +297,5 @@ def test_a_key_that_is_removed_is_no_longer_good(door: Door, cup: mask_pb2.MaskT
 def test_without_keys_everybody_may_and_a_key_does_no_harm(
     tmp_path: Path, cluster: Cluster | None, cup: mask_pb2.MaskTask
 ) -> None:
-    with serving(tmp_path, cluster) as server, grpc.insecure_channel(server.address) as channel:
+    with serving(tmp_path, cluster) as server, connect(server) as channel:
         assert Caller(MaskServiceStub(channel), "anything").generate(cup).results

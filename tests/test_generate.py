@@ -21,7 +21,7 @@ import automask
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from servers import rich, serving, tasks
+from servers import connect, rich, serving, tasks
 
 if TYPE_CHECKING:
     from clusters import Cluster
@@ -35,7 +35,7 @@ def server(cluster: Cluster | None, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def stub(server: Any) -> Iterator[MaskServiceStub]:
-    with grpc.insecure_channel(server.address) as channel:
+    with connect(server) as channel:
         yield MaskServiceStub(channel)
 
 
@@ -298,7 +298,7 @@ def test_health_and_reflection(server: Any) -> None:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
     from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-    with grpc.insecure_channel(server.address) as channel:
+    with connect(server) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         for service in ("", "automask.v1.MaskService"):
             answer = health.Check(health_pb2.HealthCheckRequest(service=service))

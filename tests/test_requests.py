@@ -19,7 +19,7 @@ import automask
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from servers import rich, serving, tasks
+from servers import connect, rich, serving, tasks
 
 if TYPE_CHECKING:
     from clusters import Cluster
@@ -33,7 +33,7 @@ PATIENCE = 60.0  # of a call that fails the test if it takes that long
 
 @contextmanager
 def connected(folder: Path, cluster: Cluster | None, **settings: object) -> Iterator[tuple[Any, MaskServiceStub]]:
-    with serving(folder, cluster, **settings) as server, grpc.insecure_channel(server.address) as channel:
+    with serving(folder, cluster, **settings) as server, connect(server) as channel:
         yield server, MaskServiceStub(channel)
 
 
