@@ -19,7 +19,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 try:
     from ray.serve.deployment import Application
 
-    from .ray.api import deploy_api
+    from .ray.api import deploy
 except ImportError as error:
     raise MissingDependencyError(f"{error}; for Ray Serve: pip install 'automask[ray]'") from error
 
@@ -42,7 +42,7 @@ def build(args: dict[str, Any]) -> Application:
     config = os.environ.get(f"{PREFIX}CONFIG")
     # Whoever starts Serve's proxies decides who reaches them.
     settings = load_settings(Path(config) if config else None, **{"engine": "ray", "insecure": True, **args})
-    return deploy_api(settings)
+    return deploy(settings)
 
 
 app = build({})

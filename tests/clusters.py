@@ -16,8 +16,11 @@ from ray import serve
 from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.handle import DeploymentHandle
 
+from automask.service.ray.api import deploy_api
 from automask.service.ray.cluster import FUNCTIONS
-from automask.service.ray_app import build
+from automask.service.ray.config import RaySettings
+from automask.service.ray.inference import deploy_models
+from automask.service.settings import Settings, load_settings
 
 __all__ = ["Cluster", "RayServer"]
 
@@ -86,14 +89,18 @@ class Cluster:
             http_options=HTTPOptions(port=http_port),
             grpc_options=gRPCOptions(port=grpc_port, grpc_servicer_functions=list(FUNCTIONS)),
         )
+        # One model for all servers: what the tests of the contract tell apart is in front of it.
+        (model,) = deploy_models(Settings(ray=RaySettings.model_validate(_SMALL), device="cpu", workers=1)).values()
+        self._models = serve.run(model, name="models", route_prefix="/models")
         self.address, self.http_address = f"127.0.0.1:{grpc_port}", f"127.0.0.1:{http_port}"
 
     @contextmanager
     def serving(self, settings: dict[str, Any]) -> Iterator[RayServer]:
         """Deploy the service as an application of its own, drain it and take it away."""
         name = f"automask-{next(self._numbers)}"
-        table = {**_SMALL, **settings.pop("ray", {})}
-        handle = serve.run(build({"ray": table, **settings}), name=name, route_prefix=f"/{name}")
+        told = load_settings(engine="ray", insecure=True, ray=_SMALL, **settings)
+        application = deploy_api(told, {told.model: self._models})
+        handle = serve.run(application, name=name, route_prefix=f"/{name}")
         try:
             yield RayServer(name, self.address, f"{self.http_address}/{name}", handle)
         finally:

@@ -27,14 +27,11 @@ from ..parts import Parts
 from ..settings import Settings
 from ..tracing import configure_tracing
 from .engine import Handle, RayEngine
-from .inference import SLACK_SECONDS, deploy_models
+from .inference import LOOK_SECONDS, SLACK_SECONDS, deploy_models
 from .metrics import RayMetrics
 from .proxied import answer, answers
 
-__all__ = ["API", "check_nodes", "deploy_api"]
-
-API = "api"
-"""Name of the deployment."""
+__all__ = ["check_nodes", "deploy", "deploy_api"]
 
 _SERVICE = mask_service_pb2.DESCRIPTOR.services_by_name["MaskService"]
 _MOST_CALLS = 1000  # at one replica; most of them wait for a result, and cost nothing
@@ -163,20 +160,34 @@ def check_nodes(settings: Settings) -> None:
             raise ParameterError(name, right, str(value))
 
 
-def deploy_api(settings: Settings) -> Application:
+def deploy(settings: Settings) -> Application:
     """Make the application: the API, and behind it the deployments that hold models."""
     settings = _portable(settings)
+    return deploy_api(settings, deploy_models(settings))
+
+
+def deploy_api(settings: Settings, models: Mapping[tuple[str, ...], Application | Handle]) -> Application:
+    """Make the API alone.
+
+    Parameters
+    ----------
+    settings
+        Of the service.
+    models
+        What holds the models, by the models that it has, as the settings name them: deployments to be made, or handles
+        of some that another application has.
+    """
     deployment = serve.deployment(
         serve.ingress()(Api),
-        name=API,
+        name="api",
         num_replicas=settings.ray.api_replicas,
         ray_actor_options={"num_cpus": settings.ray.api_cpus},
         max_ongoing_requests=_MOST_CALLS,
         # Once for calls, once for submitted requests.
         graceful_shutdown_timeout_s=2 * settings.drain + SLACK_SECONDS,
-        graceful_shutdown_wait_loop_s=min(1.0, settings.drain + 0.1),
+        graceful_shutdown_wait_loop_s=LOOK_SECONDS,
     )
-    return deployment.bind(settings, [(names, handle) for names, handle in deploy_models(settings).items()])
+    return deployment.bind(_portable(settings), [*models.items()])
 
 
 def _portable(settings: Settings) -> Settings:

@@ -17,7 +17,7 @@ from ray.serve.schema import ApplicationStatus
 from ..errors import UnavailableError
 from ..listening import bind, join
 from ..settings import Settings
-from .api import check_nodes, deploy_api
+from .api import check_nodes, deploy
 from .inference import SLACK_SECONDS
 
 __all__ = ["FUNCTIONS", "NAME", "SLACK_BYTES", "run"]
@@ -106,7 +106,7 @@ def _free(settings: Settings, port: int) -> int:
 
 def _deploy(settings: Settings, stopping: Event) -> None:
     """Wait until the application runs, but no longer than until it shall stop."""
-    target = serve.RunTarget(deploy_api(settings), name=NAME)
+    target = serve.RunTarget(deploy(settings), name=NAME)
     serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
     while not stopping.wait(_LOOK_SECONDS):
         told = serve.status().applications.get(NAME)

@@ -32,8 +32,9 @@ from .config import Scale
 from .metrics import RayMetrics
 from .routing import StickyRouter
 
-__all__ = ["SLACK_SECONDS", "deploy_models", "most_ongoing"]
+__all__ = ["LOOK_SECONDS", "SLACK_SECONDS", "deploy_models", "most_ongoing"]
 
+LOOK_SECONDS = 0.5  # between two looks whether the last call at a replica that ends is over
 SLACK_SECONDS = 5.0  # beyond the time to drain, before Ray kills a replica
 _MOST_FAILURES = 3  # in a row that are no caller's fault, after which a replica is replaced
 
@@ -258,7 +259,7 @@ def _deploy(kind: type[Inference], settings: Settings, scale: Scale, models: tup
         max_ongoing_requests=most,
         max_queued_requests=-1,  # the API counts what waits, so that a refusal tells when to come again
         graceful_shutdown_timeout_s=settings.drain + SLACK_SECONDS,
-        graceful_shutdown_wait_loop_s=min(1.0, settings.drain + 0.1),
+        graceful_shutdown_wait_loop_s=LOOK_SECONDS,
         request_router_config=RequestRouterConfig(
             request_router_class=StickyRouter, request_router_kwargs={"max_waiting": min(most, 2 * workers)}
         )
