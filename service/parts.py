@@ -15,7 +15,8 @@ from .requests import Requests
 from .servicer import Servicer
 from .settings import Settings
 from .status import to_status
-from .store.store import Store
+from .store.opening import open_store
+from .store.rules import Rules
 
 __all__ = ["Parts"]
 
@@ -43,12 +44,14 @@ class Parts:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._metrics = metrics
         self._access = Access(None if settings.keys is None else KeyFile(settings.keys))
-        self._store = Store(
-            settings.store,
+        rules = Rules(
             retention=settings.retention,
             max_bytes=round(settings.max_store_gb * 1e9),
             max_queue=settings.max_queue,
             encode_error=lambda error: to_status(error).SerializeToString(),
+        )
+        self._store = open_store(
+            settings.store, rules, media=settings.media, media_from=round(settings.media_from_kb * 1e3)
         )
         self._requests: Requests | None = None
         self.observer = Observer(metrics)

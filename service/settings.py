@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import TomlConfigSettingsSource
 
@@ -17,6 +17,7 @@ from automask.errors import ParameterError
 from automask.session import Device
 
 from .durations import parse_duration
+from .places import PostgresUrl, parse_place
 from .ray.config import RaySettings
 
 __all__ = ["PREFIX", "Settings", "load_settings", "state_folder"]
@@ -45,6 +46,7 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+Place = Annotated[Path | InstanceOf[PostgresUrl], BeforeValidator(parse_place)]
 Networks = Annotated[Names, AfterValidator(lambda names: tuple(map(_network, names)))]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
@@ -87,10 +89,13 @@ class Settings(BaseSettings):
     max_image_mb: float = Field(32, gt=0, le=1024, description="Largest image in megabytes, as a file or bare pixels.")
     max_batch: int = Field(16, ge=1, description="Most tasks on one photo that become one pass of a model.")
     batch_wait_ms: float = Field(0, ge=0, le=1000, description="Wait this long for such tasks while others are busy.")
-    store: Path = Field(
+    store: Place = Field(
         default_factory=lambda: state_folder() / "requests.sqlite3",
-        description="File that keeps submitted requests. [default: ~/.local/state/automask/requests.sqlite3]",
+        description="File or postgresql:// URL for submitted requests. "
+        "[default: ~/.local/state/automask/requests.sqlite3]",
     )
+    media: str | None = Field(None, min_length=1, description="Folder or URL for large media of a PostgreSQL store.")
+    media_from_kb: float = Field(256, ge=0, le=1e6, description="Kilobytes from which on they are large.")
     retention: Duration = Field(3600, gt=0, description="How long an ended request is kept, such as 1h or 30m.")
     max_store_gb: float = Field(4, gt=0, le=1e6, description="Gigabytes of the store; beyond, requests are refused.")
     keys: Path | None = Field(None, description="File of API keys, made by `automask keys add`; without it, all may.")

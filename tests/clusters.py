@@ -18,9 +18,8 @@ from ray.serve.handle import DeploymentHandle
 
 from automask.service.ray.api import deploy_api
 from automask.service.ray.cluster import FUNCTIONS
-from automask.service.ray.config import RaySettings
 from automask.service.ray.inference import deploy_models
-from automask.service.settings import Settings, load_settings
+from automask.service.settings import load_settings
 
 __all__ = ["Cluster", "RayServer"]
 
@@ -57,9 +56,9 @@ class RayServer:
 
 
 class _Named(
-    grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg]  # grpc itself takes none
-    grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]  # grpc itself takes none
-    grpc.StreamStreamClientInterceptor,  # type: ignore[type-arg]  # grpc itself takes none
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
 ):
     """Tells Ray Serve which application is meant."""
 
@@ -70,7 +69,9 @@ class _Named(
         metadata = [*(details.metadata or ()), ("application", self._name)]
         return call(details._replace(metadata=metadata), request)
 
-    intercept_unary_unary = intercept_unary_stream = intercept_stream_stream = _intercept
+    intercept_unary_unary = _intercept  # type: ignore[assignment]  # one for calls of every type
+    intercept_unary_stream = _intercept  # type: ignore[assignment]
+    intercept_stream_stream = _intercept  # type: ignore[assignment]
 
 
 class Cluster:
@@ -90,7 +91,7 @@ class Cluster:
             grpc_options=gRPCOptions(port=grpc_port, grpc_servicer_functions=list(FUNCTIONS)),
         )
         # One model for all servers: what the tests of the contract tell apart is in front of it.
-        (model,) = deploy_models(Settings(ray=RaySettings.model_validate(_SMALL), device="cpu", workers=1)).values()
+        (model,) = deploy_models(load_settings(ray=_SMALL, device="cpu", workers=1)).values()
         self._models = serve.run(model, name="models", route_prefix="/models")
         self.address, self.http_address = f"127.0.0.1:{grpc_port}", f"127.0.0.1:{http_port}"
 

@@ -19,6 +19,7 @@ from skimage import data
 
 import automask
 from automask.session import Session
+from postgres import Postgres, running
 
 if TYPE_CHECKING:
     from clusters import Cluster
@@ -42,7 +43,12 @@ def ray_cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="module", params=["local", "ray"])
 def cluster(request: pytest.FixtureRequest) -> Cluster | None:
     """What runs the models in a test of the contract: None for threads of the server itself."""
-    return request.getfixturevalue("ray_cluster") if request.param == "ray" else None  # type: ignore[no-any-return]
+    return request.getfixturevalue("ray_cluster") if request.param == "ray" else None
+
+
+def postgres() -> Iterator[Postgres]:
+    with running() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,8 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "max_batch": ("1", "1", 1),
     "batch_wait_ms": ("2.5", "2.5", 2.5),
     "store": ("s.db", '"s.db"', Path("s.db")),
+    "media": ("s3://bucket/prefix", '"s3://bucket/prefix"', "s3://bucket/prefix"),
+    "media_from_kb": ("0.5", "0.5", 0.5),
     "retention": ("1h30m", '"1h30m"', 5400.0),
     "max_store_gb": ("0.25", "0.25", 0.25),
     "keys": ("k.db", '"k.db"', Path("k.db")),

@@ -8,7 +8,6 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import grpc
 import ray
 from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2
@@ -48,7 +47,9 @@ class Api:
         Handles of the deployments that hold models, and which models each of them has.
     """
 
-    async def __init__(self, settings: Settings, models: Sequence[tuple[Sequence[str], Handle]]) -> None:
+    async def __init__(  # type: ignore[misc]  # Ray awaits it
+        self, settings: Settings, models: Sequence[tuple[Sequence[str], Handle]]
+    ) -> None:
         configure_logs(as_json=settings.log_json, level=settings.log_level)
         configure_tracing()
         check_nodes(settings)
@@ -80,11 +81,8 @@ class Api:
     async def Watch(  # noqa: N802
         self, request: Message, grpc_context: RayServegRPCContext
     ) -> AsyncIterator[Message]:
-        """Refuse, as a server may: a stream without an end would keep this replica from ending."""
-        del request
-        grpc_context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        raise NotImplementedError("ask with Check, again and again")
-        yield
+        """Tell it once, and let the client ask again: a stream without an end would keep this replica from ending."""
+        yield await answer(self._health.Check, request, grpc_context)
 
     async def tasks(self) -> int:
         """Count the tasks on their way from here."""
@@ -155,7 +153,7 @@ def check_nodes(settings: Settings) -> None:
     nodes = sum(node["Alive"] for node in ray.nodes())
     for name in ("store", "keys"):
         value = getattr(settings, name)
-        if value is not None and nodes > 1:
+        if isinstance(value, Path) and nodes > 1:
             right = f"be a postgresql:// URL in a cluster of {nodes} nodes: a file is on one of them"
             raise ParameterError(name, right, str(value))
 
@@ -195,8 +193,8 @@ def _portable(settings: Settings) -> Settings:
     table = settings.ray.model_copy(update={"models": {_whole(name): one for name, one in settings.ray.models.items()}})
     changed = {
         "model": tuple(map(_whole, settings.model)),
-        "store": settings.store.absolute(),
-        "keys": settings.keys and settings.keys.absolute(),
+        "store": settings.store.absolute() if isinstance(settings.store, Path) else settings.store,
+        "keys": settings.keys.absolute() if isinstance(settings.keys, Path) else settings.keys,
         "ray": table,
     }
     return Settings.model_construct(**{name: getattr(settings, name) for name in Settings.model_fields} | changed)

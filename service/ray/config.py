@@ -16,12 +16,12 @@ class Scale(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    min_replicas: int = Field(1, ge=0, description="Fewest replicas; 0 lets a model go that nobody asks for.")
-    max_replicas: int = Field(1, ge=1, description="Most replicas.")
-    num_cpus: float = Field(1, ge=0, description="CPUs that Ray sets aside for a replica.")
-    num_gpus: float = Field(0, ge=0, description="GPUs, or a part of one: 0.5 puts two replicas on each.")
-    target_ongoing: float = Field(2, gt=0, description="Tasks per replica beyond which more replicas are started.")
-    max_ongoing: int | None = Field(None, ge=1, description="Most tasks at a replica; others wait for any to be free.")
+    min_replicas: int = Field(default=1, ge=0, description="Fewest replicas; 0 lets a model go that nobody asks for.")
+    max_replicas: int = Field(default=1, ge=1, description="Most replicas.")
+    num_cpus: float = Field(default=1, ge=0, description="CPUs that Ray sets aside for a replica.")
+    num_gpus: float = Field(default=0, ge=0, description="GPUs, or a part of one: 0.5 puts two replicas on each.")
+    target_ongoing: float = Field(default=2, gt=0, description="Tasks per replica from which on more are started.")
+    max_ongoing: int | None = Field(default=None, ge=1, description="Most tasks at a replica; others wait elsewhere.")
 
     @property
     def workers(self) -> int:
@@ -52,13 +52,15 @@ class Scale(BaseModel):
 class RaySettings(Scale):
     """What is said of all models, of single ones, and of the replicas in front of them."""
 
-    api_replicas: int = Field(1, ge=1, description="Replicas that answer calls and hold no model.")
-    api_cpus: float = Field(0.5, ge=0, description="CPUs that Ray sets aside for each of them.")
+    api_replicas: int = Field(default=1, ge=1, description="Replicas that answer calls and hold no model.")
+    api_cpus: float = Field(default=0.5, ge=0, description="CPUs that Ray sets aside for each of them.")
     multiplex: int | None = Field(
-        None, ge=1, description="Models that a replica holds, out of all; without it, each model has its own replicas."
+        default=None,
+        ge=1,
+        description="Models that one replica holds, out of all; else each has its own.",
     )
-    sticky: bool = Field(True, description="Send the same photo to the same replica, whose cache has its encoding.")
-    models: dict[str, Scale] = Field({}, description="By a model as `model` names it: what is different for it.")
+    sticky: bool = Field(default=True, description="Send a photo to the replica whose cache has it.")
+    models: dict[str, Scale] = Field(default={}, description="By model, as `model` names it: what differs.")
 
     def scale(self, model: str) -> Scale:
         """Give what holds for one model."""

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from ray.exceptions import ObjectLostError, RayActorError, TaskCancelledError, WorkerCrashedError
@@ -27,7 +27,7 @@ from ..tasks import Task, write_task
 
 __all__ = ["Handle", "RayEngine", "RayWork"]
 
-Handle = DeploymentHandle[Any]
+Handle: TypeAlias = "DeploymentHandle[Any]"
 
 _TRIES = 3  # of a task whose replica dies; one that kills every replica it meets must not go on for ever
 _DEATHS = (

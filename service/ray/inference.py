@@ -76,8 +76,8 @@ class Inference:
         self._segmenters: dict[str, Segmenter] = {}
         self._metrics.read_caches(self._segmenters)
         self._failures = 0
-        self._begin.set_max_batch_size(settings.max_batch)  # type: ignore[attr-defined]  # put there by `serve.batch`
-        self._begin.set_batch_wait_timeout_s(settings.batch_wait_ms / 1e3)  # type: ignore[attr-defined]
+        self._begin.set_max_batch_size(settings.max_batch)
+        self._begin.set_batch_wait_timeout_s(settings.batch_wait_ms / 1e3)
         self._open()
 
     def _open(self) -> None:
@@ -144,7 +144,7 @@ class Inference:
             asked.cancel()
             raise
 
-    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0)
+    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0)  # type: ignore[untyped-decorator]
     async def _begin(self, asked: list[_Asked]) -> list[Work | AutomaskError | None]:
         """Queue what came at the same moment at one go; what of it is on the same photo becomes one pass."""
         return [self._start(one) for one in asked]
@@ -209,7 +209,7 @@ def _pool(most: int) -> type[Inference]:
             loaded: _Loaded = await self._model(serve.get_multiplexed_model_id())
             return loaded.engine
 
-        @serve.multiplexed(max_num_models_per_replica=most)
+        @serve.multiplexed(max_num_models_per_replica=most)  # type: ignore[untyped-decorator]
         async def _model(self, model: str) -> _Loaded:
             engine = await asyncio.to_thread(self._load, model)
             (name,) = engine.segmenters

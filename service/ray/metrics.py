@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from threading import Thread
+from typing import Any, TypeAlias
 
 from ray.serve.metrics import Counter, Gauge, Histogram
 
@@ -14,6 +15,7 @@ from ..metrics import Count, Metrics, Spread
 
 __all__ = ["RayMetrics"]
 
+_Instrument: TypeAlias = Any  # Counter or Histogram, of which each has what the other has not
 _EVERY_SECONDS = 5.0  # as often as Ray's agent asks
 
 
@@ -62,9 +64,7 @@ class RayMetrics(Metrics):
 class _Labelled:
     """One of Ray's instruments with the values of its labels."""
 
-    def __init__(
-        self, instrument: Counter | Histogram, labels: Sequence[str], tags: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, instrument: _Instrument, labels: Sequence[str], tags: dict[str, str] | None = None) -> None:
         self._instrument, self._labels, self._tags = instrument, labels, tags or {}
 
     def labels(self, *values: str) -> _Labelled:

@@ -31,7 +31,8 @@ class ProxiedContext:
 
     def invocation_metadata(self) -> Sequence[tuple[str, str | bytes]]:
         """Tell what the client sent beside its request."""
-        return self._context.invocation_metadata()
+        metadata: Sequence[tuple[str, str | bytes]] = self._context.invocation_metadata()
+        return metadata
 
     def set_trailing_metadata(self, metadata: Sequence[tuple[str, str | bytes]]) -> None:
         """Send this after the answer."""

@@ -11,7 +11,7 @@ from ray.serve.request_router import PendingRequest, RunningReplica
 __all__ = ["StickyRouter"]
 
 
-class StickyRouter(ConsistentHashRouter):
+class StickyRouter(ConsistentHashRouter):  # type: ignore[misc]  # Ray's classes are skipped, as its types are not kept up
     """Chooses by the session, which is the hash of the photo, on Ray's ring of replicas.
 
     A photo has an order of replicas that hardly changes as replicas come and go. It goes to the first that is not
