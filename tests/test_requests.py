@@ -34,9 +34,11 @@ def connected(folder: Path, **settings: object) -> Iterator[tuple[Server, MaskSe
         yield server, MaskServiceStub(channel)
 
 
-@pytest.fixture(scope="module")
-def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MaskServiceStub]:
-    with connected(tmp_path_factory.mktemp("server"), workers=1) as (_, stub):
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def stub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MaskServiceStub]:
+    folder = tmp_path_factory.mktemp("server")
+    store = {} if request.param == "sqlite" else {"store": request.getfixturevalue("postgres").database()}
+    with connected(folder, workers=1, **store) as (_, stub):
         yield stub
 
 
