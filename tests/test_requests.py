@@ -37,9 +37,13 @@ def connected(folder: Path, cluster: Cluster | None, **settings: object) -> Iter
         yield server, MaskServiceStub(channel)
 
 
-@pytest.fixture(scope="module")
-def stub(cluster: Cluster | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MaskServiceStub]:
-    with connected(tmp_path_factory.mktemp("server"), cluster, workers=1) as (_, stub):
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def stub(
+    request: pytest.FixtureRequest, cluster: Cluster | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MaskServiceStub]:
+    folder = tmp_path_factory.mktemp("server")
+    store = {} if request.param == "sqlite" else {"store": request.getfixturevalue("postgres").database()}
+    with connected(folder, cluster, workers=1, **store) as (_, stub):
         yield stub
 
 
