@@ -57,7 +57,7 @@ class Postgres:
         self._call(
             "initdb", "--username", "tester", "--auth", "trust", "--no-sync", "--encoding", "UTF8", "--locale", "C"
         )
-        self.start()
+        self._start()
         self.run(f"CREATE DATABASE {_TEMPLATE}")
         with connect(PostgresUrl(self.url(_TEMPLATE))) as connection:
             migrate(connection)
@@ -70,13 +70,22 @@ class Postgres:
             cwd=self._folder,
         )
 
-    def start(self) -> None:
+    def _start(self) -> None:
         options = f"{self._options} -c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
         self._call("pg_ctl", "start", "--wait", "--silent", "--log", str(self._folder / "log"), "--options", options)
 
     def stop(self) -> None:
         """As in a crash: nobody is waited for."""
         self._call("pg_ctl", "stop", "--wait", "--silent", "--mode", "immediate")
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Let it be down inside the block."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self._start()
 
     def url(self, database: str, user: str = "tester", password: str = "never-shown") -> str:  # noqa: S107
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"

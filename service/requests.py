@@ -16,7 +16,7 @@ from automask import CancelledError
 from automask.v1 import mask_pb2
 
 from .access import Access
-from .engine import Engine, Work
+from .backend import Backend, Work
 from .errors import DeadlineError, QueueFullError, StoreError
 from .logs import log_bug
 from .metrics import Metrics
@@ -81,7 +81,7 @@ class Requests:
         Where their ends are counted.
     """
 
-    def __init__(self, store: Store, engine: Engine, access: Access, metrics: Metrics) -> None:
+    def __init__(self, store: Store, engine: Backend, access: Access, metrics: Metrics) -> None:
         self._store, self._engine, self._access, self._metrics = store, engine, access, metrics
         self._threads = ThreadPoolExecutor(store.threads, thread_name_prefix="automask-store")
         self._ears = ThreadPoolExecutor(1, thread_name_prefix="automask-listen")

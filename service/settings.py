@@ -18,6 +18,7 @@ from automask.session import Device
 
 from .durations import parse_duration
 from .places import PostgresUrl, parse_place
+from .ray.config import RaySettings
 
 __all__ = ["PREFIX", "Settings", "load_settings", "state_folder"]
 
@@ -61,7 +62,14 @@ def state_folder() -> Path:
 class Settings(BaseSettings):
     """What a server is told. What stands first wins: the caller, ``AUTOMASK_…``, the TOML file, the default."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, protected_namespaces=())
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="_",  # AUTOMASK_RAY_MAX_REPLICAS
+        env_nested_max_split=1,
+        extra="forbid",
+        frozen=True,
+        protected_namespaces=(),
+    )
 
     host: str = Field("127.0.0.1", description="Address to listen on; any but a loopback one needs --keys and TLS.")
     port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 takes a free one and says which.")
@@ -97,6 +105,8 @@ class Settings(BaseSettings):
     insecure: bool = Field(False, description="Allow another address than loopback without keys and TLS.")
     metrics_port: int | None = Field(None, ge=0, le=65535, description="Port for Prometheus, on the same address.")
     drain: Duration = Field(30, ge=0, description="On SIGTERM, how long running work may take to end.")
+    engine: Literal["local", "ray"] = Field("local", description="What runs the models: local (this process), or ray.")
+    ray: RaySettings = Field(RaySettings(), description="How many replicas, and on what; for --engine ray.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning, error.")
     log_json: bool = Field(False, description="Log one JSON object a line.")
 
@@ -126,6 +136,9 @@ class Settings(BaseSettings):
         ParameterError
             TLS is half said, or the address is open to others without keys and TLS.
         """
+        if self.engine == "ray":
+            self._check_ray()
+            return
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ParameterError("tls_cert and tls_key", "be given together", str(self.tls_cert or self.tls_key))
         if self.client_ca is not None and self.tls_cert is None:
@@ -137,6 +150,16 @@ class Settings(BaseSettings):
                 "reach this machine may use it",
                 self.host,
             )
+
+    def _check_ray(self) -> None:
+        for name in ("uds", "tls_cert", "tls_key", "client_ca", "metrics_port"):
+            if getattr(self, name) is not None:
+                right = "be left out with engine = ray: what listens are Ray Serve's proxies, behind an ingress"
+                raise ParameterError(name, right, str(getattr(self, name)))
+        if not self.insecure and self.keys is None:
+            right = "come with keys: Ray Serve's port is open on every address; or --insecure says that all may come"
+            raise ParameterError("engine", right, self.engine)
+        self.ray.check(device=self.device)
 
 
 def _is_loopback(host: str) -> bool:
@@ -180,13 +203,16 @@ def load_settings(config: Path | None = None, **given: Any) -> Settings:  # noqa
 
 
 def _explain(problem: Mapping[str, Any], config: Path | None, given: Mapping[str, Any]) -> ParameterError:
-    name = str(problem["loc"][0])
-    variable = PREFIX + name.upper()
-    where = "" if name in given else f" (in {variable})" if variable in os.environ or not config else f" (in {config})"
+    place = problem["loc"][:2] if problem["loc"][0] == "ray" else problem["loc"][:1]
+    name = ".".join(map(str, place))
+    variable = PREFIX + name.upper().replace(".", "_")
+    is_given = str(place[0]) in given
+    where = "" if is_given else f" (in {variable})" if variable in os.environ or not config else f" (in {config})"
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, ParameterError):
         return ParameterError(name + where, cause.requirement, cause.value)
     if problem["type"] == "extra_forbidden":
-        return ParameterError(name + where, f"be one of {', '.join(Settings.model_fields)}", problem["input"])
+        known = RaySettings.model_fields if name.startswith("ray.") else Settings.model_fields
+        return ParameterError(name + where, f"be one of {', '.join(known)}", problem["input"])
     requirement = _REQUIREMENTS.get(problem["type"]) or problem["msg"].removeprefix("Input should ")
     return ParameterError(name + where, requirement, problem["input"])

@@ -87,6 +87,8 @@ def test_help_lists_every_setting_with_its_default() -> None:
     assert done.exit_code == 0
     text = " ".join(done.output.split())
     for name, field in Settings.model_fields.items():
+        if name == "ray":  # a table of the file
+            continue
         assert f"--{name.replace('_', '-')} " in text
         assert field.description is not None
         assert field.description in text

@@ -205,6 +205,7 @@ def test_a_full_disk_refuses_what_is_new_and_loses_nothing(path: Path) -> None:
 
 def test_what_sqlite_calls_full_is_a_full_queue_to_clients(path: Path) -> None:
     with open_store(path) as store:
+        assert isinstance(store, SqliteStore)
         with store._database.transaction() as db:
             db.execute("PRAGMA max_page_count = 40")
         with pytest.raises(QueueFullError, match="no room for another request: .* free some space") as caught:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from psycopg import Connection
+from psycopg import Connection, sql
 
 from ..errors import StoreError
 
@@ -119,5 +119,7 @@ def _version(connection: Connection) -> int:
         return 0
     if "version" not in found:
         raise StoreError(f"the schema {SCHEMA} must be automask's own, but holds the tables {', '.join(sorted(found))}")
-    row = connection.execute(b"SELECT max(version) FROM version").fetchone()
+    # With its schema, so that who may not look into that is told so, and not that there is no table.
+    table = sql.Identifier(SCHEMA, "version")
+    row = connection.execute(sql.SQL("SELECT max(version) FROM {}").format(table)).fetchone()
     return int(row[0]) if row and row[0] is not None else 0

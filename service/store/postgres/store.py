@@ -207,7 +207,7 @@ class PostgresStore(Store):
             if row is None:
                 return None
             self._tell(db, row[0])
-            return Lease(*row[:8], task=b""), row[8:]
+            return Lease(*(*row[:-2], b"")), row[-2:]
 
         taken = self._database.run(lease)
         return None if taken is None else self._with_task(*taken)
