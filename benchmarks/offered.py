@@ -132,11 +132,12 @@ def setup(folder: Path, workers: int, threads: int, workplace: Workplace) -> dic
     options = ("--port", 0, "--store", folder / f"{workers}.sqlite3", "--workers", workers, "--threads", threads)
     with ServerProcess(*options, "--max-batch", 1) as server:
         with grpc.insecure_channel(server.address) as channel:
-            alone = calibrate(MaskServiceStub(channel), workplace.pick(PROMPTS, PROMPTS[:2]), workplace.pick(20, 2))
+            alone = calibrate(MaskServiceStub(channel), workplace.pick(PROMPTS, PROMPTS[:2]), workplace.pick(12, 2))
         work, points = measured(alone, hits=HITS), []
         for seed, busy in enumerate(BUSY if not workplace.quick else BUSY[:1]):
             rate = busy * workers / work.mean
-            seen = offer(server.address, rate, workplace.pick(400, 10), HITS, seed)
+            calls = max(workplace.pick(100, 10), round(rate * workplace.pick(60, 0)))
+            seen = offer(server.address, rate, calls, HITS, seed)
             as_loaded = sped_up(work, work.mean / seen["pass"])
             points.append(
                 {
