@@ -14,6 +14,7 @@ import grpc
 import ray
 from ray import serve
 from ray.serve.config import HTTPOptions, gRPCOptions
+from ray.serve.deployment import Application
 from ray.serve.handle import DeploymentHandle
 
 from automask.service.ray.api import deploy_api
@@ -21,9 +22,9 @@ from automask.service.ray.cluster import FUNCTIONS
 from automask.service.ray.inference import deploy_models
 from automask.service.settings import load_settings
 
-__all__ = ["Cluster", "RayServer"]
+__all__ = ["SMALL", "Cluster", "RayServer"]
 
-_SMALL = {"num_cpus": 0.01, "api_cpus": 0}  # so that all fit
+SMALL = {"num_cpus": 0.01, "api_cpus": 0}  # so that all fit
 _MOST_BYTES = 32 << 20  # of a message; Ray Serve's proxies take one number for all applications
 
 
@@ -91,22 +92,36 @@ class Cluster:
             grpc_options=gRPCOptions(port=grpc_port, grpc_servicer_functions=list(FUNCTIONS)),
         )
         # One model for all servers: what the tests of the contract tell apart is in front of it.
-        (model,) = deploy_models(load_settings(ray=_SMALL, device="cpu", workers=1)).values()
+        (model,) = deploy_models(load_settings(ray=SMALL, device="cpu", workers=1)).values()
         self._models = serve.run(model, name="models", route_prefix="/models")
         self.address, self.http_address = f"127.0.0.1:{grpc_port}", f"127.0.0.1:{http_port}"
 
+    @property
+    def ray_address(self) -> str:
+        """Where other processes join."""
+        return str(ray.get_runtime_context().gcs_address)
+
     @contextmanager
-    def serving(self, settings: dict[str, Any]) -> Iterator[RayServer]:
-        """Deploy the service as an application of its own, drain it and take it away."""
+    def running(self, application: Application) -> Iterator[RayServer]:
+        """Run an application under a name of its own, drain it and take it away."""
         name = f"automask-{next(self._numbers)}"
-        told = load_settings(engine="ray", insecure=True, ray=_SMALL, **settings)
-        application = deploy_api(told, {told.model: self._models})
         handle = serve.run(application, name=name, route_prefix=f"/{name}")
         try:
             yield RayServer(name, self.address, f"{self.http_address}/{name}", handle)
         finally:
             handle.broadcast("drain").results()
             serve.delete(name, _blocking=False)
+
+    @contextmanager
+    def serving(self, settings: dict[str, Any]) -> Iterator[RayServer]:
+        """Serve with the model that all share."""
+        with self.running(self.api(settings)) as server:
+            yield server
+
+    def api(self, settings: dict[str, Any]) -> Application:
+        """Make an application that has no model of its own."""
+        told = load_settings(engine="ray", insecure=True, ray=SMALL, **settings)
+        return deploy_api(told, {told.model: self._models})
 
     def close(self) -> None:
         """End all of it."""

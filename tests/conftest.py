@@ -46,6 +46,7 @@ def cluster(request: pytest.FixtureRequest) -> Cluster | None:
     return request.getfixturevalue("ray_cluster") if request.param == "ray" else None
 
 
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     with running() as cluster:
         yield cluster

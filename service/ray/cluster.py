@@ -83,7 +83,10 @@ def _join_or_start() -> bool:
 
 
 def _start_proxies(settings: Settings) -> None:
-    """Have every node listen; where Serve runs already, it listens where it was told before."""
+    """Have every node listen."""
+    if serve.status().proxies:
+        _log.info("loading", note="Ray Serve runs here already, and listens where it was told then", pid=os.getpid())
+        return
     http_host, wanted = ("127.0.0.1", 0) if settings.http_port is None else (settings.host, settings.http_port)
     port, http_port = _free(settings, settings.port), _free(settings, wanted)
     serve.start(
