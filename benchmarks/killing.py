@@ -152,7 +152,7 @@ def judged(crowd: Crowd, target: str, stored: int, ends: Iterable[Mapping[str, A
 
 
 def phases(answers: Sequence[Answer], first: float, last: float) -> dict[str, Spread]:
-    """Milliseconds of those that were answered before the first event, of those submitted after the last, and between."""
+    """Give milliseconds of those answered before the first event, submitted after the last, and between."""
     groups: dict[str, list[float]] = {"before": [], "during": [], "after": []}
     for answer in answers:
         name = "before" if answer.answered < first else "after" if answer.submitted > last else "during"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cluster
 import offered
 
 if TYPE_CHECKING:
@@ -161,4 +162,5 @@ def _lines(axis: Axes, growth: dict[str, Any], title: str) -> None:
 PICTURES: Mapping[str, Picture] = {
     "docs/figures.svg": Picture(("pipeline", "postprocess", "scaling"), (11, 6.4), _overview),
     "docs/capacity.svg": Picture(("capacity",), (11, 3.6), offered.draw),
+    "docs/cluster.svg": Picture(("cluster",), (11, 3.6), cluster.draw),
 }

@@ -88,6 +88,7 @@ class Postgres:
             self._start()
 
     def url(self, database: str, user: str = "tester", password: str = "never-shown") -> str:  # noqa: S107
+        """Name a database as clients do."""
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
     def run(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import cluster
 import durability
 import gpu
 import offered
@@ -38,5 +39,6 @@ QUESTIONS: Mapping[str, Question] = {
     "service": Question(service.measure, service.markdown),
     "playground": Question(playground.measure, playground.markdown),
     "durability": Question(durability.measure, durability.markdown),
+    "cluster": Question(cluster.measure, cluster.markdown, "docs/scaling.md"),
     "capacity": Question(offered.measure, offered.markdown, "docs/scaling.md"),
 }

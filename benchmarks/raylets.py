@@ -7,8 +7,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +38,9 @@ class Node:
         """Kill all its processes with -9, as where a machine loses its power."""
         whole = psutil.Process(self._process.pid)
         for process in (whole, *whole.children(recursive=True)):
-            with _gone_already():
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait()
-
-
-@contextmanager
-def _gone_already() -> Iterator[None]:
-    try:
-        yield
-    except psutil.NoSuchProcess:
-        pass
 
 
 class Raylets:
@@ -81,9 +74,12 @@ class Raylets:
                 return
 
     def join(self) -> Node:
-        """Start another node."""
+        """Start another node, and wait until the head knows it: two that start at once choose the same sockets."""
+        before = len(ray.nodes())  # dead ones stay among them
         node = Node("--node-ip-address=127.0.0.1", f"--address={self._head}", "--num-cpus=1")
         self.nodes.append(node)
+        while len(ray.nodes()) == before:
+            time.sleep(0.1)
         return node
 
     @contextmanager
@@ -106,7 +102,7 @@ class Raylets:
         serve.shutdown()
         ray.shutdown()
         for node in reversed(self.nodes):
-            with _gone_already():
+            with suppress(psutil.NoSuchProcess):
                 node.kill()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final
 
 from ray import serve
 from ray.serve.deployment import Application
@@ -15,10 +14,10 @@ from automask.service.ray.api import Api
 from automask.service.settings import Settings
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
+from cluster import STANDIN_SECONDS
 
-__all__ = ["SECONDS", "StandIn", "standing_in"]
+__all__ = ["StandIn", "standing_in"]
 
-SECONDS: Final = 0.05
 _MODEL = "default"
 
 
@@ -32,8 +31,8 @@ class StandIn:
     async def __call__(self, task: bytes, retries: int, request_id: str) -> bytes:
         """Take as long as it always does."""
         del task, retries, request_id
-        await asyncio.sleep(SECONDS)
-        response = mask_pb2.MaskResponse(timings=mask_pb2.Timings(inference_ms=1e3 * SECONDS))
+        await asyncio.sleep(STANDIN_SECONDS)
+        response = mask_pb2.MaskResponse(timings=mask_pb2.Timings(inference_ms=1e3 * STANDIN_SECONDS))
         return messages.GenerateStreamResponse(response=response).SerializeToString()
 
 
