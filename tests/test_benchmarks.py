@@ -20,7 +20,7 @@ from questions import QUESTIONS
 from turns import by_turns, digits, figures_by_turns, spread, table, target
 
 MEASURED = ["pipeline", "startup", "scaling", "postprocess", "service", "durability", "capacity"]
-SKIPPED = ["quality", "gpu"]  # without photos, and where there is no GPU
+SKIPPED = ["quality", "gpu", "cluster"]  # without photos, where there is no GPU, and for its minutes
 (MEASURED if shutil.which("chromium") and shutil.which("chromedriver") else SKIPPED).append("playground")
 
 
