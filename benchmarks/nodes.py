@@ -24,7 +24,7 @@ from automask.service.settings import load_settings
 from cluster import CACHE_MB, CALLS, CLIENTS, PHOTOS, SERVERS
 from killing import PHOTO, Crowd, judged, phases, points
 from photos import unseen
-from postgres import Postgres, running
+from postgres import DURABLE, Postgres, running
 from raylets import Raylets, raylets
 from server_process import ServerProcess
 from service import flood, submitting, through, times
@@ -33,8 +33,6 @@ from standin import standing_in
 from turns import Contender, by_turns
 from workplace import Workplace
 
-DURABLE = "-c max_connections=200 -c shared_buffers=64MB"
-"""Options of PostgreSQL: unlike in the tests, it waits for the disk."""
 REPLICAS = (1, 2, 4, 8)
 WAYS = dict(zip(CALLS, (through, submitting), strict=True))
 

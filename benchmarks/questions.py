@@ -17,6 +17,7 @@ import quality
 import scaling
 import service
 import startup
+import writes
 from workplace import Workplace
 
 
@@ -40,5 +41,6 @@ QUESTIONS: Mapping[str, Question] = {
     "playground": Question(playground.measure, playground.markdown),
     "durability": Question(durability.measure, durability.markdown),
     "cluster": Question(cluster.measure, cluster.markdown, "docs/scaling.md"),
+    "writes": Question(writes.measure, writes.markdown, "docs/scaling.md"),
     "capacity": Question(offered.measure, offered.markdown, "docs/scaling.md"),
 }
