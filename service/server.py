@@ -24,7 +24,7 @@ from .access import Access
 from .calls import Calls
 from .engine import Engine
 from .errors import UnavailableError
-from .keys import KeyFile
+from .keys.opening import open_keys
 from .listening import bare, join, listen
 from .metrics import Metrics
 from .observing import Observer
@@ -73,7 +73,7 @@ class Server:
         self._settings = settings
         self._metrics = Metrics()
         self._observer = Observer(self._metrics)
-        self._access = Access(None if settings.keys is None else KeyFile(settings.keys))
+        self._access = Access(None if settings.keys is None else open_keys(settings.keys))
         rules = Rules(
             retention=settings.retention,
             max_bytes=round(settings.max_store_gb * 1e9),
@@ -234,6 +234,7 @@ class Server:
         fronts = [] if self._front is None else [self._front.stop()]
         await asyncio.gather(self._grpc.stop(min(drain, _LAST_WORDS_SECONDS) if idle.done() else None), *fronts)
         await idle
+        self._access.give_up()
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:

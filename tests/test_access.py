@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
 
 import automask
-from automask.service.keys import KeyFile
+from automask.service.keys.file import KeyFile
 from automask.service.limits import Rate
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages

@@ -28,7 +28,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import automask
 from automask.cli import main
-from automask.service.keys import KeyFile
+from automask.service.keys.file import KeyFile
 from automask.service.server import Server
 from automask.service.settings import Settings, load_settings
 from automask.service.store.states import State
