@@ -27,7 +27,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    with running() as cluster:
+    with running(durable=False) as cluster:
         yield cluster
 
 
