@@ -89,6 +89,7 @@ class Postgres:
             self._start()
 
     def url(self, database: str, user: str = "tester", password: str = "never-shown") -> str:  # noqa: S107
+        """Say where a database is; the password is not asked for."""
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
     def run(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
