@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from math import ceil
 from pathlib import Path
@@ -96,7 +95,7 @@ class Api:
     async def __del__(self) -> None:
         """End, after Ray has let running calls end."""
         await self._parts.drain(self._settings.drain)
-        await asyncio.to_thread(self._parts.close)
+        await self._parts.close()
 
 
 def _unary(name: str) -> Callable[..., Any]:
