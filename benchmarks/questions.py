@@ -9,6 +9,7 @@ from typing import Any
 import cluster
 import durability
 import gpu
+import keeping
 import offered
 import pipeline
 import playground
@@ -39,6 +40,7 @@ QUESTIONS: Mapping[str, Question] = {
     "gpu": Question(gpu.measure, gpu.markdown),
     "service": Question(service.measure, service.markdown),
     "playground": Question(playground.measure, playground.markdown),
+    "keeping": Question(keeping.measure, keeping.markdown),
     "durability": Question(durability.measure, durability.markdown),
     "cluster": Question(cluster.measure, cluster.markdown, "docs/scaling.md"),
     "writes": Question(writes.measure, writes.markdown, "docs/scaling.md"),

@@ -71,13 +71,13 @@ def measure(workplace: Workplace) -> dict[str, Any]:
     """Both stores, on the same disk."""
     try:
         from automask.service.places import PostgresUrl
-        from postgres import DURABLE, running
+        from postgres import running
     except ImportError as error:
         raise NotHereError(f"it takes the extra postgres, and what the tests need ({error})") from error
     folder, requests = workplace.folder / "writes", workplace.pick(300, 3)
     folder.mkdir()
     figures: dict[str, Any] = {"fsync_ms": fsyncs(folder, workplace.pick(300, 3)), "per_second": {}}
-    with running(DURABLE) as database:
+    with running(durable=True) as database:
         for servers in SERVERS:
             each = max(2, requests // servers)
             figures["per_second"][str(servers)] = {
