@@ -49,7 +49,6 @@ PHOTOS, CACHED = 2000, 200
 PRICE = 0.085
 """Dollars an hour of two threads at a large provider, to compute with; put in your own."""
 RATES = (1, 10, 100, 1_000, 100_000)
-RETENTION = 3600
 _CHANNELS = 4
 SETUPS = {"one worker": (1, THREADS), "a worker for each thread": (THREADS, 1)}
 """How many workers, and the threads of each."""
@@ -274,7 +273,6 @@ def _breaks(figures: dict[str, Any]) -> str:
         [
             f"{rate:,}",
             f"{rate * photo_bytes / 1e6:,.0f} MB/s",
-            f"{rate * photo_bytes * RETENTION / 1e9:,.0f} GB",
             f"{rate * TRANSACTIONS:,}",
             digits(rate * work.call),
             f"{needed(rate, work).servers:,}",
@@ -285,7 +283,6 @@ def _breaks(figures: dict[str, Any]) -> str:
     columns = [
         "requests/s",
         "photos in",
-        "photos kept for an hour",
         "transactions/s, if submitted",
         "cores for calls",
         "servers as measured",

@@ -65,7 +65,9 @@ def measured_on(page: str, answers: Answers) -> str:
         )
         installed = ", ".join(f"{name} {version}" for name, version in versions.items())
         quick = "; **from a quick run: they mean nothing**" if answer["quick"] else ""
-        groups.setdefault(f"{hardware}; {installed}; commit {answer['commit']}{quick}", []).append(question)
+        load = answer.get("load", 0.0)
+        busy = f"; **other work kept it busy, load {load:g}**" if load > facts["threads"] else ""
+        groups.setdefault(f"{hardware}; {installed}; commit {answer['commit']}{busy}{quick}", []).append(question)
     up = "../" * page.count("/")
     lines = [
         f"{', '.join(f'[{name}]({up}benchmarks/results/{name}.json)' for name in names)}: {what}."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def ask(question: str, workplace: Workplace) -> dict[str, Any]:
     """Measure, and say on what and when."""
-    started, begun, commit = datetime.now(UTC), perf_counter(), machine.commit()
+    started, begun, commit, load = datetime.now(UTC), perf_counter(), machine.commit(), os.getloadavg()[0]
     figures = QUESTIONS[question].measure(workplace)
     return {
         "question": question,
@@ -33,6 +34,7 @@ def ask(question: str, workplace: Workplace) -> dict[str, Any]:
         "commit": commit,
         "machine": machine.hardware(),
         "versions": machine.versions(),
+        "load": round(load, 1),
         "quick": workplace.quick,
         "seconds": round(perf_counter() - begun, 1),
         "figures": figures,
