@@ -104,11 +104,15 @@ def _sticky(figures: dict[str, Any]) -> str:
 
 def draw(sheet: Figure, figures: dict[str, Any]) -> None:
     """Draw how long each request took, by the moment of its answer, and what happened meanwhile."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     axes = sheet.subplots(1, len(figures["kill"]), squeeze=False)[0]
     for axis, (name, run) in zip(axes, figures["kill"].items(), strict=True):
         dots = [tuple(map(float, point.split(":"))) for point in run["points"].split()]
         axis.plot(*zip(*dots, strict=True), ".", markersize=2, color="#0b6e4f")
         axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axis.yaxis.set_minor_locator(NullLocator())
         axis.yaxis.set_major_formatter("{x:,g}")
         for number, (event, second) in enumerate(run["events"].items()):
             axis.axvline(second, color="#b23a48", linewidth=0.8)
