@@ -18,7 +18,7 @@ SERVERS, CLIENTS = 3, 12
 PHOTOS, CACHE_MB = 60, 80
 STANDIN_SECONDS = 0.05
 CALLS = ("`Generate`", "`Submit`, then `GetResult`")
-VERDICT = ("acknowledged", "completed", "doubled", "wrong", "tried again", "fenced")
+VERDICT = ("acknowledged", "completed", "doubled", "wrong", "tried again", "fenced", "unexplained")
 PHASES = ("before", "during", "after")
 TITLES = {"plain": f"{SERVERS} × automask serve", "Ray": f"Ray, {SERVERS} nodes"}
 
@@ -46,7 +46,8 @@ def _killed(runs: dict[str, Any]) -> str:
         "another joins, PostgreSQL crashes and comes back)\n\n"
         + table(["", *VERDICT, *(f"{phase}: ms, median; p99" for phase in PHASES)], rows)
         + "\nNone was lost, none has two ids, each mask is the library's. What the killed one had in hand is tried "
-        "again by another once its lease is over (30 s): that is the p99.\n"
+        "again by another once its lease is over (30 s): that is the p99. Unexplained are answers INTERNAL of Ray's proxy, "
+        "whose replica died with the call; clients asked again under the same key.\n"
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition, Thread
@@ -18,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import automask
-from automask.service import Client, QueueFullError, UnavailableError
+from automask.service import Client, InternalError, QueueFullError, UnavailableError
 from turns import Spread, spread
 
 PHOTO = (Path(__file__).parents[1] / "examples" / "coffee.jpg").read_bytes()
 PHOTOS = [PHOTO + bytes([number]) for number in range(3)]
 PROMPTS = ("cup", "dining table", "spoon")
 KINDS = len(PHOTOS) * len(PROMPTS)
+_MOST_UNEXPLAINED = 10
 
 
 def kind(index: int) -> tuple[bytes, str]:
@@ -63,6 +65,7 @@ class Crowd:
     def __init__(self, targets: Sequence[str], requests: int) -> None:
         self.started = perf_counter()
         self.answers: list[Answer] = []
+        self.unexplained = 0
         self._indices = iter(range(requests))
         self._changed = Condition()
         self._threads = [Thread(target=self._work, args=[target]) for target in targets]
@@ -98,22 +101,29 @@ class Crowd:
 
     def _ask(self, client: Client, index: int) -> Answer:
         submitted = self.now
-        request_id = _persistently(lambda: _submit(client, index))
-        mask = _persistently(lambda: client.job(request_id).result().mask)  # type: ignore[union-attr]
+        request_id = self._persistently(lambda: _submit(client, index))
+        mask = self._persistently(lambda: client.job(request_id).result().mask)  # type: ignore[union-attr]
         return Answer(index, request_id, submitted, self.now, mask)
+
+    def _persistently(self, call: Callable[[], Any]) -> Any:  # noqa: ANN401
+        """Make a call until somebody answers it."""
+        unexplained = 0
+        while True:
+            try:
+                return call()
+            except (UnavailableError, QueueFullError):
+                continue  # the client has paused between its own tries
+            except InternalError:
+                # Ray's proxy says so where the replica died that had the call; a request that FAILED stays so.
+                unexplained += 1
+                if unexplained == _MOST_UNEXPLAINED:
+                    raise
+                with self._changed:
+                    self.unexplained += 1
 
 
 def _submit(client: Client, index: int) -> str:
     return client.submit(*kind(index), idempotency_key=f"request {index}").request_id
-
-
-def _persistently(call: Callable[[], Any]) -> Any:  # noqa: ANN401
-    """Make a call until somebody answers it."""
-    while True:
-        try:
-            return call()
-        except (UnavailableError, QueueFullError):
-            continue  # the client has paused between its own tries
 
 
 def judged(crowd: Crowd, target: str, stored: int, ends: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -134,19 +144,24 @@ def judged(crowd: Crowd, target: str, stored: int, ends: Iterable[Mapping[str, A
     right = [segmenter.mask(*kind(index)).mask for index in range(KINDS)]
     completed = Counter(end["request_id"] for end in ends if end.get("state") == "COMPLETED")
     counts: Counter[str] = Counter()
-    with Client(target) as client:
-        for answer in crowd.answers:
+    with Client(target) as client, ThreadPoolExecutor(8) as several:
+
+        def look(answer: Answer) -> tuple[bool, bool]:
             job = client.job(answer.request_id)
             masks = (job.result().mask, answer.mask)  # type: ignore[union-attr]  # each has one prompt
-            counts["wrong"] += not all(np.array_equal(mask, right[answer.index % KINDS]) for mask in masks)
-            counts["other ids"] += _submit(client, answer.index) != answer.request_id
-            counts["tried again"] += job.status().attempts > 1
+            is_right = all(np.array_equal(mask, right[answer.index % KINDS]) for mask in masks)
+            return is_right and _submit(client, answer.index) == answer.request_id, job.status().attempts > 1
+
+        for is_right, is_again in several.map(look, crowd.answers):
+            counts["wrong"] += not is_right
+            counts["tried again"] += is_again
     return {
         "acknowledged": len(crowd.answers),
         "completed": len({answer.index for answer in crowd.answers}),
         "doubled": stored - len(crowd.answers) + sum(count > 1 for count in completed.values()),
-        "wrong": counts["wrong"] + counts["other ids"],
+        "wrong": counts["wrong"],
         "tried again": counts["tried again"],
+        "unexplained": crowd.unexplained,
         "fenced": sum(end["event"] == "request was taken away" for end in ends),
     }
 
