@@ -57,9 +57,18 @@ def state_folder() -> Path:
 
 
 class Settings(BaseSettings):
-    """What a server is told. What stands first wins: the caller, ``AUTOMASK_…``, the TOML file, the default."""
+    """What a server is told. What stands first wins: the caller, ``AUTOMASK_…``, the TOML file, the default.
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, protected_namespaces=())
+    A variable that is empty says nothing.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,  # takes back what an image says, where nothing can take back a variable
+        extra="forbid",
+        frozen=True,
+        protected_namespaces=(),
+    )
 
     host: str = Field("127.0.0.1", description="Address to listen on; any but a loopback one needs --keys and TLS.")
     port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 takes a free one and says which.")
