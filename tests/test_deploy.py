@@ -28,13 +28,13 @@ from automask.service import Client
 from automask.service.cli.serve import serve
 from automask.service.durations import parse_duration
 from automask.service.settings import PREFIX, Settings, load_settings
+from dockerfiles import DEPLOY, DOCKERFILES, STATE, final, image_environment, instructions
+from known_settings import VARIABLES
 
 ROOT = Path(__file__).parents[1]
-DEPLOY = ROOT / "deploy"
 TOML = DEPLOY / "automask.toml"
-DOCKERFILES = ("Dockerfile.cpu", "Dockerfile.cuda")
-TEXTS = {path.name: path.read_text() for path in (ROOT / "docs" / "edge.md", *sorted(DEPLOY.iterdir()))}
-STATE = "/var/lib/automask"
+FILES = (ROOT / "docs" / "edge.md", *sorted(path for path in DEPLOY.rglob("*") if path.is_file()))
+TEXTS = {path.name: path.read_text() for path in FILES}
 
 
 @pytest.fixture(autouse=True)
@@ -57,23 +57,6 @@ def environment(of_unit: dict[str, list[str]]) -> dict[str, str]:
     return dict(one.split("=", 1) for line in of_unit["Environment"] for one in shlex.split(line))
 
 
-def instructions(name: str) -> list[tuple[str, str]]:
-    """A Dockerfile, each instruction with what follows it."""
-    text = re.sub(r"^#.*\n", "", TEXTS[name], flags=re.MULTILINE).replace("\\\n", " ")
-    return [(parts[0], parts[1]) for line in text.splitlines() if line.strip() for parts in [line.split(maxsplit=1)]]
-
-
-def final(name: str) -> dict[str, str]:
-    """The last stage, which is what runs; of each instruction the last one."""
-    every = instructions(name)
-    start = max(number for number, (word, _) in enumerate(every) if word == "FROM")
-    return dict(every[start:])
-
-
-def image_environment(name: str) -> dict[str, str]:
-    return dict(one.split("=", 1) for one in final(name)["ENV"].split())
-
-
 def test_every_option_of_serve_that_is_named_is_one() -> None:
     known = {flag for option in serve.params for flag in option.opts}
     named = [
@@ -86,16 +69,16 @@ def test_every_option_of_serve_that_is_named_is_one() -> None:
 
 
 def test_every_variable_that_is_named_is_a_setting() -> None:
-    known = {f"{PREFIX}{name.upper()}" for name in (*Settings.model_fields, "config")}
     named = {name for text in TEXTS.values() for name in re.findall(rf"\b{PREFIX}[A-Z_]+", text)}
-    assert named <= known
+    assert named <= VARIABLES
 
 
 def test_every_file_that_is_named_is_there() -> None:
-    for name in re.findall(r"\bdeploy/[\w.]+", "\n".join(TEXTS.values())):
-        assert (ROOT / name).is_file(), name
-    for link in re.findall(r"\]\(([^)#:]+)\)", TEXTS["edge.md"]):
-        assert (ROOT / "docs" / link).exists(), link
+    for name in re.findall(r"\bdeploy/(?!secrets)[\w./-]*\w", "\n".join(TEXTS.values())):
+        assert (ROOT / name).exists(), name
+    for page in FILES:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text() if page.suffix == ".md" else ""):
+            assert (page.parent / link).exists(), link
 
 
 def test_the_unit_starts_with_the_file_that_is_shipped() -> None:

@@ -97,9 +97,15 @@ capabilities: {drop: [ALL]}
 {{- define "automask.resources" -}}
 {{- $resources := deepCopy .Values.resources }}
 {{- if .Values.gpu.enabled }}
-{{- $_ := set $resources "limits" (mergeOverwrite (dict "nvidia.com/gpu" .Values.gpu.count) ($resources.limits | default dict)) }}
+{{- $_ := set $resources "limits" (mergeOverwrite (dict "nvidia.com/gpu" 1) ($resources.limits | default dict)) }}
 {{- end }}
 {{- toYaml $resources }}
+{{- end }}
+
+{{/* Worker pods for that many replicas of Ray. */}}
+{{- define "automask.rayPods" -}}
+{{- $values := (first .).Values }}
+{{- $values.gpu.enabled | ternary (ceil (mulf (last .) $values.ray.replicaGpus)) (last .) | int }}
 {{- end }}
 
 {{/* Where serving pods run: nodes as asked for, and spread over them. */}}
