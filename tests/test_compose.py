@@ -77,7 +77,8 @@ def test_an_image_is_made_with_what_its_settings_need(case: str) -> None:
 
 def secret_of_the_readme(tmp_path: Path) -> Path:
     """What deploy/README.md has written to secrets/automask.toml."""
-    text = re.search(r"cat > deploy/secrets/automask.toml <<END\n(.*?)END\n", (DEPLOY / "README.md").read_text(), re.DOTALL)
+    page = (DEPLOY / "README.md").read_text()
+    text = re.search(r"cat > deploy/secrets/automask.toml <<END\n(.*?)END\n", page, re.DOTALL)
     assert text
     file = tmp_path / "automask.toml"
     file.write_text(text[1].replace("$password", "secret"))
@@ -114,7 +115,7 @@ def test_a_server_takes_what_it_is_told(case: str, name: str, tmp_path: Path, mo
 def test_postgres_is_asked_for_what_the_servers_use() -> None:
     services, secrets = project("cpu")["services"], project("cpu")["secrets"]
     postgres = services["postgres"]
-    assert (postgres["environment"]["POSTGRES_USER"], postgres["environment"]["POSTGRES_DB"]) == ("automask", "automask")
+    assert {postgres["environment"][f"POSTGRES_{what}"] for what in ("USER", "DB")} == {"automask"}
     (secret,) = postgres["secrets"]
     assert postgres["environment"]["POSTGRES_PASSWORD_FILE"] == secret["target"]
     assert services["automask-1"]["depends_on"]["postgres"]["condition"] == "service_healthy"

@@ -13,7 +13,7 @@ import sys
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,18 @@ import click
 import httpx
 import numpy as np
 import pytest
+import trustme
 from PIL import Image
 
 import automask
 from automask.service import Client
 from automask.service.cli.serve import serve
 from automask.service.durations import parse_duration
+from automask.service.keys import KeyFile
 from automask.service.settings import PREFIX, Settings, load_settings
 from dockerfiles import DEPLOY, DOCKERFILES, STATE, final, image_environment, instructions
 from known_settings import VARIABLES
+from servers import serving
 
 ROOT = Path(__file__).parents[1]
 TOML = DEPLOY / "automask.toml"
@@ -175,6 +178,17 @@ def healthy(socket: Path) -> subprocess.CompletedProcess[str]:
 def test_a_server_that_is_not_there_is_not_healthy(tmp_path: Path) -> None:
     done = healthy(tmp_path / "none.sock")
     assert (done.returncode, done.stderr) == (1, "no answer: UNAVAILABLE\n")
+
+
+def test_a_server_with_keys_and_tls_is_asked_through_its_socket(tmp_path: Path) -> None:
+    certificate = trustme.CA().issue_cert("masks.example")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert")
+    certificate.private_key_pem.write_to_path(tmp_path / "key")
+    with closing(KeyFile(tmp_path / "keys.sqlite3", create=True)):
+        told = {"keys": tmp_path / "keys.sqlite3", "tls_cert": tmp_path / "cert", "tls_key": tmp_path / "key"}
+        with serving(tmp_path, host="0.0.0.0", uds=tmp_path / "automask.sock", **told):  # noqa: S104
+            done = healthy(tmp_path / "automask.sock")
+    assert done.returncode == 0, done.stderr
 
 
 # Everything is remounted read-only but the first argument, then the rest is run in place of the shell.

@@ -1,7 +1,7 @@
 """The Helm chart: rendered by Helm, then held against Kubernetes' schemas, Ray's, and the service itself.
 
-No cluster has seen it: what is checked is that manifests are well-formed, agree with each other, and say what the server
-takes.
+No cluster has seen it: what is checked is that manifests are well-formed, agree with each other, and say what the
+server takes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import yaml
 
 import automask
 from automask.service.cli.serve import serve
-from automask.service.settings import PREFIX, Settings, load_settings
+from automask.service.settings import PREFIX, load_settings
 from dockerfiles import DEPLOY, STATE, final, image_environment, instructions
 from known_settings import VARIABLES
 
@@ -145,7 +145,7 @@ def variables(container: Mapping[str, Any]) -> dict[str, str]:
     found = image_environment("Dockerfile.cpu")
     for one in container["env"]:
         source = one.get("valueFrom", {})
-        found[one["name"]] = one["value"] if "value" in one else DATABASE if "secretKeyRef" in source else "2"
+        found[one["name"]] = one.get("value", DATABASE if "secretKeyRef" in source else "2")
     return found
 
 
@@ -267,7 +267,8 @@ def test_selectors_find_the_pods_they_are_meant_for(case: str) -> None:
         spec, postgres = manifest.get("spec", {}), manifest["metadata"]["name"].endswith("-postgres")
         if manifest["kind"] == "Service":
             found = selected(case, spec["selector"])
-            assert found == (["StatefulSet"] if postgres else ["head", "worker"] if "engine" in VALUES[case] else serving)
+            ray = ["head", "worker"] if "engine" in VALUES[case] else serving
+            assert found == (["StatefulSet"] if postgres else ray)
         elif manifest["kind"] in {"Deployment", "StatefulSet"}:
             assert selected(case, spec["selector"]["matchLabels"]) == [manifest["kind"]]
         elif manifest["kind"] == "PodDisruptionBudget":
@@ -349,7 +350,7 @@ def test_a_change_of_settings_reaches_the_pods(engine: str, changed: dict[str, A
     before = {"engine": engine, "database": {"url": DATABASE}}
     kind = "Deployment" if engine == "plain" else "RayService"
     first, second = (
-        next(manifest for manifest in render(values) if manifest["kind"] == kind) for values in (before, before | changed)
+        [manifest for manifest in render(values) if manifest["kind"] == kind] for values in (before, before | changed)
     )
     assert first != second
 
