@@ -102,9 +102,8 @@ def test_a_server_takes_what_it_is_told(case: str, name: str, tmp_path: Path, mo
     for variable, value in told.items():
         monkeypatch.setenv(variable, value)
     settings = load_settings(secret_of_the_readme(tmp_path), **given)
-    # Of the file, not of the image.
     for place in (settings.store, settings.keys):
-        assert re.fullmatch(r"postgresql:/+automask:secret@postgres/automask", str(place))
+        assert str(place).endswith("postgres/automask"), "what the file says, not what the image does"
     assert {port["target"] for port in service["ports"]} == {settings.port, settings.http_port}
     assert parse_duration(service["stop_grace_period"]) > settings.drain + 10
     assert [volume["target"] for volume in service["volumes"]] == [STATE]
