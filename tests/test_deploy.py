@@ -149,6 +149,13 @@ def test_what_an_image_is_made_of_is_there(name: str) -> None:
     assert sources <= copied
 
 
+def test_an_image_is_made_with_extras_that_there_are() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    every = [extras for text in TEXTS.values() for extras in re.findall(r"EXTRAS[=:] ?\"?([\w,]+)", text)]
+    named = {one for extras in every for one in extras.split(",")}
+    assert {"service", "postgres", "ray"} <= named <= project["project"]["optional-dependencies"].keys()
+
+
 def test_the_two_images_differ_only_in_what_a_gpu_needs() -> None:
     cpu, cuda = (final(name) for name in DOCKERFILES)
     assert {word for word in cpu if cpu[word] != cuda[word]} == {"ENV"}
