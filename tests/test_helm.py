@@ -198,6 +198,12 @@ def test_ray_serve_takes_the_application(case: str) -> None:
         assert (ports["serve"], ports["serve-grpc"]) == (said.http_options.port, said.grpc_options.port)
 
 
+@RAY
+def test_the_nodes_of_ray_share_a_token(case: str) -> None:
+    (service,) = of_kind(case, "RayService")
+    assert service["spec"]["rayClusterConfig"]["authOptions"] == {"mode": "token"}
+
+
 def test_ray_has_the_pods_that_its_replicas_need() -> None:
     for case, expected in (("ray", (2, 8)), ("ray-gpu", (2, 4))):
         (group,) = of_kind(case, "RayService")[0]["spec"]["rayClusterConfig"]["workerGroupSpecs"]
