@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from .bundle import MANIFEST, Bundle, locate_bundle, read_bundle
 from .cache import Arrays, ByteCache
 from .errors import BundleError, DeviceError, ParameterError
-from .families import Family
 from .families.boxes import Boxes
 from .families.dense import Dense
 from .images import DEFAULT_MAX_PIXELS
+from .outline import Outline
 from .segmenter import Segmenter
 from .session import Device, Session, pick_device
 
-__all__ = ["load"]
+__all__ = ["load", "outline"]
 
-_FAMILIES: Mapping[str, Callable[[Bundle, dict[str, Session], ByteCache[Arrays]], Family]] = {
+_FAMILIES: Final[Mapping[str, type[Boxes | Dense]]] = {
     "boxes": Boxes,
     "dense": Dense,
 }
@@ -87,16 +89,46 @@ def load(
     ):
         if value is not None and value < least:
             raise ParameterError(name, f"be at least {least}", value)
-    bundle = read_bundle(locate_bundle(model, revision=revision))
-    if bundle.family not in _FAMILIES:
-        known = ", ".join(_FAMILIES)
-        raise BundleError(f"{bundle.folder} is of family {bundle.family!r}; this automask knows {known}")
+    bundle, family = _find(model, revision)
     if precision is not None and precision not in bundle.precisions:
         raise ParameterError("precision", f"be one of {', '.join(bundle.precisions)} for this bundle", precision)
     sessions = _open_sessions(bundle, device, precision, threads)
     cache = ByteCache[Arrays](cache_bytes, _size)
+    with _described(bundle):
+        return Segmenter(bundle, family(bundle, sessions, cache), cache, max_pixels)
+
+
+def outline(model: str | Path = "default", *, device: Device = "auto", revision: str | None = None) -> Outline:
+    """Find out what a model is and understands without loading it; raises as `load` does.
+
+    Parameters
+    ----------
+    model, device, revision
+        As in `load`; the device is the one that it would be tried on.
+
+    Examples
+    --------
+    >>> outline(device="cpu").vocabulary[:2]
+    ('person', 'bicycle')
+    """
+    bundle, family = _find(model, revision)
+    with _described(bundle):
+        return Outline(bundle, pick_device(device), family.read_words(bundle))
+
+
+def _find(model: str | Path, revision: str | None) -> tuple[Bundle, type[Boxes | Dense]]:
+    bundle = read_bundle(locate_bundle(model, revision=revision))
+    if bundle.family not in _FAMILIES:
+        known = ", ".join(_FAMILIES)
+        raise BundleError(f"{bundle.folder} is of family {bundle.family!r}; this automask knows {known}")
+    return bundle, _FAMILIES[bundle.family]
+
+
+@contextmanager
+def _described(bundle: Bundle) -> Iterator[None]:
+    """Say what a manifest lacks of what its family needs."""
     try:
-        return Segmenter(bundle, _FAMILIES[bundle.family](bundle, sessions, cache), cache, max_pixels)
+        yield
     except (KeyError, TypeError, AttributeError) as error:
         said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise BundleError(f"{bundle.folder / MANIFEST} does not describe a {bundle.family!r} bundle: {said}") from error

@@ -21,6 +21,7 @@ from .errors import AutomaskError, EmptyMaskError, ParameterError
 from .families import Family, Picture, Prediction, Stopwatch
 from .images import ImageSource, encoded_bytes, read_image, read_reduced
 from .interrupt import Interrupt
+from .outline import Outline
 from .parameters import Parameters, Query
 from .result import Result
 
@@ -54,6 +55,8 @@ class Segmenter:
         Where it runs: ``cpu``, ``cuda`` or ``tensorrt``.
     vocabulary
         The kinds of object that it knows; empty where it takes any text.
+    outline
+        All of that for another process.
     """
 
     def __init__(
@@ -63,9 +66,8 @@ class Segmenter:
         cache: ByteCache[Arrays],
         max_pixels: int,
     ) -> None:
-        self.bundle = bundle
-        self.device = family.device
-        self.vocabulary = family.vocabulary
+        self.outline = Outline(bundle, family.device, family.words)
+        self.bundle, self.device, self.vocabulary = bundle, family.device, family.words.labels
         self._family = family
         self._cache = cache
         self._max_pixels = max_pixels
@@ -224,10 +226,7 @@ class Segmenter:
         UnknownPromptError
             The model has a fixed vocabulary and does not know the thing named.
         """
-        if not query.prompts:
-            raise ParameterError("prompt", "name at least one thing", query.prompts)
-        for text in (*query.prompts, *query.exclude):
-            self._family.check_prompt(text)
+        self.outline.check(query)
 
     @overload
     def mask_many(

@@ -16,7 +16,8 @@ from time import perf_counter
 from automask import AutomaskError, Interrupt, Query, Result, Segmenter
 from automask.v1 import mask_pb2
 
-from .errors import NotFoundError, QueueFullError, UnavailableError
+from .backend import find_model
+from .errors import QueueFullError, UnavailableError
 from .metrics import Metrics
 from .responses import write_response
 from .tasks import Task
@@ -130,12 +131,7 @@ class Engine:
         NotFoundError
             No such model is loaded.
         """
-        if not model:
-            return next(iter(self.segmenters.values()))
-        if model not in self.segmenters:
-            known = ", ".join(map(repr, self.segmenters))
-            raise NotFoundError(f"no model {model!r} is loaded here; there is {known}")
-        return self.segmenters[model]
+        return find_model(self.segmenters, model)
 
     def start(self, task: Task, *, retries: int = 0) -> Work:
         """Queue a task; `retries` tells how often it was tried before.

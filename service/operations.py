@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from automask import Query, Segmenter
+from automask import Query
 from automask.errors import ParameterError
 from automask.v1 import mask_pb2
 
 from .access import Access
-from .engine import Engine
+from .backend import Backend, Model
 from .errors import OutOfCreditsError, UnavailableError
 from .keys import Key
 from .requests import Requests
@@ -41,12 +41,12 @@ class Operations:
 
     def __init__(self, access: Access, *, max_image_bytes: int) -> None:
         self._access, self._max_image_bytes = access, max_image_bytes
-        self._engine: Engine
+        self._engine: Backend
         self._requests: Requests
         self._closed: UnavailableError | None = UnavailableError("the server is loading its models", retry_after=1.0)
         self._draining = asyncio.Event()
 
-    def open(self, engine: Engine, requests: Requests) -> None:
+    def open(self, engine: Backend, requests: Requests) -> None:
         """Let callers in, now that the models are there."""
         self._engine, self._requests = engine, requests
         self._closed = None
@@ -97,7 +97,7 @@ class Operations:
         return self._engine.workers
 
     @property
-    def models(self) -> Mapping[str, Segmenter]:
+    def models(self) -> Mapping[str, Model]:
         """Loaded models by name, the default one first."""
         return self._engine.segmenters
 

@@ -16,7 +16,7 @@ from automask import CancelledError
 from automask.v1 import mask_pb2
 
 from .access import Access
-from .engine import Engine, Work
+from .backend import Backend, Work
 from .errors import DeadlineError, QueueFullError, StoreError
 from .logs import log_bug
 from .metrics import Metrics
@@ -31,9 +31,9 @@ __all__ = ["Requests"]
 
 T = TypeVar("T")
 
-_POLL = 0.25  # seconds after which another server's changes to the same store are seen
+_LISTEN = 60.0  # seconds in which nothing need happen
 _SWEEP = 1.0
-_FULL_DISK = 1.0  # seconds between tries to write a result
+_AGAIN = 1.0  # seconds between tries, while the store fails
 
 _log = structlog.get_logger(__name__)
 
@@ -81,11 +81,13 @@ class Requests:
         Where their ends are counted.
     """
 
-    def __init__(self, store: Store, engine: Engine, access: Access, metrics: Metrics) -> None:
+    def __init__(self, store: Store, engine: Backend, access: Access, metrics: Metrics) -> None:
         self._store, self._engine, self._access, self._metrics = store, engine, access, metrics
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="automask-store")
+        self._threads = ThreadPoolExecutor(store.threads, thread_name_prefix="automask-store")
+        self._ears = ThreadPoolExecutor(1, thread_name_prefix="automask-listen")
         self._changes = _Changes()
         self._wake = asyncio.Event()
+        self._in_doubt = asyncio.Event()  # whether all that is worked on here still should be
         self._slots = asyncio.Semaphore(engine.workers + 1)  # one is fetched while the others are worked on
         self._active: dict[str, tuple[Lease, Work | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -93,7 +95,7 @@ class Requests:
 
     def start(self) -> None:
         """Begin to work requests off."""
-        self._loops = [asyncio.create_task(loop()) for loop in (self._dispatch, self._sweep, self._renew, self._poll)]
+        self._loops = [asyncio.create_task(loop()) for loop in (self._dispatch, self._sweep, self._renew, self._listen)]
 
     async def stop(self, timeout: float) -> None:
         """Take no more; let running ones end within `timeout` seconds, else put them back into the queue."""
@@ -105,12 +107,14 @@ class Requests:
             await _end(task)
 
     def close(self) -> None:
-        """End the thread of the store, once no call needs it any more."""
-        self._thread.shutdown()
+        """End the threads of the store, once no call needs them any more."""
+        self._store.deafen()
+        self._ears.shutdown()
+        self._threads.shutdown()
 
     async def _in_thread(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:  # noqa: ANN401
         """Run a call of the store outside the event loop; it is not given up half way."""
-        future = asyncio.wrap_future(self._thread.submit(call, *arguments, **named))
+        future = asyncio.wrap_future(self._threads.submit(call, *arguments, **named))
         future.add_done_callback(lambda done: done.cancelled() or done.exception())  # the caller may be gone by then
         return await asyncio.shield(future)
 
@@ -175,19 +179,15 @@ class Requests:
 
     async def cancel(self, request_id: str, owner: str) -> Record:
         """End a request that has not ended, and stop the work on it."""
-        record, is_new = await self._in_thread(self._cancel, request_id, owner)
+        record, is_new = await self._in_thread(self._store.cancel, request_id, owner)
         if is_new:
             _, work = self._active.get(request_id, (None, None))
             if work is not None:
                 work.cancel()
+            else:
+                self._in_doubt.set()  # it may just be on its way here
             await self._ended(State.CANCELLED, request_id, owner)
         return record
-
-    def _cancel(self, request_id: str, owner: str) -> tuple[Record, bool]:
-        # Both at one go: of several that cancel at once, one gives the credit back.
-        before = self._store.get(request_id, owner)
-        record = self._store.cancel(request_id, owner)
-        return record, record.state is State.CANCELLED and before.state is not State.CANCELLED
 
     async def _ended(self, state: State, request_id: str, owner: str) -> None:
         self._metrics.requests.labels(state.name).inc()
@@ -255,6 +255,8 @@ class Requests:
         return await self._write(State.COMPLETED, self._store.complete, lease, response.SerializeToString()), None
 
     async def _run(self, lease: Lease) -> mask_pb2.MaskResponse:
+        if lease.problem is not None:
+            raise lease.problem
         # What was accepted has passed the limit on images; another server's may be lower.
         task = read_task(mask_pb2.MaskTask.FromString(lease.task), max_image_bytes=len(lease.task))
         left = None if lease.deadline is None else lease.deadline - self._store.clock.now()
@@ -282,17 +284,19 @@ class Requests:
                 return work
 
     async def _write(self, state: State, write: Callable[..., bool], *arguments: object) -> State | None:
-        """Write an end down; while the disk is full, keep it and try again."""
+        """Write an end down; while the disk is full or the database away, keep it and try again."""
         while True:
             try:
                 return state if await self._in_thread(write, *arguments) else None
             except StoreError as error:
                 _log.error("a result cannot be written yet", problem=str(error))
-                await asyncio.sleep(_FULL_DISK)
+                await asyncio.sleep(_AGAIN)
 
     async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(self._store.lease_seconds / 3)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._in_doubt.wait(), self._store.lease_seconds / 3)
+            self._in_doubt.clear()
             held = list(self._active.values())
             with _logged():
                 kept = await self._in_thread(self._store.renew, [lease for lease, _ in held])
@@ -309,19 +313,25 @@ class Requests:
                     await self._ended(State.FAILED, request_id, owner)
                 if swept.requeued or swept.expired:
                     self._changes.notify_all()
-                    self._wake.set()
+            self._wake.set()  # also where a change that nobody told of has left something in the queue
 
-    async def _poll(self) -> None:
-        """See what another server did to the store."""
-        seen = -1
+    async def _listen(self) -> None:
+        """Hear what other servers do to the store."""
         while True:
-            await asyncio.sleep(_POLL)
-            with _logged():
-                version = await self._in_thread(self._store.version)
-                if version != seen:
-                    seen = version
-                    self._changes.notify_all()
-                    self._wake.set()
+            try:
+                changed = await asyncio.wrap_future(self._ears.submit(self._store.changed, _LISTEN))
+            except StoreError as error:
+                _log.error("store", problem=str(error))
+                await asyncio.sleep(_AGAIN)
+                continue
+            if changed is None:
+                self._changes.notify_all()
+            else:
+                self._changes.notify(*changed)
+                if changed & self._active.keys():
+                    self._in_doubt.set()
+            if changed is None or changed:
+                self._wake.set()
 
 
 def _serialize(task: mask_pb2.MaskTask) -> bytes:

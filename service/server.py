@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from time import perf_counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIServer
 
@@ -16,24 +16,17 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
-from automask import MissingDependencyError, ParameterError, Segmenter, load
+from automask import MissingDependencyError, ParameterError, Segmenter
 from automask.v1 import mask_service_pb2
 from automask.v1.mask_service_pb2_grpc import add_MaskServiceServicer_to_server
 
-from .access import Access
-from .calls import Calls
 from .engine import Engine
 from .errors import UnavailableError
-from .keys import KeyFile
 from .listening import bare, join, listen
-from .metrics import Metrics
-from .observing import Observer
-from .operations import Operations
-from .requests import Requests
-from .servicer import Servicer
+from .metrics import PrometheusMetrics
+from .models import load_model
+from .parts import Parts
 from .settings import Settings
-from .status import to_status
-from .store.store import Store
 
 if TYPE_CHECKING:
     from .http.front import Front
@@ -70,18 +63,9 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._metrics = Metrics()
-        self._observer = Observer(self._metrics)
-        self._access = Access(None if settings.keys is None else KeyFile(settings.keys))
-        self._store = Store(
-            settings.store,
-            retention=settings.retention,
-            max_bytes=round(settings.max_store_gb * 1e9),
-            max_queue=settings.max_queue,
-            encode_error=lambda error: to_status(error).SerializeToString(),
-        )
+        self._metrics = PrometheusMetrics()
+        self._parts = Parts(settings, self._metrics)
         self._engine: Engine | None = None
-        self._requests: Requests | None = None
         self._metrics_server: WSGIServer | None = None
         self._front: Front | None = None
         self._is_stopping = False
@@ -110,9 +94,7 @@ class Server:
             )
         )
         self._health = health.aio.HealthServicer()
-        self._operations = Operations(self._access, max_image_bytes=max_image_bytes)
-        calls = Calls(self._operations, self._observer)
-        add_MaskServiceServicer_to_server(Servicer(calls, self._operations), self._grpc)
+        add_MaskServiceServicer_to_server(self._parts.servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         await self._tell(_STATUS.NOT_SERVING)
@@ -126,7 +108,7 @@ class Server:
             from .http.front import Front
         except ImportError as error:
             raise MissingDependencyError(f"{error}; for HTTP: pip install 'automask[http]'") from error
-        front = Front(self._settings, self._operations, self._observer)
+        front = Front(self._settings, self._parts.operations, self._parts.observer)
         await front.start(port, grpc_port=int(self.address.rpartition(":")[2]))
         self._front, self.http_address = front, front.address
 
@@ -147,12 +129,9 @@ class Server:
             batch_wait=self._settings.batch_wait_ms / 1e3,
             metrics=self._metrics,
         )
-        requests = Requests(self._store, engine, self._access, self._metrics)
         self._engine = engine
-        self._publish_metrics(engine)
-        requests.start()
-        self._requests = requests
-        self._operations.open(engine, requests)
+        self._publish_metrics(engine, segmenters)
+        self._parts.open(engine)
         await self._tell(_STATUS.SERVING)
 
     def _load_models(self) -> dict[str, Segmenter]:
@@ -161,52 +140,17 @@ class Server:
         for model in settings.model:
             if self._is_stopping:
                 break  # nobody waits for the others, but the process would
-            started = perf_counter()
-            segmenter = load(
-                model,
-                device=settings.device,
-                threads=settings.threads,
-                cache_bytes=settings.cache_mb * 1_000_000,
-            )
-            loaded = perf_counter()
-            segmenter.warm_up()
-            warmed = perf_counter()
+            segmenter = load_model(model, settings, threads=settings.threads)
             name = segmenter.bundle.name
             if name in segmenters:
                 raise ParameterError("model", f"name different models; two call themselves {name!r}", settings.model)
             segmenters[name] = segmenter
-            _log.info(
-                "model",
-                model=name,
-                device=segmenter.device,
-                load_ms=round(1e3 * (loaded - started)),
-                warm_up_ms=round(1e3 * (warmed - loaded)),
-            )
         return segmenters
 
-    def _publish_metrics(self, engine: Engine) -> None:
-        metrics, store = self._metrics, self._store
+    def _publish_metrics(self, engine: Engine, segmenters: Mapping[str, Segmenter]) -> None:
+        metrics = self._metrics
         metrics.read("automask_queue_depth", "Tasks that wait for a worker", lambda: [("", engine.waiting)])
-        metrics.read(
-            "automask_store_requests",
-            "Requests in the store",
-            lambda: [(state.name, count) for state, count in store.usage().counts.items()],
-            "state",
-        )
-        metrics.read("automask_store_bytes", "Bytes of the store", lambda: [("", store.usage().size)])
-        for name, text, field in (
-            ("automask_cache_hits_total", "Encodings that the cache had", "hits"),
-            ("automask_cache_misses_total", "Encodings that had to be made", "misses"),
-            ("automask_cache_bytes", "Bytes in the cache", "bytes"),
-        ):
-            metrics.read(
-                name,
-                text,
-                lambda field=field: [  # type: ignore[misc]  # mypy takes no default for a callable without arguments
-                    (model, getattr(one.cache_info(), field)) for model, one in engine.segmenters.items()
-                ],
-                "model",
-            )
+        metrics.read_caches(segmenters)
         if self._settings.metrics_port is not None:
             self._serve_metrics(self._settings.host, self._settings.metrics_port)
 
@@ -221,28 +165,22 @@ class Server:
         """Drain: refuse new calls, finish running ones, leave queued requests in the store."""
         drain = self._settings.drain
         self._is_stopping = True
-        self._operations.drain()
         await self._tell(_STATUS.NOT_SERVING)
-        requests = [] if self._requests is None else [self._requests.stop(drain)]
         # The ports stay open meanwhile: who comes now is told to come again, where gRPC would only say CANCELLED.
-        idle = asyncio.create_task(self._observer.wait_idle())
-        await asyncio.gather(asyncio.wait((idle,), timeout=drain), *requests)
+        is_idle = await self._parts.drain(drain)
         # What is left are streams of health and of reflection, which never end by themselves, or calls out of time.
         fronts = [] if self._front is None else [self._front.stop()]
-        await asyncio.gather(self._grpc.stop(min(drain, _LAST_WORDS_SECONDS) if idle.done() else None), *fronts)
-        await idle
+        await asyncio.gather(self._grpc.stop(min(drain, _LAST_WORDS_SECONDS) if is_idle else None), *fronts)
+        await self._parts.observer.wait_idle()
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
         if self._metrics_server is not None:
             self._metrics_server.shutdown()
             self._metrics_server.server_close()
-        if self._requests is not None:
-            self._requests.close()
         if self._engine is not None:
             self._engine.close()
-        self._store.close()
-        self._access.close()
+        self._parts.close()
 
     async def _tell(self, status: int) -> None:
         for service in ("", SERVICE):

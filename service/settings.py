@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import TomlConfigSettingsSource
 
@@ -17,6 +17,8 @@ from automask.errors import ParameterError
 from automask.session import Device
 
 from .durations import parse_duration
+from .places import PostgresUrl, parse_place
+from .ray.config import RaySettings
 
 __all__ = ["PREFIX", "Settings", "load_settings", "state_folder"]
 
@@ -44,6 +46,7 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+Place = Annotated[Path | InstanceOf[PostgresUrl], BeforeValidator(parse_place)]
 Networks = Annotated[Names, AfterValidator(lambda names: tuple(map(_network, names)))]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
@@ -65,6 +68,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_ignore_empty=True,  # takes back what an image says, where nothing can take back a variable
+        env_nested_delimiter="_",  # AUTOMASK_RAY_MAX_REPLICAS
+        env_nested_max_split=1,
         extra="forbid",
         frozen=True,
         protected_namespaces=(),
@@ -88,10 +93,13 @@ class Settings(BaseSettings):
     max_image_mb: float = Field(32, gt=0, le=1024, description="Largest image in megabytes, as a file or bare pixels.")
     max_batch: int = Field(16, ge=1, description="Most tasks on one photo that become one pass of a model.")
     batch_wait_ms: float = Field(0, ge=0, le=1000, description="Wait this long for such tasks while others are busy.")
-    store: Path = Field(
+    store: Place = Field(
         default_factory=lambda: state_folder() / "requests.sqlite3",
-        description="File that keeps submitted requests. [default: ~/.local/state/automask/requests.sqlite3]",
+        description="File or postgresql:// URL for submitted requests. "
+        "[default: ~/.local/state/automask/requests.sqlite3]",
     )
+    media: str | None = Field(None, min_length=1, description="Folder or URL for large media of a PostgreSQL store.")
+    media_from_kb: float = Field(256, ge=0, le=1e6, description="Kilobytes from which on they are large.")
     retention: Duration = Field(3600, gt=0, description="How long an ended request is kept, such as 1h or 30m.")
     max_store_gb: float = Field(4, gt=0, le=1e6, description="Gigabytes of the store; beyond, requests are refused.")
     keys: Path | None = Field(None, description="File of API keys, made by `automask keys add`; without it, all may.")
@@ -101,6 +109,8 @@ class Settings(BaseSettings):
     insecure: bool = Field(False, description="Allow another address than loopback without keys and TLS.")
     metrics_port: int | None = Field(None, ge=0, le=65535, description="Port for Prometheus, on the same address.")
     drain: Duration = Field(30, ge=0, description="On SIGTERM, how long running work may take to end.")
+    engine: Literal["local", "ray"] = Field("local", description="What runs the models: local (this process), or ray.")
+    ray: RaySettings = Field(RaySettings(), description="How many replicas, and on what; for --engine ray.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning, error.")
     log_json: bool = Field(False, description="Log one JSON object a line.")
 
@@ -130,6 +140,9 @@ class Settings(BaseSettings):
         ParameterError
             TLS is half said, or the address is open to others without keys and TLS.
         """
+        if self.engine == "ray":
+            self._check_ray()
+            return
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ParameterError("tls_cert and tls_key", "be given together", str(self.tls_cert or self.tls_key))
         if self.client_ca is not None and self.tls_cert is None:
@@ -141,6 +154,16 @@ class Settings(BaseSettings):
                 "reach this machine may use it",
                 self.host,
             )
+
+    def _check_ray(self) -> None:
+        for name in ("uds", "tls_cert", "tls_key", "client_ca", "metrics_port"):
+            if getattr(self, name) is not None:
+                right = "be left out with engine = ray: what listens are Ray Serve's proxies, behind an ingress"
+                raise ParameterError(name, right, str(getattr(self, name)))
+        if not self.insecure and self.keys is None:
+            right = "come with keys: Ray Serve's port is open on every address; or --insecure says that all may come"
+            raise ParameterError("engine", right, self.engine)
+        self.ray.check(device=self.device)
 
 
 def _is_loopback(host: str) -> bool:
@@ -184,13 +207,16 @@ def load_settings(config: Path | None = None, **given: Any) -> Settings:  # noqa
 
 
 def _explain(problem: Mapping[str, Any], config: Path | None, given: Mapping[str, Any]) -> ParameterError:
-    name = str(problem["loc"][0])
-    variable = PREFIX + name.upper()
-    where = "" if name in given else f" (in {variable})" if variable in os.environ or not config else f" (in {config})"
+    place = problem["loc"][:2] if problem["loc"][0] == "ray" else problem["loc"][:1]
+    name = ".".join(map(str, place))
+    variable = PREFIX + name.upper().replace(".", "_")
+    is_given = str(place[0]) in given
+    where = "" if is_given else f" (in {variable})" if variable in os.environ or not config else f" (in {config})"
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, ParameterError):
         return ParameterError(name + where, cause.requirement, cause.value)
     if problem["type"] == "extra_forbidden":
-        return ParameterError(name + where, f"be one of {', '.join(Settings.model_fields)}", problem["input"])
+        known = RaySettings.model_fields if name.startswith("ray.") else Settings.model_fields
+        return ParameterError(name + where, f"be one of {', '.join(known)}", problem["input"])
     requirement = _REQUIREMENTS.get(problem["type"]) or problem["msg"].removeprefix("Input should ")
     return ParameterError(name + where, requirement, problem["input"])

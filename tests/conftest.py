@@ -1,10 +1,14 @@
 """What several tests need: the embedded model, real photos."""
 
+from __future__ import annotations
+
 import io
 import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,12 +19,37 @@ from skimage import data
 
 import automask
 from automask.session import Session
+from postgres import Postgres, running
+
+if TYPE_CHECKING:
+    from clusters import Cluster
 
 # A shared machine can stall any single example; time is for benchmarks/ to measure.
 settings.register_profile("automask", deadline=None)
 settings.load_profile("automask")
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[Cluster]:
+    """One for all tests that need it: it takes seconds to start."""
+    from clusters import Cluster
+
+    with closing(Cluster()) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module", params=["local", "ray"])
+def cluster(request: pytest.FixtureRequest) -> Cluster | None:
+    """What runs the models in a test of the contract: None for threads of the server itself."""
+    return request.getfixturevalue("ray_cluster") if request.param == "ray" else None
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with running() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Real servers for the tests: one in a thread of this process, or one in a process of its own that can be killed."""
+"""Real servers for the tests: in a thread of this process, in one that can be killed, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
@@ -18,7 +18,10 @@ from automask.service.server import Server
 from automask.service.settings import load_settings
 from server_process import ServerProcess
 
-__all__ = ["ServerProcess", "rich", "serving"]
+if TYPE_CHECKING:
+    from clusters import Cluster
+
+__all__ = ["ServerProcess", "connect", "rich", "serving", "tasks"]
 
 # What a server in a thread logs would stand between the lines of the tests' own output.
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
@@ -35,9 +38,28 @@ def rich(error: grpc.RpcError) -> Status:
 
 
 @contextmanager
-def serving(folder: Path, **settings: Any) -> Iterator[Server]:
-    """Serve from a thread until the block ends, then drain."""
+def serving(folder: Path, cluster: Cluster | None = None, **settings: Any) -> Iterator[Any]:
+    """Serve until the block ends, then drain: on a cluster, or else from a thread."""
     settings = {"port": 0, "store": folder / "requests.sqlite3", "device": "cpu", **settings}
+    with _serving(settings) if cluster is None else cluster.serving(settings) as server:
+        yield server
+
+
+def connect(server: Any) -> grpc.Channel:
+    """Open a channel to a server."""
+    return grpc.insecure_channel(server.address) if isinstance(server, Server) else server.channel()
+
+
+def tasks(server: Any) -> int:
+    """Tasks that wait or are worked on."""
+    if not isinstance(server, Server):
+        return int(server.tasks())
+    assert server._engine is not None
+    return server._engine.waiting + server._engine._busy
+
+
+@contextmanager
+def _serving(settings: dict[str, Any]) -> Iterator[Server]:
     loop = asyncio.new_event_loop()
     ready, stopping = Event(), asyncio.Event()
     made: list[Server] = []

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from automask.service.errors import QueueFullError, StoreError
+from automask.service.places import parse_place
 from stores import open_store
 
 PHOTO = bytes(range(256)) * 400
@@ -59,4 +60,4 @@ def run_out_of_disk(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    globals()[sys.argv[1]](Path(sys.argv[2]))
+    globals()[sys.argv[1]](parse_place(sys.argv[2]))

@@ -1,11 +1,14 @@
-"""What the tests of the request store share: a store whose clock they move by hand."""
+"""What the tests of the request stores share: a store whose clock they move by hand."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from automask.errors import AutomaskError
+from automask.service.places import PostgresUrl
+from automask.service.store import opening
 from automask.service.store.clock import Clock
+from automask.service.store.rules import Rules
 from automask.service.store.store import Store
 
 RETENTION = 100.0
@@ -31,6 +34,8 @@ def encode_error(error: AutomaskError) -> bytes:
     return f"{type(error).__name__}: {error}".encode()
 
 
-def open_store(path: Path, hands: Hands | None = None, **settings: Any) -> Store:
-    settings = {"retention": RETENTION, "lease_seconds": LEASE} | settings
-    return Store(path, encode_error=encode_error, clock=(hands or Hands()).clock(), **settings)
+def open_store(
+    place: Path | PostgresUrl, hands: Hands | None = None, media: str | None = None, **settings: Any
+) -> Store:
+    rules = Rules(encode_error=encode_error, **({"retention": RETENTION, "lease_seconds": LEASE} | settings))
+    return opening.open_store(place, rules, clock=(hands or Hands()).clock(), media=media, media_from=1000)

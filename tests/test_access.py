@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -20,7 +20,10 @@ from automask.service.limits import Rate
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from servers import serving
+from servers import connect, serving
+
+if TYPE_CHECKING:
+    from clusters import Cluster
 
 ENDED = {messages.REQUEST_STATE_COMPLETED, messages.REQUEST_STATE_FAILED, messages.REQUEST_STATE_CANCELLED}
 PATIENCE = Duration(seconds=60)
@@ -86,12 +89,12 @@ class Caller:
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+def door(cluster: Cluster | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     folder = tmp_path_factory.mktemp("access")
     with (
         closing(KeyFile(folder / "keys.sqlite3", create=True)) as file,
-        serving(folder, keys=folder / "keys.sqlite3", workers=1) as server,
-        grpc.insecure_channel(server.address) as channel,
+        serving(folder, cluster, keys=folder / "keys.sqlite3", workers=1) as server,
+        connect(server) as channel,
     ):
         yield Door(file, MaskServiceStub(channel))
 
@@ -204,12 +207,12 @@ def test_what_fails_costs_nothing(door: Door, cup: mask_pb2.MaskTask, broken: ma
 
 
 def test_what_is_cut_off_or_fails_later_costs_nothing(
-    tmp_path: Path, endless: mask_pb2.MaskTask, broken: mask_pb2.MaskTask
+    tmp_path: Path, cluster: Cluster | None, endless: mask_pb2.MaskTask, broken: mask_pb2.MaskTask
 ) -> None:
     with closing(KeyFile(tmp_path / "keys.sqlite3", create=True)) as file:
         with (
-            serving(tmp_path, keys=tmp_path / "keys.sqlite3", workers=1) as server,
-            grpc.insecure_channel(server.address) as channel,
+            serving(tmp_path, cluster, keys=tmp_path / "keys.sqlite3", workers=1) as server,
+            connect(server) as channel,
         ):
             door = Door(file, MaskServiceStub(channel))
             impatient, unlucky = door.caller("impatient", credits=1), door.caller("unlucky", credits=1)
@@ -291,6 +294,8 @@ def test_a_key_that_is_removed_is_no_longer_good(door: Door, cup: mask_pb2.MaskT
     assert caller.refused("GetStatus", request)[0] is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_without_keys_everybody_may_and_a_key_does_no_harm(tmp_path: Path, cup: mask_pb2.MaskTask) -> None:
-    with serving(tmp_path) as server, grpc.insecure_channel(server.address) as channel:
+def test_without_keys_everybody_may_and_a_key_does_no_harm(
+    tmp_path: Path, cluster: Cluster | None, cup: mask_pb2.MaskTask
+) -> None:
+    with serving(tmp_path, cluster) as server, connect(server) as channel:
         assert Caller(MaskServiceStub(channel), "anything").generate(cup).results

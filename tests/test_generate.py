@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
@@ -18,23 +18,30 @@ from PIL import Image
 from pycocotools import mask as coco
 
 import automask
-from automask.service.server import Server
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from servers import rich, serving
+from servers import connect, rich, serving, tasks
+
+if TYPE_CHECKING:
+    from clusters import Cluster
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("server"), max_image_mb=2) as server:
+def server(cluster: Cluster | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with serving(tmp_path_factory.mktemp("server"), cluster, max_image_mb=2) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def stub(server: Server) -> Iterator[MaskServiceStub]:
-    with grpc.insecure_channel(server.address) as channel:
+def stub(server: Any) -> Iterator[MaskServiceStub]:
+    with connect(server) as channel:
         yield MaskServiceStub(channel)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        pass
 
 
 def encoded(data: bytes, *prompts: str, **parameters: object) -> mask_pb2.MaskTask:
@@ -238,7 +245,7 @@ def test_frames_are_worked_on_before_the_last_one_is_sent(stub: MaskServiceStub,
     assert [answer.index for answer in answers] == [1, 2, 3]
 
 
-def test_ending_a_stream_early_leaves_nothing_behind(server: Server, stub: MaskServiceStub, jpeg: bytes) -> None:
+def test_ending_a_stream_early_leaves_nothing_behind(server: Any, stub: MaskServiceStub, jpeg: bytes) -> None:
     def endless() -> Iterator[messages.GenerateStreamRequest]:
         while True:
             yield messages.GenerateStreamRequest(task=encoded(jpeg))
@@ -249,8 +256,7 @@ def test_ending_a_stream_early_leaves_nothing_behind(server: Server, stub: MaskS
     with pytest.raises(grpc.RpcError):
         list(stream)
     assert generate(stub, encoded(jpeg)).results
-    assert server._engine is not None
-    assert server._engine.waiting == 0
+    until(lambda: tasks(server) == 0)
 
 
 def test_many_clients_on_one_photo_get_what_each_asked_for(
@@ -287,12 +293,12 @@ def test_the_models_are_told(stub: MaskServiceStub, segmenter: automask.Segmente
     assert len(model.vocabulary) == 80
 
 
-def test_health_and_reflection(server: Server) -> None:
+def test_health_and_reflection(server: Any) -> None:
     from google.protobuf import descriptor_pb2, descriptor_pool
     from grpc_health.v1 import health_pb2, health_pb2_grpc
     from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-    with grpc.insecure_channel(server.address) as channel:
+    with connect(server) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         for service in ("", "automask.v1.MaskService"):
             answer = health.Check(health_pb2.HealthCheckRequest(service=service))

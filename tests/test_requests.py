@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
@@ -15,11 +16,13 @@ from google.rpc import error_details_pb2
 from PIL import Image
 
 import automask
-from automask.service.server import Server
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from servers import rich, serving
+from servers import connect, rich, serving, tasks
+
+if TYPE_CHECKING:
+    from clusters import Cluster
 
 QUEUED, PROCESSING, COMPLETED, FAILED, CANCELLED = (
     messages.RequestState.Value(f"REQUEST_STATE_{name}")
@@ -29,14 +32,18 @@ PATIENCE = 60.0  # of a call that fails the test if it takes that long
 
 
 @contextmanager
-def connected(folder: Path, **settings: object) -> Iterator[tuple[Server, MaskServiceStub]]:
-    with serving(folder, **settings) as server, grpc.insecure_channel(server.address) as channel:
+def connected(folder: Path, cluster: Cluster | None, **settings: object) -> Iterator[tuple[Any, MaskServiceStub]]:
+    with serving(folder, cluster, **settings) as server, connect(server) as channel:
         yield server, MaskServiceStub(channel)
 
 
-@pytest.fixture(scope="module")
-def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MaskServiceStub]:
-    with connected(tmp_path_factory.mktemp("server"), workers=1) as (_, stub):
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def stub(
+    request: pytest.FixtureRequest, cluster: Cluster | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MaskServiceStub]:
+    folder = tmp_path_factory.mktemp("server")
+    store = {} if request.param == "sqlite" else {"store": request.getfixturevalue("postgres").database()}
+    with connected(folder, cluster, workers=1, **store) as (_, stub):
         yield stub
 
 
@@ -213,14 +220,14 @@ def test_a_deadline_of_a_call_stops_the_work(stub: MaskServiceStub, endless: mas
     assert stub.Generate(messages.GenerateRequest(task=task(jpeg, "cup")), timeout=PATIENCE).response.results
 
 
-def test_a_full_queue_says_when_to_come_again(tmp_path: Path, endless: mask_pb2.MaskTask, jpeg: bytes) -> None:
-    with connected(tmp_path, workers=1, max_queue=1) as (server, stub):
-        assert server._engine is not None
-        engine = server._engine
+def test_a_full_queue_says_when_to_come_again(
+    tmp_path: Path, cluster: Cluster | None, endless: mask_pb2.MaskTask, jpeg: bytes
+) -> None:
+    with connected(tmp_path, cluster, workers=1, max_queue=1) as (server, stub):
         running = stub.Generate.future(messages.GenerateRequest(task=endless))
-        until(lambda: engine._busy == 1)
+        until(lambda: tasks(server) == 1)
         waiting = stub.Generate.future(messages.GenerateRequest(task=task(jpeg, "cup")))
-        until(lambda: engine.waiting == 1)
+        until(lambda: tasks(server) == 2)
         with pytest.raises(grpc.RpcError, match="1 requests wait already") as caught:
             stub.Generate(messages.GenerateRequest(task=task(jpeg, "cup")))
         retry = error_details_pb2.RetryInfo()
@@ -230,8 +237,10 @@ def test_a_full_queue_says_when_to_come_again(tmp_path: Path, endless: mask_pb2.
         assert waiting.result().response.results
 
 
-def test_a_full_store_says_when_to_come_again(tmp_path: Path, endless: mask_pb2.MaskTask, jpeg: bytes) -> None:
-    with connected(tmp_path, workers=1, max_queue=2) as (_, stub):
+def test_a_full_store_says_when_to_come_again(
+    tmp_path: Path, cluster: Cluster | None, endless: mask_pb2.MaskTask, jpeg: bytes
+) -> None:
+    with connected(tmp_path, cluster, workers=1, max_queue=2) as (_, stub):
         running = [submit(stub, endless).request_id for _ in range(2)]
         for one in running:
             until(lambda one=one: status(stub, one).state == PROCESSING)  # type: ignore[misc]
@@ -244,8 +253,8 @@ def test_a_full_store_says_when_to_come_again(tmp_path: Path, endless: mask_pb2.
         assert [result(stub, one).status.state for one in waiting] == [COMPLETED] * 2
 
 
-def test_a_store_that_is_too_small_refuses_and_goes_on(tmp_path: Path, jpeg: bytes) -> None:
-    with connected(tmp_path, max_store_gb=0.0005) as (_, stub):
+def test_a_store_that_is_too_small_refuses_and_goes_on(tmp_path: Path, cluster: Cluster | None, jpeg: bytes) -> None:
+    with connected(tmp_path, cluster, max_store_gb=0.0005) as (_, stub):
         big = jpeg + bytes(600_000)
         with pytest.raises(grpc.RpcError) as caught:
             submit(stub, task(big, "cup"))
@@ -253,8 +262,8 @@ def test_a_store_that_is_too_small_refuses_and_goes_on(tmp_path: Path, jpeg: byt
         assert result(stub, submit(stub, task(jpeg, "cup")).request_id).status.state == COMPLETED
 
 
-def test_what_has_expired_is_not_found(tmp_path: Path, jpeg: bytes) -> None:
-    with connected(tmp_path, retention=0.5) as (_, stub):
+def test_what_has_expired_is_not_found(tmp_path: Path, cluster: Cluster | None, jpeg: bytes) -> None:
+    with connected(tmp_path, cluster, retention=0.5) as (_, stub):
         request_id = submit(stub, task(jpeg, "cup")).request_id
         result(stub, request_id)
         with pytest.raises(grpc.RpcError, match="no request") as caught:
@@ -262,17 +271,17 @@ def test_what_has_expired_is_not_found(tmp_path: Path, jpeg: bytes) -> None:
         assert rich(caught.value).code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
-def test_a_result_outlives_the_server(tmp_path: Path, jpeg: bytes) -> None:
-    with connected(tmp_path) as (_, stub):
+def test_a_result_outlives_the_server(tmp_path: Path, cluster: Cluster | None, jpeg: bytes) -> None:
+    with connected(tmp_path, cluster) as (_, stub):
         request_id = submit(stub, task(jpeg, "cup")).request_id
         before = result(stub, request_id)
-    with connected(tmp_path) as (_, stub):
+    with connected(tmp_path, cluster) as (_, stub):
         assert result(stub, request_id).response == before.response
 
 
-def test_two_servers_share_one_store(tmp_path: Path, jpeg: bytes) -> None:
+def test_two_servers_share_one_store(tmp_path: Path, cluster: Cluster | None, jpeg: bytes) -> None:
     """Each sees what the other was given, whoever does the work, and a watcher hears of it."""
-    with connected(tmp_path) as (_, one), connected(tmp_path) as (_, other):
+    with connected(tmp_path, cluster) as (_, one), connected(tmp_path, cluster) as (_, other):
         ids = [submit((one, other)[n % 2], task(jpeg + bytes([n]), "cup")).request_id for n in range(10)]
         for n, request_id in enumerate(ids):
             elsewhere = (other, one)[n % 2]

@@ -29,6 +29,8 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "max_batch": ("1", "1", 1),
     "batch_wait_ms": ("2.5", "2.5", 2.5),
     "store": ("s.db", '"s.db"', Path("s.db")),
+    "media": ("s3://bucket/prefix", '"s3://bucket/prefix"', "s3://bucket/prefix"),
+    "media_from_kb": ("0.5", "0.5", 0.5),
     "retention": ("1h30m", '"1h30m"', 5400.0),
     "max_store_gb": ("0.25", "0.25", 0.25),
     "keys": ("k.db", '"k.db"', Path("k.db")),
@@ -38,6 +40,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "insecure": ("true", "true", True),
     "metrics_port": ("0", "0", 0),
     "drain": ("500ms", "0.5", 0.5),
+    "engine": ("ray", '"ray"', "ray"),
     "log_level": ("debug", '"debug"', "debug"),
     "log_json": ("1", "true", True),
 }
@@ -45,6 +48,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
 COMPANIONS: dict[str, dict[str, Any]] = {
     "tls_cert": {"tls_key": "k.pem"},
     "tls_key": {"tls_cert": "c.pem"},
+    "engine": {"insecure": True},
     "client_ca": {"tls_cert": "c.pem", "tls_key": "k.pem"},
 }
 
@@ -62,7 +66,7 @@ def toml(folder: Path, text: str) -> Path:
 
 
 def test_each_setting_has_a_value_to_try() -> None:
-    assert VALUES.keys() == Settings.model_fields.keys()
+    assert VALUES.keys() | {"ray"} == Settings.model_fields.keys()
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -86,6 +90,37 @@ def test_an_empty_variable_says_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     for name in Settings.model_fields:
         monkeypatch.setenv(f"AUTOMASK_{name.upper()}", "")
     assert load_settings(file).model_fields_set == {"max_queue"}
+
+
+def test_the_table_for_ray_comes_from_the_environment_and_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = toml(tmp_path, 'model = ["a", "b"]\n[ray]\nmax_replicas = 4\n[ray.models.b]\nnum_gpus = 0.5\n')
+    monkeypatch.setenv("AUTOMASK_RAY_MIN_REPLICAS", "2")
+    table = load_settings(file).ray
+    assert (table.min_replicas, table.max_replicas, table.num_gpus) == (2, 4, 0)
+    assert table.scale("a").num_gpus == 0
+    assert (table.scale("b").num_gpus, table.scale("b").max_replicas, table.scale("b").min_replicas) == (0.5, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"insecure": False}, "engine must come with keys: Ray Serve's port is open on every address"),
+        ({"uds": "a.sock"}, "uds must be left out with engine = ray"),
+        ({"tls_cert": "a.pem"}, "tls_cert must be left out with engine = ray"),
+        ({"metrics_port": 9090}, "metrics_port must be left out with engine = ray"),
+        ({"device": "cuda"}, "ray.num_gpus must be more than 0 for device = cuda"),
+        ({"ray": {"replicas": 2}}, "ray.replicas must be one of min_replicas, "),
+        ({"ray": {"min_replicas": 3}}, "ray.max_replicas must be at least ray.min_replicas, 3, got 1"),
+        ({"ray": {"models": {"x": {"min_replicas": 3}}}}, "ray.models.x.max_replicas must be at least "),
+        ({"ray": {"num_gpus": -1}}, "ray.num_gpus must be greater than or equal to 0, got -1"),
+    ],
+)
+def test_what_does_not_go_with_ray_is_refused(said: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        load_settings(**{"engine": "ray", "insecure": True, **said})
+    assert str(caught.value).startswith(message)
 
 
 def test_the_caller_wins_over_the_environment_the_environment_over_the_file(

@@ -1,17 +1,15 @@
-"""The request store, used as it should be."""
+"""The request stores, used as they should be: all do the same."""
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from automask.errors import ImageError, ParameterError
 from automask.service.errors import NotFoundError, QueueFullError, StoreError
-from automask.service.store import store as store_module
+from automask.service.places import PostgresUrl
 from automask.service.store.records import Lease
-from automask.service.store.schema import migrate
 from automask.service.store.states import State
 from automask.service.store.store import Store
 from stores import LEASE, RETENTION, Hands, open_store
@@ -22,14 +20,16 @@ def hands() -> Hands:
     return Hands()
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "requests.db"
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | PostgresUrl:
+    if request.param == "sqlite":
+        return tmp_path / "requests.db"
+    return PostgresUrl(request.getfixturevalue("postgres").database())
 
 
 @pytest.fixture
-def store(path: Path, hands: Hands) -> Iterator[Store]:
-    with open_store(path, hands) as store:
+def store(place: Path | PostgresUrl, hands: Hands) -> Iterator[Store]:
+    with open_store(place, hands) as store:
         yield store
 
 
@@ -95,14 +95,14 @@ def test_ids_cannot_be_guessed(store: Store) -> None:
 def test_cancelling_takes_the_lease_away_and_twice_is_once(store: Store, hands: Hands) -> None:
     request_id = add(store)
     lease = taken(store)
-    cancelled = store.cancel(request_id, "me")
-    assert cancelled.state is State.CANCELLED
+    cancelled, is_new = store.cancel(request_id, "me")
+    assert (cancelled.state, is_new) == (State.CANCELLED, True)
     assert store.renew([lease]) == set()
     assert not store.complete(lease, b"too late")
     assert not store.fail(lease, ImageError("too late"))
     assert not store.release(lease)
     hands.advance(1)
-    assert store.cancel(request_id, "me") == cancelled
+    assert store.cancel(request_id, "me") == (cancelled, False)
     assert store.result(request_id, "me").result is None
 
 
@@ -207,8 +207,8 @@ def test_another_task_under_the_same_key_is_refused(store: Store, other: dict[st
     assert store.usage().counts[State.QUEUED] == 1
 
 
-def test_a_full_queue_refuses_but_still_knows_its_keys(path: Path) -> None:
-    with open_store(path, max_queue=2) as store:
+def test_a_full_queue_refuses_but_still_knows_its_keys(place: Path | PostgresUrl) -> None:
+    with open_store(place, max_queue=2) as store:
         first = add(store, idempotency_key="key")
         add(store)
         with pytest.raises(QueueFullError, match="2 requests wait already") as caught:
@@ -219,82 +219,95 @@ def test_a_full_queue_refuses_but_still_knows_its_keys(path: Path) -> None:
         add(store)
 
 
-def test_the_disk_that_is_used_stays_bounded(path: Path, hands: Hands) -> None:
+def test_the_room_that_is_used_stays_bounded(place: Path | PostgresUrl, hands: Hands) -> None:
     limit = 2 << 20
-    with open_store(path, hands, max_bytes=limit) as store:
+    with open_store(place, hands, max_bytes=limit) as store:
         while store.usage().size + 100_000 <= limit:
             add(store, bytes(100_000))
         with pytest.raises(QueueFullError, match="no room for 100,000 bytes more: the store uses .* at most 2,097,152"):
             add(store, bytes(100_000))
-        assert sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*")) < limit + 200_000
         while lease := store.lease():
             store.complete(lease, b"")
-        hands.advance(RETENTION)
         store.sweep()
-        assert sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*")) < 200_000
         add(store, bytes(100_000))
 
 
-def test_a_disk_that_is_nearly_full_is_left_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_SPARE_SHARE", 1)
-    monkeypatch.setattr(store_module, "_SPARE_BYTES", 1 << 62)
-    with pytest.raises(
-        QueueFullError, match="are left on the store's disk, of which .* are kept for results"
-    ) as caught:
-        add(store)
-    assert caught.value.retry_after == 30
-    assert sum(store.usage().counts.values()) == 0
+def test_a_name_that_a_database_cannot_hold_is_unknown_or_a_name(store: Store) -> None:
+    with pytest.raises(NotFoundError):
+        store.get("a\0b", "me")
+    assert add(store, idempotency_key="a\0b") == add(store, idempotency_key="a\0b")
 
 
-def test_photos_and_results_are_private(path: Path, hands: Hands) -> None:
-    photo, result = b"PHOTO" * 2000, b"RESULT" * 2000
-    with open_store(path, hands) as store:
-        request_id = add(store, photo)
-        other = add(store, b"cancelled" + photo)
-        store.complete(taken(store), result)
-        store.cancel(other, "me")
-        with closing(sqlite3.connect(path)) as db:
-            assert db.execute("SELECT count(*) FROM tasks").fetchone() == (0,), "dropped at once"
-        store.sweep()
-        assert b"PHOTOPHOTO" not in everything(path)
-        assert b"RESULTRESULT" in everything(path)
+def test_what_others_change_is_heard_and_what_one_does_oneself_is_not_waited_for(
+    place: Path | PostgresUrl, hands: Hands
+) -> None:
+    with open_store(place, hands) as one, open_store(place, hands) as two:
+        assert one.changed(0) is None, "what came before is not known"
+        assert two.changed(0) is None
+        request_id = add(two)
+        heard = one.changed(60)
+        assert heard is None or heard == {request_id}
+        assert one.changed(0) == frozenset(), "once"
+        lease = taken(one)
+        assert two.changed(60) in {None, frozenset({request_id})}
+        one.complete(lease, b"result")
+        assert two.changed(60) in {None, frozenset({request_id})}
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(one.changed, 600)
+            one.deafen()
+            assert waiting.result() == frozenset()
+
+
+def test_of_several_that_cancel_at_once_one_hears_that_it_did(place: Path | PostgresUrl, hands: Hands) -> None:
+    with open_store(place, hands) as one, open_store(place, hands) as two, ThreadPoolExecutor(8) as pool:
+        for number in range(10):
+            request_id = add(one, bytes([number]))
+            told = pool.map(lambda store, what=request_id: store.cancel(what, "me"), [one, two] * 4)
+            assert sorted(is_new for _, is_new in told) == [False] * 7 + [True]
+
+
+def test_of_several_that_come_with_one_key_at_once_one_is_kept(place: Path | PostgresUrl, hands: Hands) -> None:
+    with open_store(place, hands) as one, open_store(place, hands) as two, ThreadPoolExecutor(8) as pool:
+        for number in range(10):
+            key = f"key {number}"
+            ids = set(pool.map(lambda store, key=key: add(store, idempotency_key=key), [one, two] * 4))
+            assert len(ids) == 1
+        assert one.usage().counts[State.QUEUED] == 10
+
+
+def test_of_several_that_take_work_at_once_each_gets_another(place: Path | PostgresUrl, hands: Hands) -> None:
+    def drain(store: Store) -> list[str]:
+        done = []
+        while lease := store.lease():
+            assert store.complete(lease, lease.task)
+            done.append(lease.request_id)
+        return done
+
+    with open_store(place, hands) as one, open_store(place, hands) as two, ThreadPoolExecutor(8) as pool:
+        ids = [add(one, bytes([number])) for number in range(100)]
+        done = [request_id for some in pool.map(drain, [one, two] * 4) for request_id in some]
+        assert sorted(done) == sorted(ids)
+
+
+def test_of_several_that_sweep_at_once_each_change_is_told_by_one(place: Path | PostgresUrl, hands: Hands) -> None:
+    with open_store(place, hands) as one, open_store(place, hands) as two, ThreadPoolExecutor(4) as pool:
+        late = [add(one, bytes([number]), deadline=5) for number in range(20)]
+        lost = [add(one, bytes([100 + number])) for number in range(20)]
+        done = [add(one, bytes([200 + number])) for number in range(20)]
+        for request_id in done:
+            one.cancel(request_id, "me")
+        working = [taken(one) for _ in range(40)]
         hands.advance(RETENTION)
-        assert store.sweep().expired == (request_id, other)
-        assert b"RESULTRESULT" not in everything(path)
-    assert path.stat().st_mode & 0o077 == 0
+        swept = list(pool.map(lambda store: store.sweep(), [one, two] * 2))
+        assert sorted(one for each in swept for one in each.late) == sorted(late)
+        assert sorted(one for each in swept for one in each.requeued) == sorted(lost)
+        assert sorted(one for each in swept for one in each.expired) == sorted(done)
+        assert not any(one.complete(lease, b"") for lease in working)
 
 
-def everything(path: Path) -> bytes:
-    return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
-
-
-def test_the_settings_of_sqlite(store: Store) -> None:
-    add(store)
-    with store._database.transaction() as db:
-        found = {
-            name: db.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("journal_mode", "synchronous", "foreign_keys", "auto_vacuum", "secure_delete")
-        }
-    assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "auto_vacuum": 2, "secure_delete": 1}
-
-
-def test_a_closed_store_says_so(path: Path) -> None:
-    store = open_store(path)
+def test_a_closed_store_says_so(place: Path | PostgresUrl) -> None:
+    store = open_store(place)
     store.close()
-    with pytest.raises(StoreError, match="closed database"):
+    with pytest.raises(StoreError, match="closed"):
         add(store)
     store.close()
-
-
-def test_migration_takes_only_the_missing_steps_and_all_or_none() -> None:
-    first, second = ["CREATE TABLE one (a)"], ["ALTER TABLE one ADD COLUMN b", "INSERT INTO one VALUES (1, 2)"]
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
-        migrate(db, [first])
-        with pytest.raises(sqlite3.OperationalError, match="no such table"):
-            migrate(db, [first, [*second, "INSERT INTO missing VALUES (1)"]])
-        assert db.execute("PRAGMA user_version").fetchone() == (1,)
-        assert [row[1] for row in db.execute("PRAGMA table_info(one)")] == ["a"]
-        for _ in range(2):
-            migrate(db, [first, second])
-        assert db.execute("SELECT * FROM one").fetchall() == [(1, 2)]
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,9 +12,11 @@ from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, 
 
 from automask.errors import ImageError
 from automask.service.errors import NotFoundError, QueueFullError
+from automask.service.places import PostgresUrl
 from automask.service.store.records import Lease
 from automask.service.store.states import ENDS, State
 from automask.service.store.store import Store
+from postgres import Postgres
 from stores import LEASE, RETENTION, Hands, open_store
 
 
@@ -49,6 +52,12 @@ class AnyOrder(RuleBasedStateMachine):
 
     def open(self) -> Store:
         return open_store(Path(self.folder.name) / "requests.db", self.hands, max_queue=4)
+
+    def crash_ends_leases(self) -> None:
+        """What was in work is queued again: nobody else has the file open."""
+        working = [one for one, known in self.known.items() if known.state is State.PROCESSING]
+        for one in sorted(working, key=lambda one: self.known[one].order):
+            self.take_back(one)
 
     def teardown(self) -> None:
         self.store.close()
@@ -151,7 +160,8 @@ class AnyOrder(RuleBasedStateMachine):
         alive = [one for one, known in self.known.items() if known.expires is None or known.expires > self.hands.wall]
         if alive:
             request_id = data.draw(st.sampled_from(alive))
-            record = self.store.cancel(request_id, self.known[request_id].owner)
+            record, is_new = self.store.cancel(request_id, self.known[request_id].owner)
+            assert is_new == (self.known[request_id].state not in ENDS)
             if self.known[request_id].state not in ENDS:
                 self.end(request_id, State.CANCELLED)
             assert record.state is self.known[request_id].state
@@ -186,9 +196,7 @@ class AnyOrder(RuleBasedStateMachine):
     def crash(self) -> None:
         self.store.close()
         self.store = self.open()
-        working = [one for one, known in self.known.items() if known.state is State.PROCESSING]
-        for one in sorted(working, key=lambda one: self.known[one].order):
-            self.take_back(one)
+        self.crash_ends_leases()
 
     @invariant()
     def both_tell_the_same(self) -> None:
@@ -204,7 +212,37 @@ class AnyOrder(RuleBasedStateMachine):
             assert (record.expires, record.error is not None) == (known.expires, known.state is State.FAILED)
 
 
-AnyOrder.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+class AnyOrderInPostgres(AnyOrder):
+    """The same in PostgreSQL, where leases outlive whoever has them, and large tasks and results lie in a folder."""
+
+    cluster: ClassVar[Postgres]
+    database: ClassVar[str]
+
+    def open(self) -> Store:
+        media = f"{self.folder.name}/media"
+        return open_store(PostgresUrl(self.database), self.hands, media=media, max_queue=4)
+
+    def crash_ends_leases(self) -> None:
+        """They go on: another server may be at work."""
+
+    def teardown(self) -> None:
+        self.store.sweep()
+        (in_use,) = self.cluster.run(
+            "SELECT count(*) FROM automask.objects WHERE collect_after IS NULL", self.database.rpartition("/")[2]
+        )
+        assert in_use == (len(list(Path(self.folder.name, "media").iterdir())),)
+        self.cluster.run("TRUNCATE automask.requests, automask.objects CASCADE", self.database.rpartition("/")[2])
+        super().teardown()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def database(postgres: Postgres) -> None:
+    AnyOrderInPostgres.cluster, AnyOrderInPostgres.database = postgres, postgres.database()
+
+
+for machine, examples in ((AnyOrder, 60), (AnyOrderInPostgres, 15)):  # each step asks about every request
+    machine.TestCase.settings = settings(
+        max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    )
 TestAnyOrder = AnyOrder.TestCase
+TestAnyOrderInPostgres = AnyOrderInPostgres.TestCase

@@ -16,9 +16,10 @@ from ..interrupt import current_interrupt
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..bundle import Bundle
     from ..instance import Instance
 
-__all__ = ["Family", "Picture", "Prediction", "Stopwatch"]
+__all__ = ["Family", "Picture", "Prediction", "Stopwatch", "Words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +89,33 @@ class Stopwatch:
             self.stages[name] = self.stages.get(name, 0.0) + (perf_counter() - start) * 1e3
 
 
+class Words(Protocol):
+    """What a bundle understands, known without opening its graphs; it can be pickled."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The kinds of object that it knows; empty where it takes any text."""
+
+    def check(self, prompt: str) -> None:
+        """Raise what `Family.predict` would raise for this prompt on any picture."""
+
+
 class Family(Protocol):
     """A loaded bundle: prompts in, predictions out."""
+
+    @staticmethod
+    def read_words(bundle: Bundle) -> Words:
+        """Read what a bundle of this family understands."""
 
     @property
     def device(self) -> str:
         """Where it runs: ``cpu``, ``cuda`` or ``tensorrt``."""
 
     @property
-    def vocabulary(self) -> tuple[str, ...]:
-        """The kinds of object that it knows; empty where it takes any text."""
+    def words(self) -> Words:
+        """What it understands."""
 
     def predict(
         self, picture: Picture, prompts: Sequence[str], thresholds: Sequence[float], watch: Stopwatch
     ) -> list[Prediction]:
         """One prediction for each prompt, at the threshold beside it, in order."""
-
-    def check_prompt(self, prompt: str) -> None:
-        """Raise what `predict` would raise for this prompt, without a picture."""

@@ -64,7 +64,7 @@ class Boxes:
         roles = ("detector", "image_encoder", "mask_decoder")
         self._detector_graph, self._encoder_graph, self._decoder_graph = (sessions[role] for role in roles)
         self._cache = cache
-        self._vocabulary = Vocabulary.from_file(bundle.folder / bundle.text["file"])
+        self.words = self.read_words(bundle)
         self._calibration = np.array(bundle.calibration, np.float32).T
         self._detector = Resize.read(bundle.image["detector"])
         self._encoder = Resize.read(bundle.image["image_encoder"])
@@ -77,14 +77,10 @@ class Boxes:
         """Where the graphs run."""
         return self._encoder_graph.device
 
-    @property
-    def vocabulary(self) -> tuple[str, ...]:
-        """The kinds of object that the detector knows."""
-        return self._vocabulary.labels
-
-    def check_prompt(self, prompt: str) -> None:
-        """Raise what `predict` would raise for this prompt, without a picture."""
-        self._vocabulary.resolve(prompt)
+    @staticmethod
+    def read_words(bundle: Bundle) -> Vocabulary:
+        """Read the table of words of a bundle."""
+        return Vocabulary.from_file(bundle.folder / bundle.text["file"])
 
     def predict(
         self, picture: Picture, prompts: Sequence[str], thresholds: Sequence[float], watch: Stopwatch
@@ -98,7 +94,7 @@ class Boxes:
         ParameterError
             A prompt is empty.
         """
-        terms = [self._vocabulary.resolve(prompt) for prompt in prompts]
+        terms = [self.words.resolve(prompt) for prompt in prompts]
         with watch.stage("detect"):
             detections = self._detect(picture)
             chosen = [self._choose(detections, *pair) for pair in zip(terms, thresholds, strict=True)]
@@ -158,7 +154,7 @@ class Boxes:
         rows, columns = fitted[0] // self._mask_stride, fitted[1] // self._mask_stride
         return [
             Instance(
-                label=self._vocabulary.labels[index],
+                label=self.words.labels[index],
                 score=float(detections.scores[cell, index]),
                 box=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
                 size=picture.size,

@@ -19,7 +19,18 @@ from ..session import Session
 from ..tokenizer import Tokenizer, Tokens
 from . import Picture, Prediction, Stopwatch
 
-__all__ = ["Dense"]
+__all__ = ["AnyText", "Dense"]
+
+
+class AnyText:
+    """What an open vocabulary understands: whatever is said to it."""
+
+    labels: tuple[str, ...] = ()
+
+    def check(self, prompt: str) -> None:
+        """Refuse a blank prompt; any other text is understood somehow."""
+        if not prompt.strip():
+            raise ParameterError("prompt", "name something to mask", prompt)
 
 
 class Dense:
@@ -39,6 +50,7 @@ class Dense:
         roles = ("image_encoder", "text_encoder", "mask_decoder")
         self._image_graph, self._text_graph, self._decoder_graph = (sessions[role] for role in roles)
         self._cache = cache
+        self.words = self.read_words(bundle)
         self._tokenizer = Tokenizer(bundle.folder / bundle.text["file"], bundle.text["max_length"])
         self._calibration = bundle.calibration
         self._resize = Resize.read(bundle.image["image_encoder"])
@@ -48,15 +60,11 @@ class Dense:
         """Where the graphs run."""
         return self._image_graph.device
 
-    @property
-    def vocabulary(self) -> tuple[str, ...]:
-        """Empty: any text is understood somehow."""
-        return ()
-
-    def check_prompt(self, prompt: str) -> None:
-        """Refuse a blank prompt; any other text is understood somehow."""
-        if not prompt.strip():
-            raise ParameterError("prompt", "name something to mask", prompt)
+    @staticmethod
+    def read_words(bundle: Bundle) -> AnyText:
+        """There is nothing to read."""
+        del bundle
+        return AnyText()
 
     def predict(
         self, picture: Picture, prompts: Sequence[str], thresholds: Sequence[float], watch: Stopwatch
@@ -70,7 +78,7 @@ class Dense:
         """
         del thresholds  # are applied to the score maps, by the caller
         for prompt in prompts:
-            self.check_prompt(prompt)
+            self.words.check(prompt)
         distinct = list(dict.fromkeys(prompts))
         with watch.stage("text"):
             tokens = [self._tokenizer.encode(prompt) for prompt in distinct]

@@ -11,7 +11,7 @@ import click
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from automask.errors import ParameterError
+from automask.errors import MissingDependencyError, ParameterError
 
 from ..durations import format_duration
 from ..logs import configure_logs
@@ -30,13 +30,15 @@ _METAVARS = {
     "cors_origins": "ORIGIN",
     "model": "MODEL",
     "device": "DEVICE",
+    "engine": "ENGINE",
     **dict.fromkeys(_TIMES, "TIME"),
 }
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, field in reversed(Settings.model_fields.items()):
-        command = _option(name, field)(command)
+        if name != "ray":  # is a table of its own
+            command = _option(name, field)(command)
     return command
 
 
@@ -73,6 +75,7 @@ def serve(*, config: Path | None, **given: Any) -> None:  # noqa: ANN401 (checke
     automask serve
     automask serve --model default --model ./clipseg --uds /run/automask/automask.sock
     automask keys add camera --rate 30/s
+    automask serve --engine ray --insecure --config ray.toml
     automask serve --host 0.0.0.0 --keys keys.sqlite3 --tls-cert server.pem --tls-key server.key --metrics-port 9090
 
     Then, from this or another machine:
@@ -89,4 +92,15 @@ def serve(*, config: Path | None, **given: Any) -> None:  # noqa: ANN401 (checke
         raise click.UsageError(str(error)) from error
     configure_logs(as_json=settings.log_json, level=settings.log_level)
     configure_tracing()
-    asyncio.run(run(settings))
+    if settings.engine == "ray":
+        _run_on_ray(settings)
+    else:
+        asyncio.run(run(settings))
+
+
+def _run_on_ray(settings: Settings) -> None:
+    try:
+        from ..ray import cluster
+    except ImportError as error:
+        raise MissingDependencyError(f"{error}; for --engine ray: pip install 'automask[ray]'") from error
+    cluster.run(settings)

@@ -57,6 +57,9 @@ class Door:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
         """See one call through."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
         request_id = uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         headers = Request(scope).headers

@@ -1,3 +1,3 @@
-"""The request store: one SQLite file, and the rules of what may become of a request."""
+"""The request store: where what was submitted is kept, and the rules of what may become of it."""
 
 __all__: list[str] = []

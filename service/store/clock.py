@@ -27,7 +27,11 @@ class Clock:
 
     def __init__(self, wall: Callable[[], float] = time.time, steady: Callable[[], float] = uptime) -> None:
         self._steady = steady
-        self._offset = wall() - steady()
+        self.set(wall())
+
+    def set(self, wall: float) -> None:
+        """Say what time of day it is."""
+        self._offset = wall - self._steady()
 
     def now(self) -> float:
         """Seconds since the epoch, for what people see and what outlasts the machine: creation, expiry, deadline."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from automask.errors import AutomaskError
+
 from .states import State
 
 __all__ = ["Lease", "Record", "Swept", "Usage"]
@@ -61,6 +63,8 @@ class Lease:
         As in `Record`.
     task
         What to do, as it was added.
+    problem
+        Why the task cannot be had any more, which then is empty; None where it can.
     deadline
         Seconds since the epoch, by the store's clock, until when it must be done; None for no limit.
     fence
@@ -76,6 +80,7 @@ class Lease:
     deadline: float | None
     fence: int
     task: bytes
+    problem: AutomaskError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,7 @@ class Usage:
     counts
         Requests in each state.
     size
-        Bytes in use on disk, SQLite's log included.
+        Bytes in use: of an SQLite file with its log, in a database of tasks and results.
     """
 
     counts: Mapping[State, int]

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
-from ..errors import StoreError
+from ...errors import StoreError
 
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "migrate"]
 

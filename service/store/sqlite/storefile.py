@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from weakref import WeakSet
 
-from ..errors import StoreError
+from ...errors import StoreError
 from .schema import APPLICATION_ID, migrate
 
 if sys.platform != "win32":

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
-from ..errors import StoreError
+from ...errors import StoreError
 from .storefile import explain, open_database
 
 __all__ = ["Database"]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from automask.errors import AutomaskError
-
-from ..errors import DeadlineError, InternalError
+from ..clock import Clock
+from ..rules import Rules
+from ..states import State
 from . import moves
-from .clock import Clock
-from .states import State
 
 __all__ = ["Recovery"]
 
@@ -20,24 +18,18 @@ _BATCH = 32  # requests deleted in one transaction: SQLite's log holds all of th
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """The rules, and the steps that carry them out.
+    """The steps, as the rules want them.
 
     Attributes
     ----------
     clock
         The time.
-    retention
-        Seconds for which a request is kept after its end.
-    max_attempts
-        How often work on a request may begin.
-    encode_error
-        Puts an error into the bytes that are kept.
+    rules
+        How often and how long.
     """
 
     clock: Clock
-    retention: float
-    max_attempts: int
-    encode_error: Callable[[AutomaskError], bytes]
+    rules: Rules
 
     def take_back_all(self, db: sqlite3.Connection) -> tuple[list[str], dict[str, str]]:
         """Take back all that is in work: for a start at which nobody else has the store open.
@@ -68,14 +60,11 @@ class Recovery:
     ) -> tuple[list[str], dict[str, str]]:
         requeued, given_up = [], {}
         for request_id, owner, attempts in rows:
-            if attempts < self.max_attempts:
+            if attempts < self.rules.max_attempts:
                 moves.requeue(db, request_id)
                 requeued.append(request_id)
             else:
-                error = InternalError(
-                    f"request {request_id} was given up after {attempts} attempts: each time the server died or lost "
-                    "it while working on it"
-                )
+                error = self.rules.given_up(request_id, attempts)
                 self.fail(db, request_id, State.PROCESSING, error)
                 given_up[request_id] = owner
         return requeued, given_up
@@ -88,20 +77,19 @@ class Recovery:
             (State.QUEUED, State.PROCESSING, now),
         ).fetchall()
         for request_id, _, state, seconds in rows:
-            error = DeadlineError(f"request {request_id} was not done within the {seconds:.6g} s that it was given")
-            self.fail(db, request_id, State(state), error)
+            self.fail(db, request_id, State(state), self.rules.late(request_id, seconds))
         return {row[0]: row[1] for row in rows}
 
-    def fail(self, db: sqlite3.Connection, request_id: str, old: State, error: AutomaskError) -> None:
-        """End a request with an error."""
+    def fail(self, db: sqlite3.Connection, request_id: str, old: State, error: bytes) -> None:
+        """End a request with an error, as `Rules.encode_error` put it."""
         moves.end(
             db,
             request_id,
             old,
             State.FAILED,
             now=self.clock.now(),
-            retention=self.retention,
-            error=self.encode_error(error),
+            retention=self.rules.retention,
+            error=error,
         )
 
     def delete_expired(self, db: sqlite3.Connection) -> list[str]:
@@ -118,4 +106,4 @@ class Recovery:
             "ended = min(ended, ?1), created = ?1 WHERE created > ?1",
             (now,),
         )
-        db.execute("UPDATE requests SET expires = ?1 WHERE expires > ?1", (now + self.retention,))
+        db.execute("UPDATE requests SET expires = ?1 WHERE expires > ?1", (now + self.rules.retention,))
