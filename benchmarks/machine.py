@@ -18,6 +18,7 @@ _PACKAGES = (
     "opencv-python-headless",
     "scipy",
     "grpcio",
+    "psycopg",
     "torch",
     "transformers",
     "rembg",

@@ -8,6 +8,7 @@ from typing import Any
 
 import durability
 import gpu
+import keeping
 import pipeline
 import playground
 import postprocess
@@ -35,5 +36,6 @@ QUESTIONS: Mapping[str, Question] = {
     "gpu": Question(gpu.measure, gpu.markdown),
     "service": Question(service.measure, service.markdown),
     "playground": Question(playground.measure, playground.markdown),
+    "keeping": Question(keeping.measure, keeping.markdown),
     "durability": Question(durability.measure, durability.markdown),
 }

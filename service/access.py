@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from typing import TypeVar
 
-from .errors import OutOfCreditsError, UnauthenticatedError
-from .keys import Key, KeyFile
+import structlog
+
+from .errors import OutOfCreditsError, UnauthenticatedError, UnavailableError
+from .keys.keys import Key, Keys
 from .limits import RateLimiter
 
 __all__ = ["OPEN", "Access"]
 
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
 OPEN = Key(name="", credits=None, rate=None, models=(), created=0.0)
 """Whoever comes where there are no keys."""
 
+_AGAIN = 1.0  # seconds between tries to give back
 _COST = 1  # credits for a task, as the hosted API counts: by calls
 
 
@@ -27,11 +37,20 @@ class Access:
         None lets everybody in.
     """
 
-    def __init__(self, keys: KeyFile | None) -> None:
+    def __init__(self, keys: Keys | None) -> None:
         self._keys = keys
-        self._limiter, self._fetches = RateLimiter(), RateLimiter()
+        self._limiter = RateLimiter() if keys is None else keys.limiter("tasks")
+        self._fetches = RateLimiter() if keys is None else keys.limiter("fetches")
 
-    def authenticate(self, text: str | None) -> Key:
+        self._owing: set[asyncio.Task[None]] = set()
+
+    async def _ask(self, call: Callable[..., T], *arguments: object) -> T:
+        """Ask about keys; in a thread where that takes a while."""
+        if self._keys is not None and self._keys.is_remote:
+            return await asyncio.to_thread(call, *arguments)
+        return call(*arguments)
+
+    async def authenticate(self, text: str | None) -> Key:
         """Find out who calls.
 
         Raises
@@ -39,13 +58,13 @@ class Access:
         UnauthenticatedError
             Keys are wanted, and this is none.
         """
-        return OPEN if self._keys is None else self._keys.authenticate(text)
+        return OPEN if self._keys is None else await self._ask(self._keys.authenticate, text)
 
-    def sign(self, key: Key, text: str) -> str:
+    async def sign(self, key: Key, text: str) -> str:
         """Vouch for a text in a key's name; empty where everybody may come anyway."""
-        return "" if self._keys is None else self._keys.sign(key.name, text)
+        return "" if self._keys is None else await self._ask(self._keys.sign, key.name, text)
 
-    def authenticate_link(self, name: str, text: str, signature: str) -> Key:
+    async def authenticate_link(self, name: str, text: str, signature: str) -> Key:
         """Take a signature for the key in whose name `sign` made it.
 
         Raises
@@ -55,15 +74,18 @@ class Access:
         """
         if self._keys is None:
             return OPEN
-        if not hmac.compare_digest(self._keys.sign(name, text).encode(), signature.encode()):
+        expected = await self._ask(self._keys.sign, name, text)
+        if not hmac.compare_digest(expected.encode(), signature.encode()):
             raise UnauthenticatedError("the link is not one of this server's, or its key was removed")
         return replace(OPEN, name=name)
 
-    def credits(self, key: Key) -> int | None:
+    async def credits(self, key: Key) -> int | None:
         """Count the credits that a key has left, None where it has no limit."""
-        return None if self._keys is None or key.credits is None else self._keys.credits(key.name)
+        if self._keys is None or key.credits is None:
+            return None
+        return await self._ask(self._keys.credits, key.name)
 
-    def check_fetch(self, key: Key, *, may_be_paid: bool) -> None:
+    async def check_fetch(self, key: Key, *, may_be_paid: bool) -> None:
         """Let a key have one photo fetched: as often as it may come, and not when it could not pay for the task.
 
         Parameters
@@ -80,8 +102,8 @@ class Access:
         OutOfCreditsError
             It has no credits left.
         """
-        self._fetches.take(key.name, key.rate)
-        if not may_be_paid and self.credits(key) == 0:
+        await self._ask(self._fetches.take, key.name, key.rate)
+        if not may_be_paid and await self.credits(key) == 0:
             raise OutOfCreditsError(f"the key {key.name!r} has no credits left, and no photo is fetched for it")
 
     async def enter(self, key: Key, model: str) -> None:
@@ -97,7 +119,7 @@ class Access:
             It has none left.
         """
         key.check_model(model)
-        self._limiter.take(key.name, key.rate)
+        await self._ask(self._limiter.take, key.name, key.rate)
         if self._keys is not None and key.credits is not None:
             charging = asyncio.ensure_future(asyncio.to_thread(self._keys.charge, key.name, _COST))
             try:
@@ -108,11 +130,31 @@ class Access:
                 raise
 
     async def give_back(self, owner: str) -> None:
-        """Return the credit of a task that no mask came of."""
-        if self._keys is not None:
+        """Return the credit of a task that no mask came of; while the keys are away, go on trying behind the scenes."""
+        if self._keys is None:
+            return
+        try:
             await asyncio.to_thread(self._keys.refund, owner, _COST)
+        except UnavailableError as error:
+            _log.error("a credit cannot be given back yet", owner=owner, problem=str(error))
+            task = asyncio.create_task(self._give_back_later(self._keys, owner))
+            self._owing.add(task)
+            task.add_done_callback(self._owing.discard)
+
+    async def _give_back_later(self, keys: Keys, owner: str) -> None:
+        while True:
+            await asyncio.sleep(_AGAIN)
+            with suppress(UnavailableError):
+                return await asyncio.to_thread(keys.refund, owner, _COST)
+
+    def give_up(self) -> None:
+        """Try no longer to give back what could not be given back so far."""
+        for task in self._owing:
+            task.cancel()
+        if self._owing:
+            _log.error("credits were not given back: their keys were away", credits=len(self._owing))
 
     def close(self) -> None:
-        """Close the file of keys."""
+        """Let go of the keys."""
         if self._keys is not None:
             self._keys.close()

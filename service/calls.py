@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from .keys import Key
+from .keys.keys import Key
 from .logs import log_bug
 from .observing import Observer
 from .operations import Operations
@@ -68,7 +68,7 @@ class Calls:
         with self._observer.observe(method, request_id) as outcome:
             try:
                 with span(f"automask.v1.MaskService/{method}", {"automask.request_id": request_id}, metadata):
-                    key = self._operations.admit(metadata.get("x-api-key"))
+                    key = await self._operations.admit(metadata.get("x-api-key"))
                     structlog.contextvars.bind_contextvars(key=key.name)
                     yield Call(request_id, key)
             except (asyncio.CancelledError, GeneratorExit):

@@ -104,18 +104,21 @@ class RateLimiter:
         """
         if rate is None:
             return
-        with self._lock:
-            now = self._clock()
-            self._forget(now)
-            wait = self._try(name, rate, now)
+        wait = self._wait(name, rate)
         if wait > 0:
             seconds = wait / 1e9
             raise RateLimitError(
                 f"the key {name!r} may come {rate}; try again in {format_duration(seconds)}", retry_after=seconds
             )
 
-    def _try(self, name: str, rate: Rate, now: int) -> int:
+    def _wait(self, name: str, rate: Rate) -> int:
         """Take a token and return 0, or return the nanoseconds until there is one."""
+        with self._lock:
+            now = self._clock()
+            self._forget(now)
+            return self._try(name, rate, now)
+
+    def _try(self, name: str, rate: Rate, now: int) -> int:
         bucket = name, rate
         full_at = max(self._full_at.get(bucket, 0), now * rate.count) + rate.nanoseconds
         excess = full_at - (now + rate.nanoseconds) * rate.count

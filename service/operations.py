@@ -14,7 +14,7 @@ from automask.v1 import mask_pb2
 from .access import Access
 from .backend import Backend, Model
 from .errors import OutOfCreditsError, UnavailableError
-from .keys import Key
+from .keys.keys import Key
 from .requests import Requests
 from .store.records import Record
 from .tasks import Task, read_task
@@ -56,7 +56,7 @@ class Operations:
         self._closed = UnavailableError("the server is shutting down", retry_after=1.0)
         self._draining.set()
 
-    def admit(self, api_key: str | None) -> Key:
+    async def admit(self, api_key: str | None) -> Key:
         """Find out who calls.
 
         Raises
@@ -67,24 +67,24 @@ class Operations:
             Keys are wanted, and this is none.
         """
         self.check_open()
-        return self._access.authenticate(api_key)
+        return await self._access.authenticate(api_key)
 
-    def admit_link(self, name: str, request_id: str, signature: str) -> Key:
+    async def admit_link(self, name: str, request_id: str, signature: str) -> Key:
         """Let somebody in who has no key but a link that `sign` made, to see this request; raises as `admit` does."""
         self.check_open()
-        return self._access.authenticate_link(name, request_id, signature)
+        return await self._access.authenticate_link(name, request_id, signature)
 
-    def sign(self, key: Key, request_id: str) -> str:
+    async def sign(self, key: Key, request_id: str) -> str:
         """Make what lets others see a request of this key; empty where everybody may."""
-        return self._access.sign(key, request_id)
+        return await self._access.sign(key, request_id)
 
-    def credits(self, key: Key) -> int | None:
+    async def credits(self, key: Key) -> int | None:
         """Count the credits that a key has left, None where it has no limit."""
-        return self._access.credits(key)
+        return await self._access.credits(key)
 
-    def check_fetch(self, key: Key, *, idempotency_key: str) -> None:
+    async def check_fetch(self, key: Key, *, idempotency_key: str) -> None:
         """Let a key have a photo fetched from where it says; raises as `Access.check_fetch` does."""
-        self._access.check_fetch(key, may_be_paid=bool(idempotency_key))
+        await self._access.check_fetch(key, may_be_paid=bool(idempotency_key))
 
     def check_open(self) -> None:
         """Raise the reason why nobody is let in, if there is one."""

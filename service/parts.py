@@ -7,7 +7,7 @@ import asyncio
 from .access import Access
 from .backend import Backend
 from .calls import Calls
-from .keys import KeyFile
+from .keys.opening import open_keys
 from .metrics import Metrics
 from .observing import Observer
 from .operations import Operations
@@ -43,7 +43,7 @@ class Parts:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._access = Access(None if settings.keys is None else KeyFile(settings.keys))
+        self._access = Access(None if settings.keys is None else open_keys(settings.keys))
         rules = Rules(
             retention=settings.retention,
             max_bytes=round(settings.max_store_gb * 1e9),
@@ -88,8 +88,12 @@ class Parts:
         idle.cancel()
         return is_idle
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the store and the keys, once no call needs them any more."""
+        self._access.give_up()
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
         if self._requests is not None:
             self._requests.close()
         self._store.close()

@@ -191,9 +191,9 @@ class Requests:
 
     async def _ended(self, state: State, request_id: str, owner: str) -> None:
         self._metrics.requests.labels(state.name).inc()
+        self._changes.notify(request_id)
         if state is not State.COMPLETED:
             await self._access.give_back(owner)
-        self._changes.notify(request_id)
 
     async def _dispatch(self) -> None:
         while True:

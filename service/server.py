@@ -173,6 +173,7 @@ class Server:
         await asyncio.gather(self._grpc.stop(min(drain, _LAST_WORDS_SECONDS) if is_idle else None), *fronts)
         await self._parts.observer.wait_idle()
         await asyncio.to_thread(self._close)
+        await self._parts.close()
 
     def _close(self) -> None:
         if self._metrics_server is not None:
@@ -180,7 +181,6 @@ class Server:
             self._metrics_server.server_close()
         if self._engine is not None:
             self._engine.close()
-        self._parts.close()
 
     async def _tell(self, status: int) -> None:
         for service in ("", SERVICE):

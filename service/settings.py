@@ -102,7 +102,9 @@ class Settings(BaseSettings):
     media_from_kb: float = Field(256, ge=0, le=1e6, description="Kilobytes from which on they are large.")
     retention: Duration = Field(3600, gt=0, description="How long an ended request is kept, such as 1h or 30m.")
     max_store_gb: float = Field(4, gt=0, le=1e6, description="Gigabytes of the store; beyond, requests are refused.")
-    keys: Path | None = Field(None, description="File of API keys, made by `automask keys add`; without it, all may.")
+    keys: Place | None = Field(
+        None, description="File or postgresql:// URL of API keys, made by `automask keys add`; without, all may."
+    )
     tls_cert: Path | None = Field(None, description="Certificate chain (PEM).")
     tls_key: Path | None = Field(None, description="Its private key (PEM).")
     client_ca: Path | None = Field(None, description="Clients must have a certificate of this authority (PEM).")

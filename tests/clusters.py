@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import ray
@@ -84,7 +85,14 @@ class Cluster:
             RAY_AUTH_MODE="disabled",  # else it writes a token into the home of whoever runs the tests
             RAY_SERVE_GRPC_MAX_MESSAGE_SIZE=str(_MOST_BYTES),
         )
-        ray.init("local", num_cpus=4, object_store_memory=200 << 20, include_dashboard=False, log_to_driver=False)
+        ray.init(
+            "local",
+            num_cpus=4,
+            object_store_memory=200 << 20,
+            include_dashboard=False,
+            log_to_driver=False,
+            _system_config={"metrics_report_interval_ms": 500},
+        )
         self._numbers = itertools.count()
         grpc_port, http_port = _free_port(), _free_port()
         serve.start(
@@ -100,6 +108,12 @@ class Cluster:
     def ray_address(self) -> str:
         """Where other processes join."""
         return str(ray.get_runtime_context().gcs_address)
+
+    def metrics(self) -> str:
+        """What Prometheus is told of the node."""
+        (node,) = ray.nodes()
+        with urlopen(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics") as answer:  # noqa: S310
+            return str(answer.read().decode())
 
     @contextmanager
     def running(self, application: Application) -> Iterator[RayServer]:

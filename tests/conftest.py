@@ -48,7 +48,7 @@ def cluster(request: pytest.FixtureRequest) -> Cluster | None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    with running() as cluster:
+    with running(durable=False) as cluster:
         yield cluster
 
 

@@ -15,8 +15,11 @@ from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
 
 import automask
-from automask.service.keys import KeyFile
+from automask.service.keys.file import KeyFile
+from automask.service.keys.keys import Keys
+from automask.service.keys.opening import open_keys
 from automask.service.limits import Rate
+from automask.service.places import PostgresUrl
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
@@ -31,9 +34,9 @@ PATIENCE = Duration(seconds=60)
 
 @dataclass
 class Door:
-    """A server with keys, and the file that they are in."""
+    """A server with keys, and what they are in."""
 
-    file: KeyFile
+    file: Keys
     stub: MaskServiceStub
 
     def caller(self, name: str, **rights: Any) -> Caller:
@@ -88,12 +91,19 @@ class Caller:
         return self.refused("Generate", messages.GenerateRequest(task=task))
 
 
-@pytest.fixture(scope="module")
-def door(cluster: Cluster | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def door(
+    request: pytest.FixtureRequest, cluster: Cluster | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Door]:
     folder = tmp_path_factory.mktemp("access")
+    place: Path | PostgresUrl = folder / "keys.sqlite3"
+    store = {}
+    if request.param == "postgres":
+        place = PostgresUrl(request.getfixturevalue("postgres").database())
+        store = {"store": place}
     with (
-        closing(KeyFile(folder / "keys.sqlite3", create=True)) as file,
-        serving(folder, cluster, keys=folder / "keys.sqlite3", workers=1) as server,
+        closing(open_keys(place, create=True)) as file,
+        serving(folder, cluster, keys=place, workers=1, **store) as server,
         connect(server) as channel,
     ):
         yield Door(file, MaskServiceStub(channel))

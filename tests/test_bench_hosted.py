@@ -22,7 +22,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from automask.cli import main
-from automask.service.keys import KeyFile
+from automask.service.keys.file import KeyFile
 from automask.service.side_by_side import Measured, iou, unlike
 from servers import serving
 

@@ -19,7 +19,7 @@ from machine import ROOT
 from questions import QUESTIONS
 from turns import by_turns, digits, figures_by_turns, spread, table, target
 
-MEASURED = ["pipeline", "startup", "scaling", "postprocess", "service", "durability"]
+MEASURED = ["pipeline", "startup", "scaling", "postprocess", "service", "keeping", "durability"]
 SKIPPED = ["quality", "gpu"]  # without photos, and where there is no GPU
 (MEASURED if shutil.which("chromium") and shutil.which("chromedriver") else SKIPPED).append("playground")
 

@@ -24,7 +24,7 @@ from automask.service import (
     UnauthenticatedError,
     UnavailableError,
 )
-from automask.service.keys import KeyFile
+from automask.service.keys.file import KeyFile
 from automask.service.server import Server
 from automask.session import Session
 from sameness import assert_same

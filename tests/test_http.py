@@ -19,7 +19,7 @@ from google.protobuf.duration_pb2 import Duration
 from numpy.typing import NDArray
 from PIL import Image
 
-from automask.service.keys import KeyFile
+from automask.service.keys.file import KeyFile
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from automask.service.keys import KeyFile
+from automask.service.keys.file import KeyFile
 from automask.service.limits import Rate
 from servers import serving
 from sites import Answer, Site, reply, site

@@ -1,4 +1,4 @@
-"""API keys and the file that keeps them."""
+"""API keys, and the file or the database that keeps them."""
 
 import hmac
 import os
@@ -24,15 +24,19 @@ from automask.service.errors import (
     StoreError,
     UnauthenticatedError,
 )
-from automask.service.keys import MAX_CREDITS, KeyFile
+from automask.service.keys.file import KeyFile
+from automask.service.keys.keys import MAX_CREDITS, Keys
+from automask.service.keys.opening import open_keys
 from automask.service.limits import Rate
+from automask.service.places import PostgresUrl
 
 CHARGER = """
 import sys
 from automask.service.errors import OutOfCreditsError
-from automask.service.keys import KeyFile
+from automask.service.keys.opening import open_keys
+from automask.service.places import parse_place
 
-file = KeyFile(sys.argv[1])
+file = open_keys(parse_place(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
 taken = 0
@@ -46,12 +50,13 @@ file.close()
 """
 ADDER = """
 import sys
-from automask.service.keys import KeyFile
+from automask.service.keys.opening import open_keys
+from automask.service.places import parse_place
 
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(10):
-    file = KeyFile(sys.argv[1], create=True)
+    file = open_keys(parse_place(sys.argv[1]), create=True)
     file.add(f"{sys.argv[2]}-{number}")
     file.close()
 """
@@ -62,10 +67,25 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "shelf" / "keys.sqlite3"
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, path: Path) -> Path | PostgresUrl:
+    return path if request.param == "sqlite" else PostgresUrl(request.getfixturevalue("postgres").database())
+
+
+@pytest.fixture
+def keys(place: Path | PostgresUrl) -> Iterator[Keys]:
+    with closing(open_keys(place, create=True)) as opened:
+        yield opened
+
+
 @pytest.fixture
 def file(path: Path) -> Iterator[KeyFile]:
     with closing(KeyFile(path, create=True)) as opened:
         yield opened
+
+
+def place_text(place: Path | PostgresUrl) -> str:
+    return place.secret if isinstance(place, PostgresUrl) else str(place)
 
 
 def together(script: str, *arguments: list[str]) -> list[str]:
@@ -88,10 +108,10 @@ def together(script: str, *arguments: list[str]) -> list[str]:
     return said
 
 
-def test_a_key_opens_what_it_was_made_for(file: KeyFile) -> None:
-    text = file.add("shop.2_a-b", credits=5, rate=Rate(10, "s"), models=["default", "owner/name"])
+def test_a_key_opens_what_it_was_made_for(keys: Keys) -> None:
+    text = keys.add("shop.2_a-b", credits=5, rate=Rate(10, "s"), models=["default", "owner/name"])
     assert re.fullmatch(r"am_[a-z0-9]{8}_[A-Za-z0-9_-]{43}", text)
-    key = file.authenticate(text)
+    key = keys.authenticate(text)
     assert (key.name, key.credits, key.rate) == ("shop.2_a-b", 5, Rate(10, "s"))
     assert key.models == ("default", "owner/name")
     key.check_model("owner/name")
@@ -101,42 +121,42 @@ def test_a_key_opens_what_it_was_made_for(file: KeyFile) -> None:
         key.check_model("sam")
 
 
-def test_a_key_without_limits(file: KeyFile) -> None:
-    key = file.authenticate(file.add("free"))
+def test_a_key_without_limits(keys: Keys) -> None:
+    key = keys.authenticate(keys.add("free"))
     assert (key.credits, key.rate, key.models) == (None, None, ())
     key.check_model("anything")
-    assert file.charge("free", MAX_CREDITS) is None
-    file.refund("free", 1)
-    assert file.authenticate(file.add("other")).name == "other"
-    assert file.list()[0] == key
+    assert keys.charge("free", MAX_CREDITS) is None
+    keys.refund("free", 1)
+    assert keys.authenticate(keys.add("other")).name == "other"
+    assert keys.list()[0] == key
 
 
 @pytest.mark.parametrize("name", ["", "a" * 65, "a b", "a/b", "ä", "a\n", "a'b"])
-def test_names_that_are_none(file: KeyFile, name: str) -> None:
+def test_names_that_are_none(keys: Keys, name: str) -> None:
     with pytest.raises(ParameterError, match="name must be 1 to 64 letters"):
-        file.add(name)
-    assert not file.list()
+        keys.add(name)
+    assert not keys.list()
 
 
-def test_what_is_wrong_with_a_new_key_is_named(file: KeyFile) -> None:
-    file.add("shop")
+def test_what_is_wrong_with_a_new_key_is_named(keys: Keys) -> None:
+    keys.add("shop")
     with pytest.raises(ParameterError, match="name must be one that no other key has, got 'shop'"):
-        file.add("shop")
+        keys.add("shop")
     with pytest.raises(ParameterError, match="credits must be a whole number from 0 to 1000000000000, got -1"):
-        file.add("other", credits=-1)
+        keys.add("other", credits=-1)
     with pytest.raises(ParameterError, match="models must be a sequence of names, got 'default'"):
-        file.add("other", models="default")
+        keys.add("other", models="default")
     with pytest.raises(ParameterError, match="models must be a sequence of names, got "):
-        file.add("other", models=["default", ""])
-    assert [key.name for key in file.list()] == ["shop"]
+        keys.add("other", models=["default", ""])
+    assert [key.name for key in keys.list()] == ["shop"]
 
 
-def test_a_missing_and_a_wrong_key_are_told_apart_and_never_repeated(file: KeyFile) -> None:
-    good = file.add("shop")
-    other = file.add("other")
+def test_a_missing_and_a_wrong_key_are_told_apart_and_never_repeated(keys: Keys) -> None:
+    good = keys.add("shop")
+    other = keys.add("other")
     for missing in (None, ""):
         with pytest.raises(UnauthenticatedError, match="send it as x-api-key"):
-            file.authenticate(missing)
+            keys.authenticate(missing)
     wrong = [
         good[:-1] + ("A" if good[-1] != "A" else "B"),
         good[:12] + other[12:],  # one key's id, another's secret
@@ -151,12 +171,12 @@ def test_a_missing_and_a_wrong_key_are_told_apart_and_never_repeated(file: KeyFi
     ]
     for text in wrong:
         with pytest.raises(UnauthenticatedError, match="not one of this server's") as caught:
-            file.authenticate(text)
+            keys.authenticate(text)
         assert text[12:] not in str(caught.value) or not text[12:]
-    assert file.authenticate(good).name == "shop"
+    assert keys.authenticate(good).name == "shop"
 
 
-def test_known_and_unknown_ids_are_compared_alike(file: KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_and_unknown_ids_are_compared_alike(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[tuple[bytes, bytes]] = []
     original: Callable[[bytes, bytes], bool] = hmac.compare_digest
 
@@ -165,11 +185,11 @@ def test_known_and_unknown_ids_are_compared_alike(file: KeyFile, monkeypatch: py
         return original(one, other)
 
     monkeypatch.setattr(hmac, "compare_digest", watching)
-    good = file.add("shop")
-    file.authenticate(good)
+    good = keys.add("shop")
+    keys.authenticate(good)
     for text in (good[:-2] + "xx", "am_00000000_" + good[12:], "nonsense"):
         with pytest.raises(UnauthenticatedError):
-            file.authenticate(text)
+            keys.authenticate(text)
     assert [(len(one), len(other)) for one, other in compared] == [(32, 32)] * 4
 
 
@@ -196,58 +216,58 @@ def test_only_its_owner_may_read_it(path: Path) -> None:
     assert len(modes) == 3  # the file, its log and the log's index
 
 
-def test_a_change_by_another_is_seen_at_once(file: KeyFile, path: Path) -> None:
-    shop, other = file.add("shop", credits=1), file.add("other")
-    with closing(KeyFile(path)) as admin:
+def test_a_change_by_another_is_seen_at_once(keys: Keys, place: Path | PostgresUrl) -> None:
+    shop, other = keys.add("shop", credits=1), keys.add("other")
+    with closing(open_keys(place)) as admin:
         admin.set_credits("shop", 7)
-        assert file.authenticate(shop).credits == 7
+        assert keys.authenticate(shop).credits == 7
         new = admin.add("new", models=["default"])
-        assert file.authenticate(new).models == ("default",)
+        assert keys.authenticate(new).models == ("default",)
         admin.remove("shop")
         with pytest.raises(UnauthenticatedError, match="was removed"):
-            file.authenticate(shop)
+            keys.authenticate(shop)
         with pytest.raises(UnauthenticatedError, match="'shop' was removed"):
-            file.charge("shop", 1)
-        file.refund("shop", 1)
+            keys.charge("shop", 1)
+        keys.refund("shop", 1)
         again = admin.add("shop")
         with pytest.raises(UnauthenticatedError):
-            file.authenticate(shop)
-        assert file.authenticate(again).name == "shop"
-        assert file.authenticate(other).name == "other"
+            keys.authenticate(shop)
+        assert keys.authenticate(again).name == "shop"
+        assert keys.authenticate(other).name == "other"
 
 
-def test_what_is_not_there_cannot_be_changed(file: KeyFile) -> None:
+def test_what_is_not_there_cannot_be_changed(keys: Keys) -> None:
     for change in (
-        lambda: file.remove("shop"),
-        lambda: file.set_credits("shop", 1),
-        lambda: file.top_up("shop", 1),
+        lambda: keys.remove("shop"),
+        lambda: keys.set_credits("shop", 1),
+        lambda: keys.top_up("shop", 1),
     ):
         with pytest.raises(NotFoundError, match="no key named 'shop'; `automask keys list` names"):
             change()
 
 
-def test_credits_run_out_and_can_be_bought(file: KeyFile) -> None:
-    file.add("shop", credits=5)
-    assert file.charge("shop", 3) == 2
+def test_credits_run_out_and_can_be_bought(keys: Keys) -> None:
+    keys.add("shop", credits=5)
+    assert keys.charge("shop", 3) == 2
     with pytest.raises(OutOfCreditsError, match="'shop' has 2 credits left, and this costs 3"):
-        file.charge("shop", 3)
-    assert file.charge("shop", 2) == 0
-    assert file.charge("shop", 0) == 0
-    assert file.top_up("shop", 4) == 4
-    file.refund("shop", 2)
-    assert file.charge("shop", 6) == 0
+        keys.charge("shop", 3)
+    assert keys.charge("shop", 2) == 0
+    assert keys.charge("shop", 0) == 0
+    assert keys.top_up("shop", 4) == 4
+    keys.refund("shop", 2)
+    assert keys.charge("shop", 6) == 0
     for count in (-1, MAX_CREDITS + 1):
         with pytest.raises(ParameterError, match="credits must be"):
-            file.charge("shop", count)
+            keys.charge("shop", count)
         with pytest.raises(ParameterError, match="credits must be"):
-            file.refund("shop", count)
-    file.set_credits("shop", MAX_CREDITS)
+            keys.refund("shop", count)
+    keys.set_credits("shop", MAX_CREDITS)
     with pytest.raises(ParameterError, match="got 1000000000001"):
-        file.top_up("shop", 1)
-    assert file.list()[0].credits == MAX_CREDITS
-    file.set_credits("shop", None)
+        keys.top_up("shop", 1)
+    assert keys.list()[0].credits == MAX_CREDITS
+    keys.set_credits("shop", None)
     with pytest.raises(ParameterError, match="name must be a key whose credits are limited, got 'shop'"):
-        file.top_up("shop", 1)
+        keys.top_up("shop", 1)
 
 
 @given(
@@ -271,32 +291,32 @@ def test_credits_are_kept_like_a_purse(start: int, steps: list[tuple[str, int]])
             assert file.authenticate(text).credits == purse >= 0
 
 
-def test_processes_together_take_exactly_what_is_there(file: KeyFile, path: Path) -> None:
-    file.add("shop", credits=1000)
-    taken = [int(said) for said in together(CHARGER, [str(path)], [str(path)])]
+def test_processes_together_take_exactly_what_is_there(keys: Keys, place: Path | PostgresUrl) -> None:
+    keys.add("shop", credits=1000)
+    taken = [int(said) for said in together(CHARGER, [place_text(place)], [place_text(place)])]
     assert sum(taken) == 999
-    assert file.list()[0].credits == 1
+    assert keys.list()[0].credits == 1
 
 
-def test_threads_together_take_exactly_what_is_there(file: KeyFile) -> None:
-    file.add("shop", credits=50)
+def test_threads_together_take_exactly_what_is_there(keys: Keys) -> None:
+    keys.add("shop", credits=50)
 
     def charge(_: int) -> bool:
         try:
-            file.charge("shop", 1)
+            keys.charge("shop", 1)
         except OutOfCreditsError:
             return False
         return True
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(charge, range(80))) == 50
-    assert file.list()[0].credits == 0
+    assert keys.list()[0].credits == 0
 
 
-def test_processes_together_make_one_file(path: Path) -> None:
-    together(ADDER, *([str(path), name] for name in ("a", "b", "c")))
-    with closing(KeyFile(path)) as file:
-        assert len(file.list()) == 30
+def test_processes_together_make_one_file(place: Path | PostgresUrl) -> None:
+    together(ADDER, *([place_text(place), name] for name in ("a", "b", "c")))
+    with closing(open_keys(place)) as keys:
+        assert len(keys.list()) == 30
 
 
 def test_a_missing_file_is_named_with_what_makes_one(path: Path) -> None:
@@ -390,9 +410,9 @@ def test_a_file_that_is_swapped_underneath_lets_nobody_in(file: KeyFile, path: P
     assert file.authenticate(text).name == "shop"
 
 
-def test_a_closed_file_says_so(path: Path) -> None:
-    file = KeyFile(path, create=True)
-    file.close()
-    file.close()
+def test_a_closed_file_says_so(place: Path | PostgresUrl) -> None:
+    keys = open_keys(place, create=True)
+    keys.close()
+    keys.close()
     with pytest.raises(StoreError, match="closed"):
-        file.list()
+        keys.list()

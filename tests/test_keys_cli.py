@@ -10,8 +10,9 @@ from click.testing import CliRunner, Result
 from automask.errors import AutomaskError
 from automask.service.cli.keys import keys
 from automask.service.errors import StoreError, UnauthenticatedError
-from automask.service.keys import KeyFile
+from automask.service.keys.file import KeyFile
 from automask.service.limits import Rate
+from postgres import Postgres
 
 
 @pytest.fixture
@@ -78,6 +79,17 @@ def test_only_add_makes_the_file(path: Path, arguments: list[str]) -> None:
     assert isinstance(error, StoreError)
     assert isinstance(error, AutomaskError)
     assert not path.exists()
+
+
+def test_keys_in_a_database_and_a_url_that_is_none(postgres: Postgres) -> None:
+    url = postgres.database()
+    assert CliRunner().invoke(keys, ["add", "shop", "--credits", "5", "--keys", url]).exit_code == 0
+    listed = CliRunner().invoke(keys, ["list", "--json"], env={"AUTOMASK_KEYS": url})
+    assert [(key["name"], key["credits"]) for key in json.loads(listed.stdout)] == [("shop", 5)]
+    wrong = CliRunner().invoke(keys, ["list", "--keys", "postgresql://me:pw/12@host/db"])
+    assert wrong.exit_code == 2
+    assert "must be a path or a URL such as postgresql://" in wrong.output
+    assert "12" not in wrong.output
 
 
 def test_where_the_keys_are_without_a_word(tmp_path: Path) -> None:

@@ -1,16 +1,23 @@
 """Durations, rates, and the buckets that hold a key to its rate."""
 
 import sys
+import uuid
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from automask.errors import ParameterError
 from automask.service.durations import format_duration, parse_duration
 from automask.service.errors import RateLimitError
 from automask.service.limits import Rate, RateLimiter
+from automask.service.places import PostgresUrl
+from automask.service.postgres.database import Database
+from automask.service.postgres.limits import SharedRateLimiter
+from postgres import Postgres
 
 rates = st.builds(Rate, st.integers(1, 1_000_000), st.sampled_from(["s", "min", "h"]))
 
@@ -23,6 +30,20 @@ class Clock:
 
     def __call__(self) -> int:
         return self.now
+
+
+Maker = Callable[[Clock], RateLimiter]
+
+
+@pytest.fixture(scope="module", params=["memory", "postgres"])
+def make(request: pytest.FixtureRequest) -> Iterator[Maker]:
+    """Makes a limiter without a past."""
+    if request.param == "memory":
+        yield lambda clock: RateLimiter(clock=clock)
+    else:
+        url = PostgresUrl(request.getfixturevalue("postgres").database())
+        with closing(Database(url, connections=4)) as database:
+            yield lambda clock: SharedRateLimiter(database, uuid.uuid4().hex, clock=clock)
 
 
 def passes(limiter: RateLimiter, name: str, rate: Rate) -> bool:
@@ -87,10 +108,11 @@ def test_what_is_no_rate_is_named(text: str) -> None:
     assert caught.value.value == text
 
 
+@settings(max_examples=20)
 @given(rates, st.lists(st.integers(0, 4_000_000_000_000), max_size=60))
-def test_no_window_sees_more_than_the_burst_and_the_rate(rate: Rate, steps: list[int]) -> None:
+def test_no_window_sees_more_than_the_burst_and_the_rate(make: Maker, rate: Rate, steps: list[int]) -> None:
     clock = Clock()
-    limiter = RateLimiter(clock=clock)
+    limiter = make(clock)
     passed = []
     for step in steps:
         clock.now += step % (3 * rate.nanoseconds // rate.count + 2)
@@ -101,12 +123,13 @@ def test_no_window_sees_more_than_the_burst_and_the_rate(rate: Rate, steps: list
             assert (last - first + 1 - rate.count) * rate.nanoseconds <= (end - begin) * rate.count
 
 
+@settings(max_examples=20)
 @given(
     st.builds(Rate, st.integers(1, 7), st.sampled_from(["s", "min", "h"])), st.lists(st.integers(0, 400), max_size=60)
 )
-def test_it_does_what_a_bucket_of_tokens_does(rate: Rate, steps: list[int]) -> None:
+def test_it_does_what_a_bucket_of_tokens_does(make: Maker, rate: Rate, steps: list[int]) -> None:
     clock = Clock()
-    limiter = RateLimiter(clock=clock)
+    limiter = make(clock)
     tokens = rate.count * rate.nanoseconds  # of which a request takes `rate.nanoseconds`
     for step in steps:
         moved = rate.nanoseconds // 100 * step
@@ -117,11 +140,12 @@ def test_it_does_what_a_bucket_of_tokens_does(rate: Rate, steps: list[int]) -> N
         tokens -= rate.nanoseconds * there
 
 
+@settings(max_examples=20)
 @given(rates, st.integers(0, 10**13))
-def test_after_the_time_it_tells_there_is_a_token_and_not_before(rate: Rate, start: int) -> None:
+def test_after_the_time_it_tells_there_is_a_token_and_not_before(make: Maker, rate: Rate, start: int) -> None:
     clock = Clock()
     clock.now = start
-    limiter = RateLimiter(clock=clock)
+    limiter = make(clock)
     rate = Rate(rate.count % 50 + 1, rate.unit)
     for _ in range(rate.count):
         limiter.take("camera", rate)
@@ -136,8 +160,8 @@ def test_after_the_time_it_tells_there_is_a_token_and_not_before(rate: Rate, sta
     assert not passes(limiter, "camera", rate)
 
 
-def test_each_key_has_its_own_bucket_and_some_have_none() -> None:
-    limiter = RateLimiter(clock=Clock())
+def test_each_key_has_its_own_bucket_and_some_have_none(make: Maker) -> None:
+    limiter = make(Clock())
     once = Rate(1, "h")
     assert passes(limiter, "a", once)
     assert passes(limiter, "b", once)
@@ -158,13 +182,35 @@ def test_buckets_of_keys_that_are_gone_do_not_pile_up() -> None:
     assert not passes(limiter, "key-999", rate)
 
 
-def test_threads_together_take_no_more_than_is_there() -> None:
-    limiter = RateLimiter(clock=Clock())
+def test_threads_together_take_no_more_than_is_there(make: Maker) -> None:
+    limiter = make(Clock())
     often = sys.getswitchinterval()
     sys.setswitchinterval(1e-7)  # threads change places at nearly every step, where it matters too
     try:
         with ThreadPoolExecutor(4) as pool:
-            taken = list(pool.map(lambda _: passes(limiter, "camera", Rate(3000, "s")), range(4000)))
+            taken = list(pool.map(lambda _: passes(limiter, "camera", Rate(700, "s")), range(1000)))
     finally:
         sys.setswitchinterval(often)
-    assert sum(taken) == 3000
+    assert sum(taken) == 700
+
+
+def test_buckets_in_a_database_do_not_pile_up_either(postgres: Postgres) -> None:
+    url = PostgresUrl(postgres.database())
+    clock = Clock()
+    with closing(Database(url, connections=1)) as database:
+        limiter = SharedRateLimiter(database, "tasks", clock=clock)
+        for number in range(100):
+            clock.now += 10_000_000_000
+            limiter.take(f"key-{number}", Rate(1, "min"))
+    assert postgres.run("SELECT count(*) FROM automask.buckets", str(url).rpartition("/")[2]) == [(6,)]
+
+
+def test_servers_share_a_bucket_by_the_clock_of_the_database(postgres: Postgres) -> None:
+    url = PostgresUrl(postgres.database())
+    with closing(Database(url, connections=1)) as one, closing(Database(url, connections=1)) as other:
+        limiters = [SharedRateLimiter(database, "tasks") for database in (one, other)]
+        assert [passes(limiters[number % 2], "camera", Rate(3, "h")) for number in range(6)] == [True] * 3 + [False] * 3
+        with pytest.raises(RateLimitError) as caught:
+            limiters[0].take("camera", Rate(3, "h"))
+        assert 1100 < (caught.value.retry_after or 0) <= 1200
+        assert passes(SharedRateLimiter(one, "fetches"), "camera", Rate(3, "h")), "another kind has its own"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -114,6 +115,17 @@ def test_the_http_front_is_behind_the_proxy(pair: RayServer, segmenter: automask
         assert (refused.status_code, refused.json()["reason"]) == (400, "UNKNOWN_PROMPT")
         submitted = client.post("/v2/automatic-mask-generator", files={"image": jpeg}, data={"prompt": "cup"}).json()
         assert f"/{pair.name}/v2/requests/" in submitted["poll_url"]
+
+
+def test_the_numbers_leave_through_ray_s_own_agent(ray_cluster: Cluster, stub: MaskServiceStub, jpeg: bytes) -> None:
+    generate(stub, task(jpeg, "cup"))
+    for name in (
+        r'ray_automask_calls_total{[^}]*code="OK"[^}]*deployment="api"[^}]*method="Generate"[^}]*} [1-9]',
+        r'ray_automask_cache_misses_total{[^}]*deployment="model-0-default"[^}]*} [1-9]',
+        r'ray_automask_stage_seconds_bucket{[^}]*stage="decode"[^}]*} [1-9]',
+        r'ray_automask_store_requests{[^}]*state="COMPLETED"[^}]*} [0-9]',
+    ):
+        until(lambda name=name: re.search(name, ray_cluster.metrics()) is not None)  # type: ignore[misc]
 
 
 def test_what_runs_when_it_is_deployed_again_is_answered_by_the_old_replica(

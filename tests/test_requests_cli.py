@@ -16,7 +16,7 @@ from PIL import Image
 import automask
 from automask.cli import main
 from automask.service import Client
-from automask.service.keys import KeyFile
+from automask.service.keys.file import KeyFile
 from servers import ServerProcess
 
 

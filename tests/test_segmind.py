@@ -23,7 +23,7 @@ from PIL import Image
 from segmind import InferenceFailed, InferenceTimeout, SegmindClient, SegmindError
 
 import automask
-from automask.service.keys import KeyFile
+from automask.service.keys.file import KeyFile
 from automask.service.limits import Rate
 from automask.service.server import Server
 from automask.v1 import mask_pb2

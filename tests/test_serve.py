@@ -28,15 +28,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import automask
 from automask.cli import main
-from automask.service.keys import KeyFile
+from automask.service.keys.file import KeyFile
 from automask.service.server import Server
 from automask.service.settings import Settings, load_settings
+from automask.service.store.rules import Rules
+from automask.service.store.sqlite.store import SqliteStore
 from automask.service.store.states import State
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 from servers import ServerProcess, rich, serving
-from stores import open_store
+from stores import encode_error
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 # What must not keep the server from ending; a test that breaks this never ends.
@@ -239,7 +241,7 @@ def test_at_the_end_what_runs_is_answered_and_what_waits_is_kept_for_the_next_se
         for waiting in (lambda: list(watched), awaited.result):
             with pytest.raises(grpc.RpcError, match="UNAVAILABLE"):
                 waiting()
-    with open_store(tmp_path / "store") as store:
+    with SqliteStore(tmp_path / "store", Rules(encode_error=encode_error)) as store:
         states = [store.get(request_id, "").state for request_id in ids]
         assert states[2:] == [State.QUEUED] * 4, "one is worked on, and one is fetched while it is"
         assert {*states[:2]} <= {State.QUEUED, State.COMPLETED}

@@ -15,6 +15,7 @@ import pytest
 import store_breaking
 from automask.errors import MissingDependencyError, ParameterError
 from automask.service.errors import StoreError, UnavailableError
+from automask.service.keys.opening import open_keys
 from automask.service.places import PostgresUrl
 from automask.service.postgres import database
 from automask.service.postgres.database import connect
@@ -231,6 +232,15 @@ def test_media_that_cannot_be_are_named(url: PostgresUrl, tmp_path: Path) -> Non
         open_store(url, media="s3://bucket/prefix")
     with pytest.raises(ParameterError, match="media must come with a store in PostgreSQL, got 'media'"):
         open_store(tmp_path / "requests.db", media="media")
+
+
+def test_without_what_speaks_to_it_one_is_told_what_to_install(
+    url: PostgresUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    for open_it in (open_store, open_keys):
+        with pytest.raises(MissingDependencyError, match=r"pip install 'automask\[postgres\]'"):
+            open_it(url)
 
 
 def test_several_servers_make_the_tables_at_once(postgres: Postgres) -> None:

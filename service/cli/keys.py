@@ -15,8 +15,10 @@ import click
 
 from automask.errors import ParameterError
 
-from ..keys import MAX_CREDITS, Key, KeyFile
+from ..keys.keys import MAX_CREDITS, Key, Keys
+from ..keys.opening import open_keys
 from ..limits import Rate
+from ..places import PostgresUrl, parse_place
 
 __all__ = ["keys"]
 
@@ -29,22 +31,29 @@ def _default_file() -> Path:
     return (shared if shared.is_absolute() else Path.home() / ".local" / "share") / "automask" / "keys.sqlite3"
 
 
+def _read_place(context: click.Context, parameter: click.Parameter, value: str | Path) -> object:
+    try:
+        return parse_place(value)
+    except ParameterError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+
+
 def _with_file(command: _Command) -> _Command:
     return click.option(
         "--keys",
-        "path",
-        type=click.Path(dir_okay=False, path_type=Path),
+        "place",
+        callback=_read_place,
         envvar="AUTOMASK_KEYS",
         show_envvar=True,
         default=_default_file,
-        metavar="FILE",
-        help="The file of keys. [default: ~/.local/share/automask/keys.sqlite3]",
+        metavar="FILE|URL",
+        help="File or postgresql:// URL of the keys. [default: ~/.local/share/automask/keys.sqlite3]",
     )(command)
 
 
 @contextmanager
-def _opened(path: Path, *, create: bool = False) -> Iterator[KeyFile]:
-    with closing(KeyFile(path, create=create)) as file:
+def _opened(place: Path | PostgresUrl, *, create: bool = False) -> Iterator[Keys]:
+    with closing(open_keys(place, create=create)) as file:
         try:
             yield file
         except ParameterError as error:
@@ -94,7 +103,7 @@ def keys() -> None:
     help="Models that it may use, may be given several times; without, all.",
 )
 @_with_file
-def add(*, name: str, count: int | None, rate: Rate | None, models: Sequence[str], path: Path) -> None:
+def add(*, name: str, count: int | None, rate: Rate | None, models: Sequence[str], place: Path | PostgresUrl) -> None:
     """Make the key NAME and print it.
 
     The key alone goes to standard output. It is kept as a hash, so it is shown this once and never again.
@@ -103,7 +112,7 @@ def add(*, name: str, count: int | None, rate: Rate | None, models: Sequence[str
     automask keys add camera-7 > camera-7.key
     automask keys add shop --credits 1000 --rate 100/min --models default,clipseg
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
-    with _opened(path, create=True) as file:
+    with _opened(place, create=True) as file:
         text = file.add(
             name,
             credits=count,
@@ -117,9 +126,9 @@ def add(*, name: str, count: int | None, rate: Rate | None, models: Sequence[str
 @keys.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_with_file
-def list_keys(*, as_json: bool, path: Path) -> None:
+def list_keys(*, as_json: bool, place: Path | PostgresUrl) -> None:
     """Tell what keys there are and what they may do."""
-    with _opened(path) as file:
+    with _opened(place) as file:
         found = file.list()
     if as_json:
         click.echo(json.dumps([_describe(key) for key in found], indent=2))
@@ -139,9 +148,9 @@ def _describe(key: Key) -> dict[str, Any]:
 @keys.command()
 @click.argument("name")
 @_with_file
-def remove(*, name: str, path: Path) -> None:
+def remove(*, name: str, place: Path | PostgresUrl) -> None:
     """Take the key NAME back for good."""
-    with _opened(path) as file:
+    with _opened(place) as file:
         file.remove(name)
     click.echo(f"The key {name} is no longer good.", err=True)
 
@@ -150,7 +159,7 @@ def remove(*, name: str, path: Path) -> None:
 @click.argument("name")
 @click.argument("count", metavar="N|+N|unlimited")
 @_with_file
-def set_credits(*, name: str, count: str, path: Path) -> None:
+def set_credits(*, name: str, count: str, place: Path | PostgresUrl) -> None:
     """Set the credits of the key NAME, and print them.
 
     N sets them, +N adds to them, and unlimited takes the limit away.
@@ -163,7 +172,7 @@ def set_credits(*, name: str, count: str, path: Path) -> None:
     number = count.removeprefix("+")
     if count != "unlimited" and not (number.isascii() and number.isdigit()):
         raise click.UsageError(f"N must be a whole number, +N or unlimited, got {count!r}")
-    with _opened(path) as file:
+    with _opened(place) as file:
         if count.startswith("+"):
             count = str(file.top_up(name, int(number)))
         else:

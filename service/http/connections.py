@@ -13,7 +13,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from automask.errors import CancelledError
 
-from ..keys import Key
+from ..keys.keys import Key
 from ..operations import Operations
 
 __all__ = ["Forwarded", "sign_in", "while_there"]
@@ -61,7 +61,7 @@ def sign_in(operations: Operations) -> Callable[[Request], Awaitable[Key]]:
     """Make the dependency that finds out who calls, before anything of the body is read."""
 
     async def enter(request: Request) -> Key:
-        key = operations.admit(request.headers.get("x-api-key"))
+        key = await operations.admit(request.headers.get("x-api-key"))
         structlog.contextvars.bind_contextvars(key=key.name)
         return key
 

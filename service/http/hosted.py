@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from automask.v1 import mask_pb2
 
 from ..errors import NotFoundError
-from ..keys import Key
+from ..keys.keys import Key
 from ..operations import Operations
 from ..settings import Settings
 from .answers import answer_now, find_picture, tell_result, tell_state, tell_unknown
@@ -112,7 +112,7 @@ class _Hosted:
         return answer_now(
             response,
             as_base64=form.parameters.base64,
-            credits_left=self._operations.credits(key),
+            credits_left=await self._operations.credits(key),
             unknown=form.unknown,
         )
 
@@ -141,15 +141,15 @@ class _Hosted:
     async def result(self, request: Request, request_id: str, key: Key, unknown: list[str]) -> JSONResponse:
         """Give what came of a request."""
         record = await self._operations.result(request_id, key, 0)
-        signature = self._operations.sign(key, request_id)
+        signature = await self._operations.sign(key, request_id)
         signed = f"?{urlencode({'key': key.name, 'signature': signature})}" if signature else ""
         output = f"{self._base(request)}/v2/requests/{quote(request_id)}/output{{ending}}{signed}"
-        left = self._operations.credits(key)
+        left = await self._operations.credits(key)
         return JSONResponse(*tell_result(record, output=output, credits_left=left, unknown=unknown))
 
     async def output(self, request_id: str, ending: str, name: str, signature: str) -> Response:
         """Give the picture of a request."""
-        key = self._operations.admit_link(name, request_id, signature)
+        key = await self._operations.admit_link(name, request_id, signature)
         record = await self._operations.result(request_id, key, 0)
         found = find_picture(mask_pb2.MaskResponse.FromString(record.result or b""))
         if found is None or found[1] != ending:
@@ -160,7 +160,7 @@ class _Hosted:
         form = await read_body(request, self._settings.max_image_bytes)
         image = form.image
         if isinstance(image, str):
-            self._operations.check_fetch(key, idempotency_key=_idempotency_key(request))
+            await self._operations.check_fetch(key, idempotency_key=_idempotency_key(request))
             image = await while_there(request, self._fetcher.fetch(image))
         return form, form.to_task(image)
 

@@ -16,7 +16,7 @@ from google.protobuf.json_format import MessageToDict
 from automask.errors import ImageError
 from automask.v1 import mask_pb2
 
-from ..keys import Key
+from ..keys.keys import Key
 from ..operations import Operations
 from ..settings import Settings
 from .bodies import read_body

@@ -94,22 +94,33 @@ class Database:
         """Close all connections."""
         self._pool.close()
 
-    def run(self, work: Callable[[Db], T]) -> T:
+    def run(self, work: Callable[[Db], T], *, twice: bool = True) -> T:
         """Do everything inside or nothing; what is done is on the database's disk afterwards.
 
-        Where the connection breaks, it is done once more on a fresh one. So it must be safe to do twice: whether the
-        first time counted may not be known.
+        Where the connection breaks, it is done once more on a fresh one.
 
         Parameters
         ----------
         work
             What to do with a connection.
+        twice
+            Also where it breaks at the very end, when nobody knows whether the first time counted.
         """
+        is_at_end = False
+
+        def noting(connection: Db) -> T:
+            nonlocal is_at_end
+            result = work(connection)
+            is_at_end = True
+            return result
+
         with self._explained():
             try:
-                return self._run(work)
+                return self._run(noting)
             except (psycopg.OperationalError, errors.ReadOnlySqlTransaction) as error:
                 if isinstance(error, PoolTimeout | errors.QueryCanceled | errors.LockNotAvailable | errors.DiskFull):
+                    raise
+                if is_at_end and not twice:
                     raise
                 self._pool.check()  # a restart breaks all connections; the others shall not be tried one by one
                 return self._run(work)

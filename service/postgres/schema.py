@@ -52,6 +52,17 @@ CREATE TABLE {} (
     CHECK ((data IS NULL) <> (object IS NULL))
 )
 """
+_KEYS = """
+CREATE TABLE keys (
+    id text PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    digest bytea NOT NULL,
+    credits bigint,
+    rate text,
+    models text NOT NULL,
+    created double precision NOT NULL
+)
+"""
 
 MIGRATIONS: Final[Sequence[Sequence[str]]] = (
     (
@@ -70,6 +81,9 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         "CREATE INDEX requests_deadlines ON requests (deadline) WHERE ended IS NULL AND deadline IS NOT NULL",
         "CREATE INDEX requests_expires ON requests (expires) WHERE expires IS NOT NULL",
         "CREATE INDEX objects_unused ON objects (collect_after) WHERE collect_after IS NOT NULL",
+        _KEYS,
+        "CREATE TABLE buckets (kind text, name text, rate text, count numeric NOT NULL, full_at numeric NOT NULL, "
+        "PRIMARY KEY (kind, name, rate))",
     ),
 )
 """The statements that lead from each version to the next, from the empty schema on."""

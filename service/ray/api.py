@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from math import ceil
 from pathlib import Path
@@ -58,7 +57,7 @@ class Api:
         self._parts = Parts(settings, metrics)
         self._health = health.aio.HealthServicer()
         self._engine = RayEngine(
-            await _describe(models), workers=_workers(settings), max_queue=settings.max_queue, metrics=metrics
+            await _describe(models, is_pool=settings.ray.multiplex is not None), workers=_workers(settings), max_queue=settings.max_queue, metrics=metrics
         )
         metrics.read("automask_queue_depth", "Tasks that wait for a replica", lambda: [("", self._engine.waiting)])
         self._parts.open(self._engine)
@@ -96,7 +95,7 @@ class Api:
     async def __del__(self) -> None:
         """End, after Ray has let running calls end."""
         await self._parts.drain(self._settings.drain)
-        await asyncio.to_thread(self._parts.close)
+        await self._parts.close()
 
 
 def _unary(name: str) -> Callable[..., Any]:
@@ -119,7 +118,9 @@ for _method in _SERVICE.methods:
     setattr(Api, _method.name, (_streaming if _method.server_streaming else _unary)(_method.name))
 
 
-async def _describe(models: Sequence[tuple[Sequence[str], Handle]]) -> Mapping[str, tuple[Outline, Handle]]:
+async def _describe(
+    models: Sequence[tuple[Sequence[str], Handle]], *, is_pool: bool
+) -> Mapping[str, tuple[Outline, Handle]]:
     """Ask each deployment what its models are; it answers once they are loaded."""
     described: dict[str, tuple[Outline, Handle]] = {}
     for names, handle in models:
@@ -129,7 +130,7 @@ async def _describe(models: Sequence[tuple[Sequence[str], Handle]]) -> Mapping[s
             name = outline.bundle.name
             if name in described:
                 raise ParameterError("model", f"name different models; two call themselves {name!r}", model)
-            one = handle.options(multiplexed_model_id=model) if len(names) > 1 else handle
+            one = handle.options(multiplexed_model_id=model) if is_pool else handle
             described[name] = outline, one
     return described
 

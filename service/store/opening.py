@@ -7,6 +7,7 @@ from pathlib import Path
 from automask.errors import ParameterError
 
 from ..places import PostgresUrl
+from ..postgres.needed import need_postgres
 from .clock import Clock
 from .rules import Rules
 from .sqlite.store import SqliteStore
@@ -48,6 +49,7 @@ def open_store(
         What speaks to the database, or to the object store, is not installed.
     """
     if isinstance(place, PostgresUrl):
+        need_postgres()
         from .postgres.store import PostgresStore
 
         return PostgresStore(place, rules, media=media, media_from=media_from, clock=clock)

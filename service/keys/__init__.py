@@ -1,0 +1,3 @@
+"""API keys: what they may do, and the places they are kept in."""
+
+__all__: list[str] = []
