@@ -22,8 +22,10 @@ _PACKAGES = (
     "torch",
     "transformers",
     "rembg",
+    "ray",
+    "psycopg",
 )
-_MADE_HERE = ("benchmarks/results", "README.md", "docs/figures.svg")
+_MADE_HERE = ("benchmarks/results", "README.md", "docs/scaling.md", "docs/*.svg")
 
 
 def hardware() -> dict[str, str | int | float]:

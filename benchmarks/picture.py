@@ -1,17 +1,21 @@
-"""The one picture: who takes how long, and how that grows."""
+"""The pictures: who takes how long and how that grows, and what became of many calls at once."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cluster
+import offered
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-NEEDED = ("pipeline", "postprocess", "scaling")
 COLOURS = {
     "automask": "#0b6e4f",
     "embedded": "#0b6e4f",
@@ -28,34 +32,57 @@ COLOURS = {
 Answers = Mapping[str, dict[str, Any]]
 
 
-def can_draw(answers: Answers) -> bool:
-    """Whether all figures are there that go into it."""
-    return all(question in answers for question in NEEDED)
+@dataclass(frozen=True)
+class Picture:
+    """One picture.
+
+    Attributes
+    ----------
+    needed
+        The questions whose figures go into it.
+    size
+        Width and height in inches.
+    paint
+        Draws the figures of each of those, in this order.
+    """
+
+    needed: tuple[str, ...]
+    size: tuple[float, float]
+    paint: Callable[..., None]
+
+    def can_draw(self, answers: Answers) -> bool:
+        """Whether all figures are there that go into it."""
+        return all(question in answers for question in self.needed)
+
+    def is_of(self, answers: Answers, file: Path) -> bool:
+        """Whether the file was drawn from these figures."""
+        return file.exists() and self._mark(answers) in file.read_text()
+
+    def draw(self, answers: Answers, file: Path) -> None:
+        """Draw it as an SVG, the same bytes for the same figures."""
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+
+        mpl.rcParams.update(
+            {"svg.hashsalt": "automask", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+        )
+        sheet = Figure(figsize=self.size, layout="constrained", facecolor="white")
+        self.paint(sheet, *(answers[question]["figures"] for question in self.needed))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        sheet.savefig(file, metadata={"Date": None, "Description": self._mark(answers)})
+
+    def _mark(self, answers: Answers) -> str:
+        figures = json.dumps([answers[question]["figures"] for question in self.needed])
+        return f"of figures {hashlib.sha256(figures.encode()).hexdigest()}"
 
 
-def is_of(answers: Answers, file: Path) -> bool:
-    """Whether the file was drawn from these figures."""
-    return file.exists() and _mark(answers) in file.read_text()
-
-
-def draw(answers: Answers, file: Path) -> None:
-    """Draw it as an SVG, the same bytes for the same figures."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    mpl.rcParams.update(
-        {"svg.hashsalt": "automask", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    )
-    sheet = Figure(figsize=(11, 6.4), layout="constrained", facecolor="white")
+def _overview(sheet: Figure, pipeline: dict[str, Any], postprocess: dict[str, Any], scaling: dict[str, Any]) -> None:
     axes = sheet.subplots(2, 3).ravel()
-    _bars(axes[0], answers["pipeline"]["figures"])
-    _growing(axes[1], answers["postprocess"]["figures"])
-    scaling = answers["scaling"]["figures"]
+    _bars(axes[0], pipeline)
+    _growing(axes[1], postprocess)
     for axis, (what, title) in zip(axes[2:], _TITLES.items(), strict=True):
         _lines(axis, scaling[what], f"a photo, by {title}, ms")
-    file.parent.mkdir(parents=True, exist_ok=True)
     sheet.legend(*axes[2].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    sheet.savefig(file, metadata={"Date": None, "Description": _mark(answers)})
 
 
 _TITLES = {
@@ -64,11 +91,6 @@ _TITLES = {
     "objects": "objects found",
     "threads": "threads",
 }
-
-
-def _mark(answers: Answers) -> str:
-    figures = json.dumps([answers[question]["figures"] for question in NEEDED])
-    return f"of figures {hashlib.sha256(figures.encode()).hexdigest()}"
 
 
 def _colour(name: str) -> str:
@@ -135,3 +157,10 @@ def _lines(axis: Axes, growth: dict[str, Any], title: str) -> None:
     axis.set_xticks(ticks, list(growth))
     axis.set_xticks([], minor=True)
     axis.set_title(title, loc="left")
+
+
+PICTURES: Mapping[str, Picture] = {
+    "docs/figures.svg": Picture(("pipeline", "postprocess", "scaling"), (11, 6.4), _overview),
+    "docs/capacity.svg": Picture(("capacity",), (11, 3.6), offered.draw),
+    "docs/cluster.svg": Picture(("cluster",), (11, 3.6), cluster.draw),
+}

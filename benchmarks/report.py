@@ -1,6 +1,6 @@
-"""Make the README's figures and the picture from what `run.py` wrote.
+"""Make the pages' figures and the pictures from what `run.py` wrote.
 
-`--check` writes nothing, and fails where README or picture are not what the figures give.
+`--check` writes nothing, and fails where a page or a picture is not what the figures give.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import gpu
-import picture
 from machine import ROOT
+from picture import PICTURES
 from questions import QUESTIONS
 
 BEGIN, END = "<!-- Made by benchmarks/report.py: begin -->\n", "<!-- Made by benchmarks/report.py: end -->\n"
@@ -34,15 +34,16 @@ def read(results: Path) -> dict[str, dict[str, Any]]:
     return answers
 
 
-def section(answers: Answers) -> str:
-    """Write what stands between the two marks."""
-    blocks = [measured_on(answers)]
-    if picture.can_draw(answers):
+def section(page: str, answers: Answers) -> str:
+    """Write what stands between the two marks of a page."""
+    shown = {question: answer for question, answer in answers.items() if QUESTIONS[question].page == page}
+    blocks = [measured_on(page, shown)]
+    if page == "README.md" and PICTURES["docs/figures.svg"].can_draw(answers):
         blocks.append("![Milliseconds by contender, and how they grow](docs/figures.svg)\n")
-    for question in QUESTIONS:
-        if question in answers:
-            blocks.append(folded(question, QUESTIONS[question].markdown(answers[question]["figures"])))
-        elif question == "gpu":
+    for question, asked in QUESTIONS.items():
+        if question in shown:
+            blocks.append(folded(question, asked.markdown(shown[question]["figures"])))
+        elif question == "gpu" and page == asked.page:
             blocks.append(gpu.without_figures())
     return "\n".join(blocks)
 
@@ -54,7 +55,7 @@ def folded(question: str, text: str) -> str:
     return f"<details><summary>{FOLDED[question]}</summary>\n\n{text}\n</details>\n"
 
 
-def measured_on(answers: Answers) -> str:
+def measured_on(page: str, answers: Answers) -> str:
     """Say what was measured on what, in as few lines as that takes."""
     groups: dict[str, list[str]] = {}
     for question, answer in answers.items():
@@ -65,8 +66,9 @@ def measured_on(answers: Answers) -> str:
         installed = ", ".join(f"{name} {version}" for name, version in versions.items())
         quick = "; **from a quick run: they mean nothing**" if answer["quick"] else ""
         groups.setdefault(f"{hardware}; {installed}; commit {answer['commit']}{quick}", []).append(question)
+    up = "../" * page.count("/")
     lines = [
-        f"{', '.join(f'[{name}](benchmarks/results/{name}.json)' for name in names)}: {what}."
+        f"{', '.join(f'[{name}]({up}benchmarks/results/{name}.json)' for name in names)}: {what}."
         for what, names in groups.items()
     ]
     return (
@@ -75,12 +77,12 @@ def measured_on(answers: Answers) -> str:
     )
 
 
-def replaced(readme: str, new: str) -> str:
+def replaced(text: str, new: str, page: str) -> str:
     """Put the section between its marks."""
-    before, begin, rest = readme.partition(BEGIN)
+    before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise SystemExit(f"README.md lacks the lines {BEGIN.strip()!r} and {END.strip()!r}")
+        raise SystemExit(f"{page} lacks the lines {BEGIN.strip()!r} and {END.strip()!r}")
     return f"{before}{BEGIN}\n{new}\n{END}{after}"
 
 
@@ -89,23 +91,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare only")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the figures")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="file to write into")
-    parser.add_argument("--picture", type=Path, default=ROOT / "docs" / "figures.svg", help="picture to draw")
+    parser.add_argument("--into", type=Path, default=ROOT, help="folder of the README and docs/")
     arguments = parser.parse_args()
-    answers = read(arguments.results)
-    readme = arguments.readme.read_text()
-    new = replaced(readme, section(answers))
-    drawable = picture.can_draw(answers)
+    answers, into = read(arguments.results), arguments.into
+    pages = {into / page: page for page in dict.fromkeys(asked.page for asked in QUESTIONS.values())}
+    new = {file: replaced(file.read_text(), section(page, answers), str(file)) for file, page in pages.items()}
+    drawable = {into / name: picture for name, picture in PICTURES.items() if picture.can_draw(answers)}
     if not arguments.check:
-        arguments.readme.write_text(new)
-        if drawable:
-            picture.draw(answers, arguments.picture)
+        for file, text in new.items():
+            file.write_text(text)
+        for file, picture in drawable.items():
+            picture.draw(answers, file)
         return
-    stale = [str(arguments.readme)] if new != readme else []
-    if drawable and not picture.is_of(answers, arguments.picture):
-        stale.append(str(arguments.picture))
+    stale = [str(file) for file, text in new.items() if text != file.read_text()]
+    stale += [str(file) for file, picture in drawable.items() if not picture.is_of(answers, file)]
     if stale:
-        raise SystemExit(f"{' and '.join(stale)} are not what the figures give: run python benchmarks/report.py")
+        raise SystemExit(f"{' and '.join(stale)}: not what the figures give; run python benchmarks/report.py")
 
 
 if __name__ == "__main__":

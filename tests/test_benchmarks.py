@@ -19,8 +19,8 @@ from machine import ROOT
 from questions import QUESTIONS
 from turns import by_turns, digits, figures_by_turns, spread, table, target
 
-MEASURED = ["pipeline", "startup", "scaling", "postprocess", "service", "keeping", "durability"]
-SKIPPED = ["quality", "gpu"]  # without photos, and where there is no GPU
+MEASURED = ["pipeline", "startup", "scaling", "postprocess", "service", "keeping", "durability", "capacity"]
+SKIPPED = ["quality", "gpu", "cluster"]  # without photos, where there is no GPU, and for its minutes
 (MEASURED if shutil.which("chromium") and shutil.which("chromedriver") else SKIPPED).append("playground")
 
 
@@ -42,9 +42,12 @@ class Report:
     """The report on a folder of results, into a copy of the README."""
 
     def __init__(self, results: Path, folder: Path) -> None:
-        self.readme, self.picture = folder / "README.md", folder / "figures.svg"
+        self.readme, self.picture = folder / "README.md", folder / "docs" / "figures.svg"
+        self.scaling = folder / "docs" / "scaling.md"
+        self.scaling.parent.mkdir()
         shutil.copy(ROOT / "README.md", self.readme)
-        self._places = ("--results", results, "--readme", self.readme, "--picture", self.picture)
+        shutil.copy(ROOT / "docs" / "scaling.md", self.scaling)
+        self._places = ("--results", results, "--into", folder)
 
     def __call__(self, *options: str) -> subprocess.CompletedProcess[str]:
         return command("report.py", *options, *self._places)
@@ -69,7 +72,7 @@ def test_the_readme_and_the_picture_come_from_the_results(results: Path, tmp_pat
     before = report.readme.read_text()
     done = report("--check")
     assert done.returncode == 1
-    assert "README.md and " in done.stderr
+    assert all(str(file) in done.stderr for file in (report.readme, report.scaling, report.picture))
     assert (report.readme.read_text(), report.picture.exists()) == (before, False)
 
     assert report().returncode == 0
@@ -78,6 +81,8 @@ def test_the_readme_and_the_picture_come_from_the_results(results: Path, tmp_pat
     assert f"| new photo | {digits(ours['median'])} |" in written
     assert "they mean nothing" in written
     assert "**On a GPU**: not measured yet" in written
+    assert "**On a GPU**" not in report.scaling.read_text()
+    assert "[capacity](../benchmarks/results/capacity.json)" in report.scaling.read_text()
     assert report.picture.read_text().lstrip().startswith("<?xml")
     assert report("--check").returncode == 0
 
@@ -96,7 +101,7 @@ def test_other_results_are_noticed(results: Path, tmp_path: Path) -> None:
     (copied / "pipeline.json").write_text(json.dumps(answer))
     done = report("--check")
     assert done.returncode == 1
-    assert f"{report.readme} and {report.picture} are not what the figures give" in done.stderr
+    assert f"{report.readme} and {report.picture}: not what the figures give" in done.stderr
 
 
 def test_a_readme_without_marks_is_left_alone(results: Path, tmp_path: Path) -> None:
