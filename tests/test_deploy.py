@@ -28,7 +28,7 @@ import automask
 from automask.service import Client
 from automask.service.cli.serve import serve
 from automask.service.durations import parse_duration
-from automask.service.keys import KeyFile
+from automask.service.keys.file import KeyFile
 from automask.service.settings import PREFIX, Settings, load_settings
 from dockerfiles import DEPLOY, DOCKERFILES, STATE, final, image_environment, instructions
 from known_settings import VARIABLES
