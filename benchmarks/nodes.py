@@ -161,7 +161,7 @@ def by_turns_with_plain(cluster: Raylets, database: Postgres, folder: Path, roun
 def throughput(cluster: Raylets, database: Postgres, workplace: Workplace) -> dict[str, Any]:
     """Flood more and more replicas: stand-ins of a fixed cost, and the embedded model."""
     found: dict[str, Any] = {"stand-in": {}, "embedded": {}}
-    settings = load_settings(engine="ray", insecure=True, store=database.database(), device="cpu")
+    settings = load_settings(engine="ray", insecure=True, store=database.database(), device="cpu", ray={"api_cpus": 0})
     for replicas in REPLICAS[: workplace.pick(None, 1)]:
         with cluster.serving(standing_in(settings, replicas)):
             load = flood(through(cluster.address), 2 * replicas, times(workplace.pick(60 * replicas, 10)), fresh=0)

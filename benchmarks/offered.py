@@ -32,6 +32,7 @@ from server_process import ServerProcess
 from simulation import Route, System, repeated, simulate, zipf
 from turns import digits, table
 from workplace import Workplace
+from writes import TRANSACTIONS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,8 +50,6 @@ PRICE = 0.085
 """Dollars an hour of two threads at a large provider, to compute with; put in your own."""
 RATES = (1, 10, 100, 1_000, 100_000)
 RETENTION = 3600
-TRANSACTIONS = 3
-"""Of a submitted request: it is kept, taken, and answered."""
 _CHANNELS = 4
 SETUPS = {"one worker": (1, THREADS), "a worker for each thread": (THREADS, 1)}
 """How many workers, and the threads of each."""

@@ -18,6 +18,7 @@ import quality
 import scaling
 import service
 import startup
+import writes
 from workplace import Workplace
 
 
@@ -42,5 +43,6 @@ QUESTIONS: Mapping[str, Question] = {
     "keeping": Question(keeping.measure, keeping.markdown),
     "durability": Question(durability.measure, durability.markdown),
     "cluster": Question(cluster.measure, cluster.markdown, "docs/scaling.md"),
+    "writes": Question(writes.measure, writes.markdown, "docs/scaling.md"),
     "capacity": Question(offered.measure, offered.markdown, "docs/scaling.md"),
 }

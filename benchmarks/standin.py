@@ -10,7 +10,7 @@ from ray.serve.deployment import Application
 
 from automask.loading import outline
 from automask.outline import Outline
-from automask.service.ray.api import Api
+from automask.service.ray.api import deploy_api
 from automask.service.settings import Settings
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
@@ -41,7 +41,4 @@ def standing_in(settings: Settings, replicas: int) -> Application:
     waiting = serve.deployment(
         StandIn, num_replicas=replicas, max_ongoing_requests=1, ray_actor_options={"num_cpus": 0}
     )
-    api = serve.deployment(
-        serve.ingress()(Api), name="api", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0}
-    )
-    return api.bind(settings, [((_MODEL,), waiting.bind())])
+    return deploy_api(settings, {(_MODEL,): waiting.bind()})
