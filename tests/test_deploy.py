@@ -103,6 +103,7 @@ def test_what_is_commented_out_in_the_file_goes_together_too(tmp_path: Path) -> 
 def test_the_unit_makes_every_folder_that_the_settings_write_to() -> None:
     directives, settings = unit("automask.service"), load_settings(TOML)
     assert settings.uds is not None
+    assert isinstance(settings.store, Path)
     assert settings.store.parent == Path("/var/lib") / directives["StateDirectory"][0]
     assert settings.uds.parent == Path("/run") / directives["RuntimeDirectory"][0]
     assert environment(directives)["HOME"] == str(settings.store.parent)
@@ -169,7 +170,9 @@ def test_an_image_opens_to_the_network_only_when_told_to(name: str, monkeypatch:
             monkeypatch.setenv(variable, value)
     with pytest.raises(automask.ParameterError, match="unless keys, tls_cert and tls_key are set, or --insecure"):
         load_settings()
-    assert load_settings(insecure=True).store.parent == Path(STATE)
+    store = load_settings(insecure=True).store
+    assert isinstance(store, Path)
+    assert store.parent == Path(STATE)
 
 
 def healthy(socket: Path) -> subprocess.CompletedProcess[str]:
