@@ -57,7 +57,10 @@ class Api:
         self._parts = Parts(settings, metrics)
         self._health = health.aio.HealthServicer()
         self._engine = RayEngine(
-            await _describe(models, is_pool=settings.ray.multiplex is not None), workers=_workers(settings), max_queue=settings.max_queue, metrics=metrics
+            await _describe(models, is_pool=settings.ray.multiplex is not None),
+            workers=_workers(settings),
+            max_queue=settings.max_queue,
+            metrics=metrics,
         )
         metrics.read("automask_queue_depth", "Tasks that wait for a replica", lambda: [("", self._engine.waiting)])
         self._parts.open(self._engine)
