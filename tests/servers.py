@@ -38,7 +38,7 @@ def rich(error: grpc.RpcError) -> Status:
 
 
 @contextmanager
-def serving(folder: Path, cluster: Cluster | None = None, **settings: Any) -> Iterator[Any]:
+def serving(folder: Path, cluster: Cluster | None = None, /, **settings: Any) -> Iterator[Any]:
     """Serve until the block ends, then drain: on a cluster, or else from a thread."""
     settings = {"port": 0, "store": folder / "requests.sqlite3", "device": "cpu", **settings}
     with _serving(settings) if cluster is None else cluster.serving(settings) as server:

@@ -19,7 +19,8 @@ from machine import ROOT
 from questions import QUESTIONS
 from turns import by_turns, digits, figures_by_turns, spread, table, target
 
-MEASURED = ["pipeline", "startup", "scaling", "postprocess", "service", "keeping", "durability", "writes", "capacity"]
+MEASURED = ["pipeline", "startup", "scaling", "postprocess", "service", "keeping", "writes", "durability", "capacity"]
+SKIPPED = ["quality", "gpu", "cluster"]  # without photos, where there is no GPU, and for its minutes
 SKIPPED = ["quality", "gpu", "cluster"]  # without photos, where there is no GPU, and for its minutes
 (MEASURED if shutil.which("chromium") and shutil.which("chromedriver") else SKIPPED).append("playground")
 

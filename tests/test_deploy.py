@@ -13,7 +13,7 @@ import sys
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,23 @@ import click
 import httpx
 import numpy as np
 import pytest
+import trustme
 from PIL import Image
 
 import automask
 from automask.service import Client
 from automask.service.cli.serve import serve
 from automask.service.durations import parse_duration
+from automask.service.keys.file import KeyFile
 from automask.service.settings import PREFIX, Settings, load_settings
+from dockerfiles import DEPLOY, DOCKERFILES, STATE, final, image_environment, instructions
+from known_settings import VARIABLES
+from servers import serving
 
 ROOT = Path(__file__).parents[1]
-DEPLOY = ROOT / "deploy"
 TOML = DEPLOY / "automask.toml"
-DOCKERFILES = ("Dockerfile.cpu", "Dockerfile.cuda")
-TEXTS = {path.name: path.read_text() for path in (ROOT / "docs" / "edge.md", *sorted(DEPLOY.iterdir()))}
-STATE = "/var/lib/automask"
+FILES = (ROOT / "docs" / "edge.md", *sorted(path for path in DEPLOY.rglob("*") if path.is_file()))
+TEXTS = {path.name: path.read_text() for path in FILES}
 
 
 @pytest.fixture(autouse=True)
@@ -57,23 +60,6 @@ def environment(of_unit: dict[str, list[str]]) -> dict[str, str]:
     return dict(one.split("=", 1) for line in of_unit["Environment"] for one in shlex.split(line))
 
 
-def instructions(name: str) -> list[tuple[str, str]]:
-    """A Dockerfile, each instruction with what follows it."""
-    text = re.sub(r"^#.*\n", "", TEXTS[name], flags=re.MULTILINE).replace("\\\n", " ")
-    return [(parts[0], parts[1]) for line in text.splitlines() if line.strip() for parts in [line.split(maxsplit=1)]]
-
-
-def final(name: str) -> dict[str, str]:
-    """The last stage, which is what runs; of each instruction the last one."""
-    every = instructions(name)
-    start = max(number for number, (word, _) in enumerate(every) if word == "FROM")
-    return dict(every[start:])
-
-
-def image_environment(name: str) -> dict[str, str]:
-    return dict(one.split("=", 1) for one in final(name)["ENV"].split())
-
-
 def test_every_option_of_serve_that_is_named_is_one() -> None:
     known = {flag for option in serve.params for flag in option.opts}
     named = [
@@ -86,16 +72,16 @@ def test_every_option_of_serve_that_is_named_is_one() -> None:
 
 
 def test_every_variable_that_is_named_is_a_setting() -> None:
-    known = {f"{PREFIX}{name.upper()}" for name in (*Settings.model_fields, "config")}
     named = {name for text in TEXTS.values() for name in re.findall(rf"\b{PREFIX}[A-Z_]+", text)}
-    assert named <= known
+    assert named <= VARIABLES
 
 
 def test_every_file_that_is_named_is_there() -> None:
-    for name in re.findall(r"\bdeploy/[\w.]+", "\n".join(TEXTS.values())):
-        assert (ROOT / name).is_file(), name
-    for link in re.findall(r"\]\(([^)#:]+)\)", TEXTS["edge.md"]):
-        assert (ROOT / "docs" / link).exists(), link
+    for name in re.findall(r"\bdeploy/(?!secrets)[\w./-]*\w", "\n".join(TEXTS.values())):
+        assert (ROOT / name).exists(), name
+    for page in FILES:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text() if page.suffix == ".md" else ""):
+            assert (page.parent / link).exists(), link
 
 
 def test_the_unit_starts_with_the_file_that_is_shipped() -> None:
@@ -117,6 +103,7 @@ def test_what_is_commented_out_in_the_file_goes_together_too(tmp_path: Path) -> 
 def test_the_unit_makes_every_folder_that_the_settings_write_to() -> None:
     directives, settings = unit("automask.service"), load_settings(TOML)
     assert settings.uds is not None
+    assert isinstance(settings.store, Path)
     assert settings.store.parent == Path("/var/lib") / directives["StateDirectory"][0]
     assert settings.uds.parent == Path("/run") / directives["RuntimeDirectory"][0]
     assert environment(directives)["HOME"] == str(settings.store.parent)
@@ -163,6 +150,13 @@ def test_what_an_image_is_made_of_is_there(name: str) -> None:
     assert sources <= copied
 
 
+def test_an_image_is_made_with_extras_that_there_are() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    every = [extras for text in TEXTS.values() for extras in re.findall(r"EXTRAS[=:] ?\"?([\w,]+)", text)]
+    named = {one for extras in every for one in extras.split(",")}
+    assert {"service", "postgres", "ray"} <= named <= project["project"]["optional-dependencies"].keys()
+
+
 def test_the_two_images_differ_only_in_what_a_gpu_needs() -> None:
     cpu, cuda = (final(name) for name in DOCKERFILES)
     assert {word for word in cpu if cpu[word] != cuda[word]} == {"ENV"}
@@ -176,7 +170,9 @@ def test_an_image_opens_to_the_network_only_when_told_to(name: str, monkeypatch:
             monkeypatch.setenv(variable, value)
     with pytest.raises(automask.ParameterError, match="unless keys, tls_cert and tls_key are set, or --insecure"):
         load_settings()
-    assert load_settings(insecure=True).store.parent == Path(STATE)
+    store = load_settings(insecure=True).store
+    assert isinstance(store, Path)
+    assert store.parent == Path(STATE)
 
 
 def healthy(socket: Path) -> subprocess.CompletedProcess[str]:
@@ -192,6 +188,17 @@ def healthy(socket: Path) -> subprocess.CompletedProcess[str]:
 def test_a_server_that_is_not_there_is_not_healthy(tmp_path: Path) -> None:
     done = healthy(tmp_path / "none.sock")
     assert (done.returncode, done.stderr) == (1, "no answer: UNAVAILABLE\n")
+
+
+def test_a_server_with_keys_and_tls_is_asked_through_its_socket(tmp_path: Path) -> None:
+    certificate = trustme.CA().issue_cert("masks.example")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert")
+    certificate.private_key_pem.write_to_path(tmp_path / "key")
+    with closing(KeyFile(tmp_path / "keys.sqlite3", create=True)):
+        told = {"keys": tmp_path / "keys.sqlite3", "tls_cert": tmp_path / "cert", "tls_key": tmp_path / "key"}
+        with serving(tmp_path, host="0.0.0.0", uds=tmp_path / "automask.sock", **told):  # noqa: S104
+            done = healthy(tmp_path / "automask.sock")
+    assert done.returncode == 0, done.stderr
 
 
 # Everything is remounted read-only but the first argument, then the rest is run in place of the shell.

@@ -85,6 +85,13 @@ def test_each_setting_comes_from_the_caller_the_environment_and_the_file(
     assert getattr(load_settings(**companions), name) == expected
 
 
+def test_an_empty_variable_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = toml(tmp_path, "max_queue = 7\n")
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"AUTOMASK_{name.upper()}", "")
+    assert load_settings(file).model_fields_set == {"max_queue"}
+
+
 def test_the_table_for_ray_comes_from_the_environment_and_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,6 +128,7 @@ def test_a_lease_that_is_not_renewed_goes_to_another_and_the_first_is_fenced_off
     assert taken(store).request_id == waiting
     fresh = taken(store)
     assert (fresh.request_id, fresh.attempts, fresh.fence) == (lost, 2, 2)
+    assert store.renew([stale]) == set()
     assert store.renew([stale, fresh, good]) == {lost, kept}
     assert not store.complete(stale, b"stale")
     assert store.complete(fresh, b"fresh")
