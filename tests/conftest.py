@@ -31,6 +31,17 @@ settings.load_profile("automask")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Ray's own processes take a part of two cores as long as they run: what needs them comes last.
+    items.sort(key=_is_on_ray)
+
+
+def _is_on_ray(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    return "ray_cluster" in getattr(item, "fixturenames", ()) or (callspec and callspec.params.get("cluster")) == "ray"
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[Cluster]:
     """One for all tests that need it: it takes seconds to start."""

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -70,8 +71,10 @@ def caches(server: RayServer, deployment: str = "model-0-default") -> dict[str, 
 
 
 def until(condition: Callable[[], bool]) -> None:
+    """Wait for what must come to pass, but not for ever."""
+    end = monotonic() + 120
     while not condition():
-        pass
+        assert monotonic() < end
 
 
 def test_a_photo_stays_with_one_replica(pair: RayServer, stub: MaskServiceStub, jpeg: bytes) -> None:
