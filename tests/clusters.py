@@ -112,7 +112,7 @@ class Cluster:
     def metrics(self) -> str:
         """What Prometheus is told of the node."""
         (node,) = ray.nodes()
-        with urlopen(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics") as answer:  # noqa: S310
+        with urlopen(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics") as answer:
             return str(answer.read().decode())
 
     @contextmanager

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-import random
+import hashlib
 from typing import Any
 
-from ray.serve.experimental.consistent_hash_router import ConsistentHashRouter
+from ray.serve._private.request_router.pow_2_router import PowerOfTwoChoicesRequestRouter
 from ray.serve.request_router import PendingRequest, RunningReplica
 
 __all__ = ["StickyRouter"]
 
 
-class StickyRouter(ConsistentHashRouter):  # type: ignore[misc]  # Ray's classes are skipped, as its types are not kept up
-    """Chooses by the session, which is the hash of the photo, on Ray's ring of replicas.
+class StickyRouter(PowerOfTwoChoicesRequestRouter):  # type: ignore[misc]  # Ray's types are skipped
+    """Ray's own router, which first tries the replica that a session belongs to; ours is the hash of the photo.
 
-    A photo has an order of replicas that hardly changes as replicas come and go. It goes to the first that is not
-    busy; where all of those are, and for what has no session, to the one with the least to do.
+    A photo has an order of the replicas that does not change as others come and go (rendezvous hashing, Thaler and
+    Ravishankar 1998). It goes to the first that is not busy; where all are, and for what has no session, Ray chooses.
+    Ray's experimental router for sessions loses requests of the same moment: some are never sent.
     """
 
     def initialize_state(self, **kwargs: Any) -> None:  # noqa: ANN401 (Ray's own signature)
         """Take `max_waiting`: tasks at a replica from which on it counts as busy."""
-        self._busy = kwargs.pop("max_waiting")
-        super().initialize_state(**kwargs)
+        self._busy: int = kwargs["max_waiting"]
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
     ) -> list[list[RunningReplica]]:
         """Give groups of replicas; of the first that has a free one, the one with the least to do is taken."""
-        ranks: list[list[RunningReplica]] = await super().choose_replicas(candidate_replicas, pending_request)
-        anyone = random.sample(candidate_replicas, len(candidate_replicas))  # not always the first of idle ones
+        others: list[list[RunningReplica]] = await super().choose_replicas(candidate_replicas, pending_request)
         if pending_request is None or not pending_request.metadata.session_id:
-            return [anyone]
-        calm = [rank for rank in ranks if self._waiting(rank[0]) < self._busy]
-        return [*calm[:1], anyone]
+            return others
+        calm = [replica for replica in candidate_replicas if self._waiting(replica) < self._busy]
+        photo = pending_request.metadata.session_id
+        return [*([replica] for replica in sorted(calm, key=lambda one: _score(photo, one))[:1]), *others]
 
     def _waiting(self, replica: RunningReplica) -> int:
         return self.replica_queue_len_cache.get(replica.replica_id) or 0
+
+    def _get_pending_request_matching_metadata(self, request_metadata: Any = None) -> Any:  # noqa: ANN401
+        """Give a replica to the request that it was chosen for; Ray gives it to the one that waited longest."""
+        return self._get_pending_request_matching_internal_request_id(request_metadata)
+
+
+def _score(photo: str, replica: RunningReplica) -> bytes:
+    return hashlib.sha256(f"{photo} {replica.replica_id.unique_id}".encode()).digest()
