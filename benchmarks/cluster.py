@@ -45,9 +45,9 @@ def _killed(runs: dict[str, Any]) -> str:
         f"**A kill run** ({CLIENTS} clients submit and wait; one of {SERVERS} servers or nodes is killed with -9, "
         "another joins, PostgreSQL crashes and comes back)\n\n"
         + table(["", *VERDICT, *(f"{phase}: ms, median; p99" for phase in PHASES)], rows)
-        + "\nNone was lost, none has two ids, each mask is the library's. What the killed one had in hand is tried "
-        "again by another once its lease is over (30 s): that is the p99. Unexplained are answers INTERNAL of Ray's "
-        "proxy, whose replica died with the call; clients asked again under the same key.\n"
+        + "\nDoubled are keys with two ids, wrong are masks other than the library's. What the killed one had in hand "
+        "is tried again by another once its lease is over (30 s). Unexplained are answers INTERNAL of Ray's proxy, whose "
+        "replica died with the call; clients asked again under the same key.\n"
     )
 
 
