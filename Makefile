@@ -32,7 +32,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 	@touch $@
 
 # A strict editable install links each file, so a new file needs a new install.
-$(VENV)/.dev: $(BIN)/python pyproject.toml $(SOURCE_FOLDERS)
+$(VENV)/.dev: $(BIN)/python Makefile pyproject.toml $(SOURCE_FOLDERS)
 	@echo 'Installing automask with all that tests and checks need into $(VENV) ...'
 	@$(INSTALL) --editable '.[$(RUNTIME),hub,text,ray,otel,export,dev]' --config-settings editable_mode=strict
 	@$(INSTALL) --no-deps open_clip_torch==3.3.0 # for CLIP's vocabulary, a file inside it; what it depends on is not wanted
