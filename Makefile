@@ -16,7 +16,7 @@ help:
 	@echo 'make test     run the tests'
 	@echo 'make check    lint (ruff) and types (mypy)'
 	@echo 'make proto    make the gRPC code from proto/ and lint the contract (make proto-check only compares)'
-	@echo 'make bench    measure everything beside what else one would use, and put the figures into the README (some 40 minutes)'
+	@echo 'make bench    measure everything beside what else one would use, and put the figures into the README (about an hour)'
 	@echo 'make bench QUESTIONS="startup service"   only these of: quality pipeline startup scaling postprocess gpu service playground keeping writes durability cluster capacity'
 	@echo 'make quality DATA=DIR   measure the masks on photos with ground truth'
 	@echo 'make clean    remove everything that these made'

@@ -1,4 +1,4 @@
-"""What the tests of the request stores share: a store whose clock they move by hand."""
+"""What the tests of the request stores share: a store whose clock they move by hand, and what is done to it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ from automask.errors import AutomaskError
 from automask.service.places import PostgresUrl
 from automask.service.store import opening
 from automask.service.store.clock import Clock
+from automask.service.store.records import Lease
 from automask.service.store.rules import Rules
 from automask.service.store.store import Store
 
@@ -39,3 +40,13 @@ def open_store(
 ) -> Store:
     rules = Rules(encode_error=encode_error, **({"retention": RETENTION, "lease_seconds": LEASE} | settings))
     return opening.open_store(place, rules, clock=(hands or Hands()).clock(), media=media, media_from=1000)
+
+
+def add(store: Store, task: bytes = b"task", **options: object) -> str:
+    return store.add(task, **({"owner": "me", "model": "default"} | options)).request_id  # type: ignore[arg-type]
+
+
+def taken(store: Store) -> Lease:
+    lease = store.lease()
+    assert lease is not None
+    return lease

@@ -12,7 +12,7 @@ from automask.service.places import PostgresUrl
 from automask.service.store.records import Lease
 from automask.service.store.states import State
 from automask.service.store.store import Store
-from stores import LEASE, RETENTION, Hands, open_store
+from stores import LEASE, RETENTION, Hands, add, open_store, taken
 
 
 @pytest.fixture
@@ -31,16 +31,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | PostgresUrl:
 def store(place: Path | PostgresUrl, hands: Hands) -> Iterator[Store]:
     with open_store(place, hands) as store:
         yield store
-
-
-def add(store: Store, task: bytes = b"task", **options: object) -> str:
-    return store.add(task, **({"owner": "me", "model": "default"} | options)).request_id  # type: ignore[arg-type]
-
-
-def taken(store: Store) -> Lease:
-    lease = store.lease()
-    assert lease is not None
-    return lease
 
 
 def test_a_request_goes_its_way_and_every_time_is_kept(store: Store, hands: Hands) -> None:

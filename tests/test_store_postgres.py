@@ -23,12 +23,11 @@ from automask.service.postgres.schema import MIGRATIONS, migrate
 from automask.service.settings import load_settings
 from automask.service.status import row_of
 from automask.service.store import opening
-from automask.service.store.records import Lease
 from automask.service.store.rules import Rules
 from automask.service.store.states import State
 from automask.service.store.store import Store
 from postgres import Postgres
-from stores import RETENTION, Hands, encode_error, open_store
+from stores import RETENTION, Hands, add, encode_error, open_store, taken
 
 LARGE = b"PHOTO" * 2000
 
@@ -52,16 +51,6 @@ def media(tmp_path: Path) -> Path:
 def store(url: PostgresUrl, hands: Hands, media: Path) -> Iterator[Store]:
     with open_store(url, hands, str(media)) as store:
         yield store
-
-
-def add(store: Store, task: bytes = b"task", **options: object) -> str:
-    return store.add(task, **({"owner": "me", "model": "default"} | options)).request_id  # type: ignore[arg-type]
-
-
-def taken(store: Store) -> Lease:
-    lease = store.lease()
-    assert lease is not None
-    return lease
 
 
 def name_of(url: PostgresUrl) -> str:

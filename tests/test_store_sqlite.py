@@ -12,7 +12,7 @@ from automask.service.store.sqlite import store as store_module
 from automask.service.store.sqlite.schema import migrate
 from automask.service.store.sqlite.store import SqliteStore
 from automask.service.store.store import Store
-from stores import RETENTION, Hands, open_store
+from stores import RETENTION, Hands, add, open_store, taken
 
 
 @pytest.fixture
@@ -29,10 +29,6 @@ def path(tmp_path: Path) -> Path:
 def store(path: Path, hands: Hands) -> Iterator[Store]:
     with open_store(path, hands) as store:
         yield store
-
-
-def add(store: Store, task: bytes = b"task") -> str:
-    return store.add(task, owner="me", model="default").request_id
 
 
 def test_the_disk_that_is_used_stays_bounded(path: Path, hands: Hands) -> None:
@@ -67,9 +63,7 @@ def test_photos_and_results_are_private(path: Path, hands: Hands) -> None:
     with open_store(path, hands) as store:
         request_id = add(store, photo)
         other = add(store, b"cancelled" + photo)
-        lease = store.lease()
-        assert lease is not None
-        store.complete(lease, result)
+        store.complete(taken(store), result)
         store.cancel(other, "me")
         with closing(sqlite3.connect(path)) as db:
             assert db.execute("SELECT count(*) FROM tasks").fetchone() == (0,), "dropped at once"
