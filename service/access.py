@@ -14,6 +14,7 @@ import structlog
 from .errors import OutOfCreditsError, UnauthenticatedError, UnavailableError
 from .keys.keys import Key, Keys
 from .limits import RateLimiter
+from .unbroken import unbroken
 
 __all__ = ["OPEN", "Access"]
 
@@ -123,21 +124,23 @@ class Access:
         if self._keys is not None and key.credits is not None:
             charging = asyncio.ensure_future(asyncio.to_thread(self._keys.charge, key.name, _COST))
             try:
-                await asyncio.shield(charging)
+                await unbroken(charging)
             except asyncio.CancelledError:
-                await charging  # it cannot be stopped any more
-                await self.give_back(key.name)
+                if charging.exception() is None:
+                    await self.give_back(key.name)
                 raise
 
     async def give_back(self, owner: str) -> None:
         """Return the credit of a task that no mask came of; while the keys are away, go on trying behind the scenes."""
-        if self._keys is None:
-            return
+        if self._keys is not None:
+            await unbroken(self._give_back(self._keys, owner))
+
+    async def _give_back(self, keys: Keys, owner: str) -> None:
         try:
-            await asyncio.to_thread(self._keys.refund, owner, _COST)
+            await asyncio.to_thread(keys.refund, owner, _COST)
         except UnavailableError as error:
             _log.error("a credit cannot be given back yet", owner=owner, problem=str(error))
-            task = asyncio.create_task(self._give_back_later(self._keys, owner))
+            task = asyncio.create_task(self._give_back_later(keys, owner))
             self._owing.add(task)
             task.add_done_callback(self._owing.discard)
 

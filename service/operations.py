@@ -19,6 +19,7 @@ from .requests import Requests
 from .store.records import Record
 from .tasks import Task, read_task
 from .tracing import trace_stages
+from .unbroken import unbroken
 
 __all__ = ["Operations"]
 
@@ -157,7 +158,7 @@ class Operations:
                 raise
             return record
         known = {"owner": key.name, "model": model, "idempotency_key": idempotency_key}
-        return await _unbroken(self._keep(message, request_id=request_id, deadline=deadline, **known))
+        return await unbroken(self._keep(message, request_id=request_id, deadline=deadline, **known))
 
     async def _keep(self, message: mask_pb2.MaskTask, *, owner: str, request_id: str, **more: Any) -> Record:  # noqa: ANN401
         record = None
@@ -205,14 +206,4 @@ class Operations:
         finally:
             waiting.cancel()
             draining.cancel()
-            await asyncio.wait((waiting, draining))  # a generator that still runs could not be closed
-
-
-async def _unbroken(work: Coroutine[Any, Any, T]) -> T:
-    """Wait for what cannot be stopped half way, such as a request being written; a cancelled call ends after it."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait((task,))
-        raise
+            await unbroken(asyncio.wait((waiting, draining)))  # a generator that still runs could not be closed

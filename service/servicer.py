@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any, TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,8 +20,11 @@ from .logs import log_bug
 from .operations import Operations
 from .status import to_status
 from .store.records import Record
+from .unbroken import unbroken
 
 __all__ = ["Servicer"]
+
+_Frames: TypeAlias = "asyncio.Queue[asyncio.Task[messages.GenerateStreamResponse] | None]"
 
 
 class Servicer(MaskServiceServicer):
@@ -48,33 +52,40 @@ class Servicer(MaskServiceServicer):
         self, requests: AsyncIterator[messages.GenerateStreamRequest], call: Call
     ) -> AsyncIterator[messages.GenerateStreamResponse]:
         """Mask frames as they come: some are worked on while the next ones are read, and answers keep the order."""
-        frames: asyncio.Queue[asyncio.Task[messages.GenerateStreamResponse] | None] = asyncio.Queue(
-            self._operations.workers + 1
-        )
-        reader = asyncio.create_task(self._read_frames(requests, frames, call))
+        frames: _Frames = asyncio.Queue()
+        room = asyncio.Semaphore(self._operations.workers + 2)  # one waits for a worker, and one for the client
+        reader = asyncio.create_task(self._read_frames(requests, frames, room, call))
         try:
             while (frame := await frames.get()) is not None:
                 yield await frame
+                room.release()
             await reader
         finally:
             reader.cancel()
+            left: list[asyncio.Task[Any]] = [reader]
             while not frames.empty():
                 if frame := frames.get_nowait():
                     frame.cancel()
+                    left.append(frame)
+            await unbroken(asyncio.wait(left))
 
     async def _read_frames(
         self,
         requests: AsyncIterator[messages.GenerateStreamRequest],
-        frames: asyncio.Queue[asyncio.Task[messages.GenerateStreamResponse] | None],
+        frames: _Frames,
+        room: asyncio.Semaphore,
         call: Call,
     ) -> None:
         index = 0
         try:
-            while (request := await self._operations.unless_draining(anext(requests, None))) is not None:
-                await frames.put(asyncio.create_task(self._frame(index, request.task, call)))
+            while await room.acquire():
+                request = await self._operations.unless_draining(anext(requests, None))
+                if request is None:
+                    break
+                frames.put_nowait(asyncio.create_task(self._frame(index, request.task, call)))
                 index += 1
         finally:
-            await frames.put(None)
+            frames.put_nowait(None)
 
     async def _frame(self, index: int, task: mask_pb2.MaskTask, call: Call) -> messages.GenerateStreamResponse:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,8 +17,9 @@ from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
 
 import automask
+from automask.service.access import Access
 from automask.service.keys.file import KeyFile
-from automask.service.keys.keys import Keys
+from automask.service.keys.keys import Key, Keys
 from automask.service.keys.opening import open_keys
 from automask.service.limits import Rate
 from automask.service.places import PostgresUrl
@@ -225,12 +228,38 @@ def test_what_is_cut_off_or_fails_later_costs_nothing(
             connect(server) as channel,
         ):
             door = Door(file, MaskServiceStub(channel))
-            impatient, unlucky = door.caller("impatient", credits=1), door.caller("unlucky", credits=1)
+            impatient, unlucky = door.caller("impatient", credits=4), door.caller("unlucky", credits=1)
             metadata = (("x-api-key", impatient.key),)
             with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
                 door.stub.Generate(messages.GenerateRequest(task=endless), timeout=0.3, metadata=metadata)
+            frames = iter([messages.GenerateStreamRequest(task=endless)] * 3)
+            with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
+                list(door.stub.GenerateStream(frames, timeout=0.3, metadata=metadata))
             assert unlucky.end_of(unlucky.submit(broken)) == messages.REQUEST_STATE_FAILED
-        assert (door.credits("impatient"), door.credits("unlucky")) == (1, 1)
+        assert (door.credits("impatient"), door.credits("unlucky")) == (4, 1)
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_a_caller_who_goes_while_a_credit_moves_gets_it_back_however_often_it_is_cut_off(
+    tmp_path: Path, is_taken: bool
+) -> None:
+    async def go(access: Access, key: Key, writer: sqlite3.Connection) -> None:
+        if is_taken:
+            await access.enter(key, "default")
+        writer.execute("BEGIN IMMEDIATE")  # nobody else can write meanwhile
+        moving = asyncio.create_task(access.give_back(key.name) if is_taken else access.enter(key, "default"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+            moving.cancel()
+        writer.execute("ROLLBACK")
+        with pytest.raises(asyncio.CancelledError):
+            await moving
+
+    path = tmp_path / "keys.sqlite3"
+    with closing(KeyFile(path, create=True)) as file, closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        key = file.authenticate(file.add("impatient", credits=1))
+        asyncio.run(go(Access(file), key, writer))
+        assert file.credits("impatient") == 1
 
 
 def test_a_submitted_request_costs_one_credit_and_its_replay_none(door: Door, cup: mask_pb2.MaskTask) -> None:

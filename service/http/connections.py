@@ -15,6 +15,7 @@ from automask.errors import CancelledError
 
 from ..keys.keys import Key
 from ..operations import Operations
+from ..unbroken import unbroken
 
 __all__ = ["Forwarded", "sign_in", "while_there"]
 
@@ -92,7 +93,7 @@ async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
     finally:
         working.cancel()
         leaving.cancel()
-        await asyncio.wait((working, leaving))
+        await unbroken(asyncio.wait((working, leaving)))
 
 
 async def _leave(request: Request) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ray import serve
@@ -28,6 +29,7 @@ from ..settings import Settings
 from ..status import tellable, to_status
 from ..tasks import Task, read_task
 from ..tracing import configure_tracing
+from ..unbroken import unbroken
 from .config import Scale
 from .metrics import RayMetrics
 from .routing import StickyRouter
@@ -211,7 +213,10 @@ def _pool(most: int) -> type[Inference]:
 
         @serve.multiplexed(max_num_models_per_replica=most)  # type: ignore[untyped-decorator]
         async def _model(self, model: str) -> _Loaded:
-            engine = await asyncio.to_thread(self._load, model)
+            loading = asyncio.ensure_future(asyncio.to_thread(self._load, model))
+            with suppress(asyncio.CancelledError):
+                await unbroken(loading)  # it cannot be stopped, and is there for the next call
+            engine = await loading
             (name,) = engine.segmenters
             return _Loaded(engine, lambda: self._segmenters.pop(name, None))
 
