@@ -187,7 +187,7 @@ class Operations:
 
     async def cancel(self, request_id: str, key: Key) -> Record:
         """End a request."""
-        return await self._requests.cancel(request_id, key.name)
+        return await unbroken(self._requests.cancel(request_id, key.name))
 
     async def unless_draining(self, awaitable: Coroutine[Any, Any, T]) -> T:
         """Wait for something that may take long, but not longer than the server lives.

@@ -22,6 +22,7 @@ from automask.service.ray.api import deploy_api
 from automask.service.ray.cluster import FUNCTIONS
 from automask.service.ray.inference import deploy_models
 from automask.service.settings import load_settings
+from raylets import Node
 
 __all__ = ["SMALL", "Cluster", "RayServer"]
 
@@ -136,6 +137,15 @@ class Cluster:
         """Make an application that has no model of its own."""
         told = load_settings(engine="ray", insecure=True, ray=SMALL, **settings)
         return deploy_api(told, {told.model: self._models})
+
+    @contextmanager
+    def another_node(self) -> Iterator[None]:
+        """Start a second node, without CPUs, and kill it when the block ends."""
+        node = Node(f"--address={self.ray_address}", "--num-cpus=0")
+        try:
+            yield
+        finally:
+            node.kill()
 
     def close(self) -> None:
         """End all of it."""

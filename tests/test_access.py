@@ -235,6 +235,13 @@ def test_what_is_cut_off_or_fails_later_costs_nothing(
             frames = iter([messages.GenerateStreamRequest(task=endless)] * 3)
             with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
                 list(door.stub.GenerateStream(frames, timeout=0.3, metadata=metadata))
+            running = impatient.submit(endless)
+            with closing(sqlite3.connect(tmp_path / "requests.sqlite3", isolation_level=None)) as writer:
+                writer.execute("BEGIN IMMEDIATE")  # nobody else can write meanwhile
+                with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
+                    door.stub.Cancel(messages.CancelRequest(request_id=running), timeout=0.3, metadata=metadata)
+                writer.execute("ROLLBACK")
+            assert impatient.end_of(running) == messages.REQUEST_STATE_CANCELLED
             assert unlucky.end_of(unlucky.submit(broken)) == messages.REQUEST_STATE_FAILED
         assert (door.credits("impatient"), door.credits("unlucky")) == (4, 1)
 

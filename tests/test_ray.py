@@ -26,7 +26,10 @@ import automask
 from automask.bundle import locate_bundle
 from automask.errors import ParameterError
 from automask.images import read_image
+from automask.service.places import PostgresUrl
+from automask.service.ray.api import check_nodes
 from automask.service.ray_app import app, build
+from automask.service.settings import load_settings
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
@@ -195,3 +198,16 @@ def test_the_command_joins_a_cluster_serves_and_drains(ray_cluster: Cluster, cof
         assert [event for event in events if event != "call"][-2:] == ["draining", "stopped"]
         assert process.wait() == 0
     assert "automask" not in serve.status().applications
+
+
+def test_files_are_refused_where_a_replica_may_be_on_another_machine(ray_cluster: Cluster, tmp_path: Path) -> None:
+    told: dict[str, Any] = {"engine": "ray", "insecure": True, "store": PostgresUrl("postgresql://db/automask")}
+    files = {name: load_settings(**{**told, name: tmp_path / name}) for name in ("store", "keys")}
+    for settings in files.values():
+        check_nodes(settings)
+    with ray_cluster.another_node():
+        until(lambda: sum(node["Alive"] for node in ray.nodes()) == 2)
+        for name, settings in files.items():
+            sentence = f"{name} must be a postgresql:// URL in a cluster of 2 nodes: a file is on one of them, got"
+            with pytest.raises(ParameterError, match=sentence):
+                check_nodes(settings)
