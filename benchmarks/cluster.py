@@ -18,7 +18,7 @@ SERVERS, CLIENTS = 3, 12
 PHOTOS, CACHE_MB = 60, 80
 STANDIN_SECONDS = 0.05
 CALLS = ("`Generate`", "`Submit`, then `GetResult`")
-VERDICT = ("acknowledged", "completed", "doubled", "wrong", "tried again", "fenced", "unexplained")
+VERDICT = ("acknowledged", "completed", "doubled", "wrong", "tried again", "fenced")
 PHASES = ("before", "during", "after")
 TITLES = {"plain": f"{SERVERS} × automask serve", "Ray": f"Ray, {SERVERS} nodes"}
 
@@ -46,8 +46,7 @@ def _killed(runs: dict[str, Any]) -> str:
         "another joins, PostgreSQL crashes and comes back)\n\n"
         + table(["", *VERDICT, *(f"{phase}: ms, median; p99" for phase in PHASES)], rows)
         + "\nDoubled are keys with two ids, wrong are masks other than the library's. What the killed one had in hand "
-        "is tried again by another once its lease is over (30 s). Unexplained are answers INTERNAL of Ray's proxy, "
-        "whose replica died with the call; clients asked again under the same key.\n"
+        "is tried again by another once its lease is over (30 s).\n"
     )
 
 

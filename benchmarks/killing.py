@@ -19,14 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import automask
-from automask.service import Client, InternalError, QueueFullError, UnavailableError
+from automask.service import Client, QueueFullError, UnavailableError
 from turns import Spread, spread
 
 PHOTO = (Path(__file__).parents[1] / "examples" / "coffee.jpg").read_bytes()
 PHOTOS = [PHOTO + bytes([number]) for number in range(3)]
 PROMPTS = ("cup", "dining table", "spoon")
 KINDS = len(PHOTOS) * len(PROMPTS)
-_MOST_UNEXPLAINED = 10
 
 
 def kind(index: int) -> tuple[bytes, str]:
@@ -65,7 +64,6 @@ class Crowd:
     def __init__(self, targets: Sequence[str], requests: int) -> None:
         self.started = perf_counter()
         self.answers: list[Answer] = []
-        self.unexplained = 0
         self._indices = iter(range(requests))
         self._changed = Condition()
         self._threads = [Thread(target=self._work, args=[target]) for target in targets]
@@ -107,19 +105,11 @@ class Crowd:
 
     def _persistently(self, call: Callable[[], Any]) -> Any:  # noqa: ANN401
         """Make a call until somebody answers it."""
-        unexplained = 0
         while True:
             try:
                 return call()
             except (UnavailableError, QueueFullError):
                 continue  # the client has paused between its own tries
-            except InternalError:
-                # Ray's proxy says so where the replica died that had the call; a request that FAILED stays so.
-                unexplained += 1
-                if unexplained == _MOST_UNEXPLAINED:
-                    raise
-                with self._changed:
-                    self.unexplained += 1
 
 
 def _submit(client: Client, index: int) -> str:
@@ -161,7 +151,6 @@ def judged(crowd: Crowd, target: str, stored: int, ends: Iterable[Mapping[str, A
         "doubled": stored - len(crowd.answers) + sum(count > 1 for count in completed.values()),
         "wrong": counts["wrong"],
         "tried again": counts["tried again"],
-        "unexplained": crowd.unexplained,
         "fenced": sum(end["event"] == "request was taken away" for end in ends),
     }
 

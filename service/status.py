@@ -232,7 +232,11 @@ def error_from_rpc(error: grpc.RpcError, target: str) -> AutomaskError:
     for key, value in call.trailing_metadata() or ():
         if key == _KEY:
             return to_error(Status.FromString(value))
-    return to_error(Status(code=call.code().value[0], message=f"{target}: {call.details() or call.code().name}"))
+    text = f"{target}: {call.details() or call.code().name}"
+    if call.code() is grpc.StatusCode.INTERNAL:
+        # A server's own comes with its status; this is of what is between, such as a proxy that lost the server.
+        return UnavailableError(text.partition("\n")[0])
+    return to_error(Status(code=call.code().value[0], message=text))
 
 
 def trailing_metadata(status: Status) -> Metadata:

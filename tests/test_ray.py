@@ -26,6 +26,7 @@ import automask
 from automask.bundle import locate_bundle
 from automask.errors import ParameterError
 from automask.images import read_image
+from automask.service import Client
 from automask.service.places import PostgresUrl
 from automask.service.ray.api import check_nodes
 from automask.service.ray_app import app, build
@@ -109,6 +110,24 @@ def test_a_task_whose_replica_is_killed_is_answered_by_another(
     response = slow.result().response
     assert len(response.results) == 2
     assert response.timings.retries == 1
+
+
+def test_a_call_whose_api_replica_is_killed_is_made_again_by_the_client(
+    ray_cluster: Cluster, segmenter: automask.Segmenter, jpeg: bytes, tmp_path: Path
+) -> None:
+    with (
+        ray_cluster.serving({"store": tmp_path / "requests.sqlite3"}) as server,
+        Client(server.address) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        client._connection.metadata = (("application", server.name),)
+        asked = pool.submit(client.mask, jpeg, segmenter.vocabulary[:2], threshold=0.0)
+        until(lambda: server.tasks() == 1)
+        names = (actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True))
+        (replica,) = (name for name in names if name.startswith(f"SERVE_REPLICA::{server.name}#api#"))
+        ray.kill(ray.get_actor(replica, namespace="serve"))
+        expected = segmenter.mask(jpeg, segmenter.vocabulary[:2], threshold=0.0)
+        assert [one.output for one in asked.result()] == [one.output for one in expected]
 
 
 def test_the_http_front_is_behind_the_proxy(pair: RayServer, segmenter: automask.Segmenter, jpeg: bytes) -> None:

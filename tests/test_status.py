@@ -160,6 +160,7 @@ def test_only_what_tells_a_time_carries_retry_info() -> None:
     ("code", "kind"),
     [
         (grpc.StatusCode.UNAVAILABLE, UnavailableError),
+        (grpc.StatusCode.INTERNAL, UnavailableError),
         (grpc.StatusCode.DEADLINE_EXCEEDED, service.DeadlineError),
         (grpc.StatusCode.CANCELLED, library.CancelledError),
         (grpc.StatusCode.UNAUTHENTICATED, service.UnauthenticatedError),
