@@ -149,12 +149,12 @@ class Engine:
         with self._changed:
             if not self._is_open:
                 raise UnavailableError("the server is shutting down", retry_after=1.0)
-            if len(self._queue) >= self._max_queue:
+            if self.waiting >= self._max_queue:
                 self._queue = deque(one for one in self._queue if one.is_wanted)
-            if len(self._queue) >= self._max_queue:
+            if self.waiting >= self._max_queue:
                 raise QueueFullError(
-                    f"{len(self._queue)} requests wait already, the most that this server lets wait (--max-queue)",
-                    retry_after=len(self._queue) * self._seconds_each / self.workers,
+                    f"{self.waiting} requests wait already, the most that this server lets wait (--max-queue)",
+                    retry_after=self.waiting * self._seconds_each / self.workers,
                 )
             self._queue.append(work)
             self._changed.notify_all()  # a worker that waits for a batch must not swallow it
@@ -162,8 +162,8 @@ class Engine:
 
     @property
     def waiting(self) -> int:
-        """Tasks that wait for a worker."""
-        return len(self._queue)
+        """Tasks that wait for a worker: all that are queued, but for those that idle workers are about to take."""
+        return max(0, len(self._queue) - (self.workers - self._busy))
 
     def close(self) -> None:
         """Finish what was queued, refuse what comes, and end the threads."""
@@ -189,14 +189,14 @@ class Engine:
             if not self._queue:
                 return []
             first = self._queue.popleft()
-            if self._batch_wait and self._busy and self._is_open:
+            self._busy += 1
+            if self._batch_wait and self._busy > 1 and self._is_open:
                 self._changed.wait_for(lambda: self._partners(first), self._batch_wait)
             partners = self._partners(first)
             # What waits is shared out, so that no worker stands idle while another one does all.
             partners = partners[: min(self._max_batch - 1, len(partners) // self.workers)]
             for partner in partners:
                 self._queue.remove(partner)
-            self._busy += 1
         return [first, *partners]
 
     def _partners(self, first: Work) -> list[Work]:

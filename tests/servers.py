@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -21,7 +22,9 @@ from server_process import ServerProcess
 if TYPE_CHECKING:
     from clusters import Cluster
 
-__all__ = ["ServerProcess", "connect", "rich", "serving", "tasks"]
+__all__ = ["PATIENCE", "ServerProcess", "connect", "rich", "serving", "tasks", "until"]
+
+PATIENCE = 120.0  # seconds, for what must come to pass; on a machine that others use as well
 
 # What a server in a thread logs would stand between the lines of the tests' own output.
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
@@ -56,6 +59,14 @@ def tasks(server: Any) -> int:
         return int(server.tasks())
     assert server._engine is not None
     return server._engine.waiting + server._engine._busy
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what must come to pass, but not for ever."""
+    end = monotonic() + PATIENCE
+    while not condition():
+        assert monotonic() < end
+        sleep(0)  # the server may be in this process, and wants its turn
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ import automask
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from servers import connect, rich, serving, tasks
+from servers import connect, rich, serving, tasks, until
 
 if TYPE_CHECKING:
     from clusters import Cluster
@@ -37,11 +37,6 @@ def server(cluster: Cluster | None, tmp_path_factory: pytest.TempPathFactory) ->
 def stub(server: Any) -> Iterator[MaskServiceStub]:
     with connect(server) as channel:
         yield MaskServiceStub(channel)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        pass
 
 
 def encoded(data: bytes, *prompts: str, **parameters: object) -> mask_pb2.MaskTask:

@@ -9,10 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import grpc
@@ -35,7 +34,7 @@ from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 from clusters import SMALL, Cluster, RayServer
-from servers import rich
+from servers import rich, until
 
 PHOTOS = 12
 
@@ -72,13 +71,6 @@ def caches(server: RayServer, deployment: str = "model-0-default") -> dict[str, 
     """What the cache of each model had, by replica."""
     handle = serve.get_deployment_handle(deployment, server.name)
     return dict(handle.broadcast("cache_info").results())
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what must come to pass, but not for ever."""
-    end = monotonic() + 120
-    while not condition():
-        assert monotonic() < end
 
 
 def test_a_photo_stays_with_one_replica(pair: RayServer, stub: MaskServiceStub, jpeg: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ import automask
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from servers import connect, rich, serving, tasks
+from servers import PATIENCE, connect, rich, serving, tasks, until
 
 if TYPE_CHECKING:
     from clusters import Cluster
@@ -28,7 +28,6 @@ QUEUED, PROCESSING, COMPLETED, FAILED, CANCELLED = (
     messages.RequestState.Value(f"REQUEST_STATE_{name}")
     for name in ("QUEUED", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED")
 )
-PATIENCE = 60.0  # of a call that fails the test if it takes that long
 
 
 @contextmanager
@@ -82,11 +81,6 @@ def cancel(stub: MaskServiceStub, request_id: str) -> messages.RequestStatus:
 def watch(stub: MaskServiceStub, request_id: str) -> Iterator[messages.RequestStatus]:
     answers = stub.WatchStatus(messages.WatchStatusRequest(request_id=request_id), timeout=PATIENCE)
     return (answer.status for answer in answers)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        pass
 
 
 def test_from_submit_to_result(stub: MaskServiceStub, segmenter: automask.Segmenter, jpeg: bytes) -> None:

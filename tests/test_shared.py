@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,12 +23,11 @@ from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 from postgres import Postgres
-from servers import ServerProcess, serving
+from servers import PATIENCE, ServerProcess, serving, until
 
 QUEUED, PROCESSING, COMPLETED, CANCELLED = (
     messages.RequestState.Value(f"REQUEST_STATE_{name}") for name in ("QUEUED", "PROCESSING", "COMPLETED", "CANCELLED")
 )
-PATIENCE = 60.0  # of a call that fails the test if it takes that long
 
 
 @dataclass
@@ -111,11 +110,6 @@ def endless(segmenter: automask.Segmenter, jpeg: bytes) -> mask_pb2.MaskTask:
         prompts=segmenter.vocabulary[:64],
         parameters=mask_pb2.MaskParameters(threshold=0.0),
     )
-
-
-def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        pass
 
 
 def test_what_one_was_given_is_watched_and_fetched_at_the_other(site: Site, cup: mask_pb2.MaskTask) -> None:
