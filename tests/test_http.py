@@ -216,7 +216,7 @@ def test_every_answer_has_security_headers_and_nothing_for_other_origins(http: h
 def test_origins_that_are_allowed(tmp_path: Path) -> None:
     with (
         serving(tmp_path, http_port=0, cors_origins="https://good.example") as server,
-        httpx.Client(base_url=f"http://{server.http_address}") as http,
+        httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as http,
     ):
         asked = {"access-control-request-method": "POST", "access-control-request-headers": "x-api-key, content-type"}
         good = http.options(V1, headers={"origin": "https://good.example", **asked})
@@ -260,7 +260,7 @@ def test_a_request_repeated_with_its_idempotency_key_is_the_same(http: httpx.Cli
 def test_over_grpc_it_is_the_same_request(tmp_path: Path, jpeg: bytes, image: str) -> None:
     with (
         serving(tmp_path, http_port=0) as server,
-        httpx.Client(base_url=f"http://{server.http_address}") as http,
+        httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as http,
         grpc.insecure_channel(server.address) as channel,
     ):
         stub = MaskServiceStub(channel)
@@ -291,7 +291,7 @@ def test_over_grpc_it_is_the_same_request(tmp_path: Path, jpeg: bytes, image: st
 def test_the_output_is_gone_with_the_result(tmp_path: Path, image: str) -> None:
     with (
         serving(tmp_path, http_port=0, retention="1s") as server,
-        httpx.Client(base_url=f"http://{server.http_address}") as http,
+        httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as http,
         grpc.insecure_channel(server.address) as channel,
     ):
         told = submit(http, image)
@@ -307,7 +307,7 @@ def test_the_url_of_the_output_is_a_secret_of_its_key(tmp_path: Path, image: str
     with (
         closing(KeyFile(tmp_path / "keys", create=True)) as keys,
         serving(tmp_path, http_port=0, keys=tmp_path / "keys") as server,
-        httpx.Client(base_url=f"http://{server.http_address}") as http,
+        httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as http,
     ):
         key, other = keys.add("mine"), keys.add("other")
         mine, others = {"x-api-key": key}, {"x-api-key": other}
@@ -340,7 +340,7 @@ def test_keys_are_asked_for_before_the_body_and_health_asks_for_none(tmp_path: P
     with (
         closing(KeyFile(tmp_path / "keys", create=True)) as keys,
         serving(tmp_path, http_port=0, keys=tmp_path / "keys") as server,
-        httpx.Client(base_url=f"http://{server.http_address}") as http,
+        httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as http,
     ):
         keys.add("any")
         refused = http.post(V1, content=b"no JSON")

@@ -42,7 +42,7 @@ def test_forwarded_headers_count_from_trusted_proxies_alone(tmp_path: Path, imag
         serving(tmp_path / "a", http_port=0, trusted_proxies="127.0.0.0/8") as trusting,
         serving(tmp_path / "b", http_port=0, trusted_proxies="10.0.0.0/8") as wary,
         serving(tmp_path / "c", http_port=0, public_url="https://masks.example/ai/") as named,
-        httpx.Client() as http,
+        httpx.Client(timeout=60) as http,
     ):
         body = {"image": image, "prompt": "cup"}
 
@@ -159,7 +159,7 @@ def test_the_log_has_each_call_once_and_never_its_key_or_photo(tmp_path: Path, i
     )
     with ServerProcess(*options, "--log-level", "debug") as process:
         address = process.http_address
-        with httpx.Client(base_url=f"http://{address}", headers={"x-api-key": key}) as http:
+        with httpx.Client(base_url=f"http://{address}", headers={"x-api-key": key}, timeout=60) as http:
             answers = [
                 http.post(V1, json={"image": image, "prompt": "cup"}),
                 http.post(V1, json={"image": image, "prompt": "cup", "threshold": 7}),

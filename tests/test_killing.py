@@ -47,7 +47,7 @@ def test_points_are_in_the_order_of_answers() -> None:
 
 def test_the_page_says_what_was_counted() -> None:
     shown = cluster.markdown(FIGURES)
-    assert "| plain | 4 | 4 | 4 | 4 | 4 | 4 | 4 | 500; 500 |" in shown
+    assert "| plain | 4 | 4 | 4 | 4 | 4 | 4 | 500; 500 |" in shown
     assert "Ray adds 3.00 ms to `Generate` and 3.00 ms to `Submit`" in shown
     assert "| the most that it could give | 20.0 | 40.0 |" in shown
     assert "| embedded | 20.0 | – |" in shown

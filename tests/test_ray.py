@@ -34,7 +34,7 @@ from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 from clusters import SMALL, Cluster, RayServer
-from servers import rich, until
+from servers import PATIENCE, rich, until
 
 PHOTOS = 12
 
@@ -94,13 +94,13 @@ def test_a_task_whose_replica_is_killed_is_answered_by_another(
     generate(stub, task(photo, "cup"))
     there = caches(pair)
     (owner,) = (one for one in there if there[one]["default"].misses > before[one]["default"].misses)
-    slow = stub.Generate.future(messages.GenerateRequest(task=task(photo, *segmenter.vocabulary[:2], threshold=0.0)))
+    slow = stub.Generate.future(messages.GenerateRequest(task=task(photo, *segmenter.vocabulary[:5], threshold=0.0)))
     until(lambda: caches(pair)[owner]["default"].hits > there[owner]["default"].hits)
     assert not slow.done()
     replica = ray.get_actor(f"SERVE_REPLICA::{pair.name}#model-0-default#{owner}", namespace="serve")
     ray.kill(replica)
     response = slow.result().response
-    assert len(response.results) == 2
+    assert len(response.results) == 5
     assert response.timings.retries == 1
 
 
@@ -109,21 +109,21 @@ def test_a_call_whose_api_replica_is_killed_is_made_again_by_the_client(
 ) -> None:
     with (
         ray_cluster.serving({"store": tmp_path / "requests.sqlite3"}) as server,
-        Client(server.address) as client,
+        Client(server.address, timeout=5 * PATIENCE) as client,
         ThreadPoolExecutor(1) as pool,
     ):
         client._connection.metadata = (("application", server.name),)
-        asked = pool.submit(client.mask, jpeg, segmenter.vocabulary[:2], threshold=0.0)
+        asked = pool.submit(client.mask, jpeg, segmenter.vocabulary[:5], threshold=0.0)
         until(lambda: server.tasks() == 1)
         names = (actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True))
         (replica,) = (name for name in names if name.startswith(f"SERVE_REPLICA::{server.name}#api#"))
         ray.kill(ray.get_actor(replica, namespace="serve"))
-        expected = segmenter.mask(jpeg, segmenter.vocabulary[:2], threshold=0.0)
+        expected = segmenter.mask(jpeg, segmenter.vocabulary[:5], threshold=0.0)
         assert [one.output for one in asked.result()] == [one.output for one in expected]
 
 
 def test_the_http_front_is_behind_the_proxy(pair: RayServer, segmenter: automask.Segmenter, jpeg: bytes) -> None:
-    with httpx.Client(base_url=f"http://{pair.http_address}") as client:
+    with httpx.Client(base_url=f"http://{pair.http_address}", timeout=PATIENCE) as client:
         assert client.get("/healthz").json() == {"status": "serving"}
         path = "/v1/automatic-mask-generator"
         answer = client.post(path, files={"image": jpeg}, data={"prompt": "cup"})
