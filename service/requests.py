@@ -26,6 +26,7 @@ from .store.states import ENDS, State
 from .store.store import Store
 from .tasks import read_task
 from .tracing import span, trace_stages
+from .unbroken import unbroken
 
 __all__ = ["Requests"]
 
@@ -215,9 +216,10 @@ class Requests:
         lease = None
         try:
             with _logged():
-                lease = await asyncio.shield(leasing)
+                lease = await unbroken(leasing)
         except asyncio.CancelledError:
-            if lease := await leasing:  # what was taken at the last moment goes back at once
+            # What was taken at the last moment goes back at once.
+            if leasing.exception() is None and (lease := leasing.result()):
                 await self._in_thread(self._store.release, lease)
             raise
         return lease

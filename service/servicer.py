@@ -52,7 +52,7 @@ class Servicer(MaskServiceServicer):
         self, requests: AsyncIterator[messages.GenerateStreamRequest], call: Call
     ) -> AsyncIterator[messages.GenerateStreamResponse]:
         """Mask frames as they come: some are worked on while the next ones are read, and answers keep the order."""
-        frames: _Frames = asyncio.Queue()
+        frames: _Frames = asyncio.Queue()  # without a bound of its own: its end must never have to wait
         room = asyncio.Semaphore(self._operations.workers + 2)  # one waits for a worker, and one for the client
         reader = asyncio.create_task(self._read_frames(requests, frames, room, call))
         try:
@@ -78,10 +78,11 @@ class Servicer(MaskServiceServicer):
     ) -> None:
         index = 0
         try:
-            while await room.acquire():
+            while True:
+                await room.acquire()
                 request = await self._operations.unless_draining(anext(requests, None))
                 if request is None:
-                    break
+                    return
                 frames.put_nowait(asyncio.create_task(self._frame(index, request.task, call)))
                 index += 1
         finally:

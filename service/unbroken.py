@@ -12,14 +12,14 @@ T = TypeVar("T")
 
 
 async def unbroken(work: Awaitable[T]) -> T:
-    """Wait for work to its end, however often the one who waits is cancelled meanwhile; only then is it so.
+    """Wait until the work has ended, however often the one who waits is cancelled meanwhile.
 
-    One cancellation is not all that may come: Ray Serve sends its own after the client's.
+    One cancelling is not all that may come: Ray Serve sends another after the client's.
 
     Parameters
     ----------
     work
-        What is cheap to end and wrong to leave, such as a credit being given back.
+        What must not be left half way, such as a credit being given back.
 
     Raises
     ------

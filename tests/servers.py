@@ -58,7 +58,7 @@ def tasks(server: Any) -> int:
     if not isinstance(server, Server):
         return int(server.tasks())
     assert server._engine is not None
-    return server._engine.waiting + server._engine._busy
+    return len(server._engine._queue) + server._engine._busy
 
 
 def until(condition: Callable[[], bool]) -> None:
