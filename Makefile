@@ -73,7 +73,7 @@ bench: $(VENV)/.bench
 
 quality: $(VENV)/.dev
 	@test -n '$(DATA)' || { echo 'make quality DATA=DIR, a folder with images/, masks/ and pairs.json'; exit 2; }
-	$(BIN)/python benchmarks/quality.py --data '$(DATA)'
+	$(BIN)/python benchmarks/questions/quality.py --data '$(DATA)'
 
 clean:
 	rm -rf $(VENV) .venv-proto build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

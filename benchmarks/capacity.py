@@ -17,8 +17,8 @@ from math import exp, inf
 from pathlib import Path
 from typing import Any
 
-from machine import ROOT
-from turns import digits, table
+from harness.machine import ROOT
+from harness.turns import digits, table
 
 HOSTED_PER_CALL = 0.001
 """Dollars that the vendor of the hosted API says a call costs, about."""

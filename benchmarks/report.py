@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import gpu
-from machine import ROOT
-from picture import PICTURES
-from questions import QUESTIONS
+from harness.machine import ROOT
+from harness.picture import PICTURES
+from questions import QUESTIONS, gpu
 
 BEGIN, END = "<!-- Made by benchmarks/report.py: begin -->\n", "<!-- Made by benchmarks/report.py: end -->\n"
 FOLDED = {"scaling": "How the cost grows, in figures", "postprocess": "Growing a mask, in figures"}

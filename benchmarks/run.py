@@ -17,9 +17,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import machine
+from harness import machine
+from harness.workplace import NotHereError, Workplace
 from questions import QUESTIONS
-from workplace import NotHereError, Workplace
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -50,7 +50,7 @@ def embedded(*, output: Path, sources: Path | None, photo: Path | None, force: b
     minute or two after that. Nothing is written to the output unless every graph agrees with its source.
     """
     try:
-        from .embedded.build import build
+        from .architectures.embedded.build import build
     except ImportError as error:
         raise MissingDependencyError(f"this export needs {error.name}: pip install 'automask[export]'") from error
     from automask.session import cache_folder
@@ -121,7 +121,7 @@ def clipseg(
     Every graph is compared with the checkpoint before anything is put at the output; the figures are printed, and
     stored in the bundle. It takes a minute or two, and for a Hub id 600 MB of download.
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
-    from .clipseg.build import Request, build
+    from .architectures.clipseg.build import Request, build
 
     output = output.resolve()
     wanted = tuple(dict.fromkeys(precisions))

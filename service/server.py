@@ -20,13 +20,13 @@ from automask import MissingDependencyError, ParameterError, Segmenter
 from automask.v1 import mask_service_pb2
 from automask.v1.mask_service_pb2_grpc import add_MaskServiceServicer_to_server
 
-from .engine import Engine
+from .assembly import Components
+from .config.settings import Settings
+from .core.engine import Engine
+from .core.loading import load_model
 from .errors import UnavailableError
-from .listening import bare, join, listen
-from .metrics import PrometheusMetrics
-from .models import load_model
-from .parts import Parts
-from .settings import Settings
+from .rpc.listen import bare, join, listen
+from .telemetry.metrics import PrometheusMetrics
 
 if TYPE_CHECKING:
     from .http.front import Front
@@ -64,7 +64,7 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._metrics = PrometheusMetrics()
-        self._parts = Parts(settings, self._metrics)
+        self._parts = Components(settings, self._metrics)
         self._engine: Engine | None = None
         self._metrics_server: WSGIServer | None = None
         self._front: Front | None = None

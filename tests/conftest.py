@@ -19,10 +19,10 @@ from skimage import data
 
 import automask
 from automask.session import Session
-from postgres import Postgres, running
+from support.postgres import Postgres, running
 
 if TYPE_CHECKING:
-    from clusters import Cluster
+    from support.clusters import Cluster
 
 # A shared machine can stall any single example; time is for benchmarks/ to measure.
 settings.register_profile("automask", deadline=None)
@@ -45,7 +45,7 @@ def _is_on_ray(item: pytest.Item) -> bool:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[Cluster]:
     """One for all tests that need it: it takes seconds to start."""
-    from clusters import Cluster
+    from support.clusters import Cluster
 
     with closing(Cluster()) as cluster:
         yield cluster

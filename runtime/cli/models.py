@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..bundle import Bundle, built_in_bundles, find_bundle
-from ..vocabulary import Vocabulary
+from ..words.vocabulary import Vocabulary
 
 __all__ = ["models"]
 

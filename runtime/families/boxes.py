@@ -17,7 +17,7 @@ from ..cache import Arrays, ByteCache
 from ..instance import Instance
 from ..preprocess import Resize
 from ..session import Session
-from ..vocabulary import Term, Vocabulary
+from ..words.vocabulary import Term, Vocabulary
 from . import Picture, Prediction, Stopwatch
 
 __all__ = ["MAX_INSTANCES", "Boxes"]

@@ -16,7 +16,7 @@ from ..cache import Arrays, ByteCache
 from ..errors import ParameterError
 from ..preprocess import Resize
 from ..session import Session
-from ..tokenizer import Tokenizer, Tokens
+from ..words.tokenizer import Tokenizer, Tokens
 from . import Picture, Prediction, Stopwatch
 
 __all__ = ["AnyText", "Dense"]

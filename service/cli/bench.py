@@ -16,8 +16,8 @@ import click
 from automask import Parameters
 from automask.images import read_image
 
+from ..bench.hosted import PUBLISHED, Caller, alternate, iou, montage, unlike
 from ..errors import UnavailableError
-from ..side_by_side import PUBLISHED, Caller, alternate, iou, montage, unlike
 
 __all__ = ["bench"]
 

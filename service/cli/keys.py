@@ -15,10 +15,10 @@ import click
 
 from automask.errors import ParameterError
 
+from ..config.database_url import PostgresUrl, parse_location
 from ..keys.keys import MAX_CREDITS, Key, Keys
 from ..keys.opening import open_keys
-from ..limits import Rate
-from ..places import PostgresUrl, parse_place
+from ..keys.rates import Rate
 
 __all__ = ["keys"]
 
@@ -33,7 +33,7 @@ def _default_file() -> Path:
 
 def _read_place(context: click.Context, parameter: click.Parameter, value: str | Path) -> object:
     try:
-        return parse_place(value)
+        return parse_location(value)
     except ParameterError as error:
         raise click.BadParameter(str(error), context, parameter) from error
 

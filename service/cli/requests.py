@@ -22,7 +22,7 @@ from automask.segmenter import Options
 from ..client.client import Client
 from ..client.connections import DEFAULT_TARGET
 from ..client.reports import JobStatus
-from ..durations import parse_duration
+from ..config.durations import parse_duration
 
 __all__ = ["cancel", "result", "status", "submit", "watch"]
 

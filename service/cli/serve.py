@@ -13,11 +13,11 @@ from pydantic_core import PydanticUndefined
 
 from automask.errors import MissingDependencyError, ParameterError
 
-from ..durations import format_duration
-from ..logs import configure_logs
+from ..config.durations import format_duration
+from ..config.settings import PREFIX, Settings, load_settings
 from ..server import run
-from ..settings import PREFIX, Settings, load_settings
-from ..tracing import configure_tracing
+from ..telemetry.logs import configure_logs
+from ..telemetry.tracing import configure_tracing
 
 __all__ = ["serve"]
 

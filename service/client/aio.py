@@ -17,8 +17,8 @@ from automask.segmenter import Options
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 
-from ..status import error_from_rpc
-from ..tasks import portable
+from ..wire.status import error_from_rpc
+from ..wire.tasks import portable
 from .connections import DEFAULT_TARGET, AsyncConnection, Pem, Secrets
 from .frames import AHEAD, photo_or_error, read_frame
 from .questions import Photo, Question, duration, read_fetched

@@ -16,7 +16,7 @@ import grpc.aio
 from automask.errors import ParameterError
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 
-from ..status import error_from_rpc
+from ..wire.status import error_from_rpc
 from .retries import Tries
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from automask.result import Result
 from automask.v1 import mask_service_pb2 as messages
 
 from ..errors import UnavailableError
-from ..status import to_error
-from ..tasks import portable
+from ..wire.status import to_error
+from ..wire.tasks import portable
 from .questions import Photo, Question
 
 __all__ = ["AHEAD", "photo_or_error", "read_frame"]

@@ -11,7 +11,7 @@ import grpc
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 
-from ..status import error_from_rpc
+from ..wire.status import error_from_rpc
 from .connections import Connection
 from .questions import duration
 from .reports import LONGEST_WAIT, JobStatus, has_result, read_status

@@ -18,9 +18,9 @@ from automask.segmenter import Options
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 
-from ..received import CHOSEN
-from ..responses import read_response
-from ..tasks import write_task
+from ..wire.remote_result import CHOSEN
+from ..wire.responses import read_response
+from ..wire.tasks import write_task
 
 __all__ = ["Photo", "Question", "duration", "read_fetched"]
 

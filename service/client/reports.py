@@ -12,8 +12,8 @@ from automask.errors import AutomaskError, CancelledError
 from automask.v1 import mask_service_pb2 as messages
 
 from ..errors import DeadlineError
-from ..status import to_error
-from ..store.states import ENDS, State
+from ..states import ENDS, State
+from ..wire.status import to_error
 
 __all__ = ["LONGEST_WAIT", "JobStatus", "Model", "has_result", "read_models", "read_status"]
 

@@ -11,7 +11,7 @@ import grpc
 
 from automask.errors import AutomaskError
 
-from ..status import row_of
+from ..wire.status import row_of
 
 __all__ = ["MAX_TRIES", "Tries", "backoff", "passes"]
 

@@ -7,15 +7,15 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
-from ..observing import Observer
-from ..operations import Operations
-from ..settings import Settings
+from ..config.settings import Settings
+from ..core.operations import Operations
+from ..telemetry.calls import Observer
 from . import hosted, playground
 from .bodies import max_body_bytes
 from .connections import Forwarded
 from .docs import HEADERS, write_page
-from .door import Door, refuse_path
 from .fetch import Fetcher
+from .middleware import CallMiddleware, refuse_path
 
 __all__ = ["create_app"]
 
@@ -54,9 +54,9 @@ def create_app(
         return HTMLResponse(write_page(app.openapi()), headers=HEADERS)
 
     app.add_exception_handler(HTTPException, refuse_path)
-    # The last one added is the outermost: errors, which `Door` tells, are for other origins as well.
+    # The last one added is the outermost: errors, which `CallMiddleware` tells, are for other origins as well.
     app.add_middleware(
-        Door,
+        CallMiddleware,
         observer=observer,
         max_body_bytes=max_body_bytes(settings.max_image_bytes),
         timeout=settings.http_timeout,

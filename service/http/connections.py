@@ -13,9 +13,9 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from automask.errors import CancelledError
 
+from ..cancellation import run_to_completion
+from ..core.operations import Operations
 from ..keys.keys import Key
-from ..operations import Operations
-from ..unbroken import unbroken
 
 __all__ = ["Forwarded", "sign_in", "while_there"]
 
@@ -93,7 +93,7 @@ async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
     finally:
         working.cancel()
         leaving.cancel()
-        await unbroken(asyncio.wait((working, leaving)))
+        await run_to_completion(asyncio.wait((working, leaving)))
 
 
 async def _leave(request: Request) -> None:

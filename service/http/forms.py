@@ -16,7 +16,7 @@ from automask.parameters import MAX_SEED
 from automask.postprocess import MAX_RADIUS
 from automask.v1 import mask_pb2
 
-from ..tasks import MAX_PROMPT_LENGTH, Format, write_task
+from ..wire.tasks import MAX_PROMPT_LENGTH, Format, write_task
 
 __all__ = ["SCHEMA", "Form", "read_form"]
 

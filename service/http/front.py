@@ -11,10 +11,10 @@ from math import ceil
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ..listening import bind, join
-from ..observing import Observer
-from ..operations import Operations
-from ..settings import Settings
+from ..config.settings import Settings
+from ..core.operations import Operations
+from ..rpc.listen import bind, join
+from ..telemetry.calls import Observer
 from .app import create_app
 from .fetch import Fetcher
 
@@ -95,7 +95,7 @@ class Front:
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                log_level="critical",  # what there is to say, `Door` does
+                log_level="critical",  # what there is to say, `CallMiddleware` does
                 access_log=False,
                 proxy_headers=False,  # the application reads them
                 server_header=False,

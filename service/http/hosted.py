@@ -10,10 +10,10 @@ from fastapi.responses import JSONResponse
 
 from automask.v1 import mask_pb2
 
+from ..config.settings import Settings
+from ..core.operations import Operations
 from ..errors import NotFoundError
 from ..keys.keys import Key
-from ..operations import Operations
-from ..settings import Settings
 from .answers import answer_now, find_picture, tell_result, tell_state, tell_unknown
 from .bodies import read_body
 from .connections import sign_in, while_there

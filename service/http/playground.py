@@ -16,9 +16,9 @@ from google.protobuf.json_format import MessageToDict
 from automask.errors import ImageError
 from automask.v1 import mask_pb2
 
+from ..config.settings import Settings
+from ..core.operations import Operations
 from ..keys.keys import Key
-from ..operations import Operations
-from ..settings import Settings
 from .bodies import read_body
 from .connections import sign_in, while_there
 

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 from automask.errors import ParameterError
 
 from ..errors import NotAllowedError, NotFoundError, OutOfCreditsError, UnauthenticatedError
-from ..limits import Rate, RateLimiter
+from .rates import Rate, RateLimiter
 
 __all__ = ["MAX_CREDITS", "Execute", "Key", "Keys"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..places import PostgresUrl
+from ..config.database_url import PostgresUrl
 from ..postgres.needed import need_postgres
-from .file import KeyFile
 from .keys import Keys
+from .sqlite import KeyFile
 
 __all__ = ["open_keys"]
 
@@ -31,7 +31,7 @@ def open_keys(place: Path | PostgresUrl, *, create: bool = False) -> Keys:
     """
     if isinstance(place, PostgresUrl):
         need_postgres()
-        from .database import KeyTable
+        from .postgres import KeyTable
 
         return KeyTable(place)
     return KeyFile(place, create=create)

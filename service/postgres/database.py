@@ -11,8 +11,8 @@ import psycopg
 from psycopg import errors
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+from ..config.database_url import PostgresUrl
 from ..errors import StoreError, UnavailableError
-from ..places import PostgresUrl
 from .schema import SCHEMA, migrate
 
 __all__ = ["AwayError", "Database", "Db", "connect"]

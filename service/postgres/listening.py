@@ -10,7 +10,7 @@ from typing import Final
 
 import psycopg
 
-from ..places import PostgresUrl
+from ..config.database_url import PostgresUrl
 from .database import Db, connect
 
 __all__ = ["CHANNEL", "Listener"]
@@ -72,7 +72,7 @@ class Listener:
             if who != self._myself:
                 yield what
 
-    def deafen(self) -> None:
+    def stop_listening(self) -> None:
         """Let `changed` return at once, from now on."""
         self._bell.send(b"!")
 

@@ -18,12 +18,12 @@ from automask.errors import ParameterError
 from automask.outline import Outline
 from automask.v1 import mask_service_pb2
 
+from ..assembly import Components
+from ..config.settings import Settings
 from ..http.app import create_app
 from ..http.fetch import Fetcher
-from ..logs import configure_logs
-from ..parts import Parts
-from ..settings import Settings
-from ..tracing import configure_tracing
+from ..telemetry.logs import configure_logs
+from ..telemetry.tracing import configure_tracing
 from .engine import Handle, RayEngine
 from .inference import LOOK_SECONDS, SLACK_SECONDS, deploy_models
 from .metrics import RayMetrics
@@ -54,7 +54,7 @@ class Api:
         check_nodes(settings)
         self._settings = settings
         metrics = RayMetrics()
-        self._parts = Parts(settings, metrics)
+        self._parts = Components(settings, metrics)
         self._health = health.aio.HealthServicer()
         self._engine = RayEngine(
             await _describe(models, is_pool=settings.ray.multiplex is not None),

@@ -14,9 +14,9 @@ from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus
 
+from ..config.settings import Settings
 from ..errors import UnavailableError
-from ..listening import bind, join
-from ..settings import Settings
+from ..rpc.listen import bind, join
 from .api import check_nodes, deploy
 from .inference import SLACK_SECONDS
 

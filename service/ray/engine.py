@@ -19,11 +19,11 @@ from automask.outline import Outline
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 
-from ..backend import find_model
+from ..core.backend import find_model
 from ..errors import QueueFullError, UnavailableError
-from ..metrics import Metrics
-from ..status import to_error
-from ..tasks import Task, write_task
+from ..telemetry.metrics import Metrics
+from ..wire.status import to_error
+from ..wire.tasks import Task, write_task
 
 __all__ = ["Handle", "RayEngine", "RayWork"]
 

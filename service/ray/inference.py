@@ -20,17 +20,17 @@ from automask.outline import Outline
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 
-from ..backend import Work
-from ..engine import Engine
+from ..cancellation import run_to_completion
+from ..config.ray import Scale
+from ..config.settings import Settings
+from ..core.backend import Work
+from ..core.engine import Engine
+from ..core.loading import load_model
 from ..errors import InternalError
-from ..logs import configure_logs, log_bug
-from ..models import load_model
-from ..settings import Settings
-from ..status import tellable, to_status
-from ..tasks import Task, read_task
-from ..tracing import configure_tracing
-from ..unbroken import unbroken
-from .config import Scale
+from ..telemetry.logs import configure_logs, log_bug
+from ..telemetry.tracing import configure_tracing
+from ..wire.status import public_error, to_status
+from ..wire.tasks import Task, read_task
 from .metrics import RayMetrics
 from .routing import StickyRouter
 
@@ -161,7 +161,7 @@ class Inference:
         return one.work
 
     def _count(self, error: Exception) -> None:
-        is_ours = isinstance(tellable(error, ""), InternalError | DeviceError)
+        is_ours = isinstance(public_error(error, ""), InternalError | DeviceError)
         self._failures = self._failures + 1 if is_ours else 0
 
     async def cache_info(self) -> tuple[str, Mapping[str, CacheInfo]]:
@@ -215,7 +215,7 @@ def _pool(most: int) -> type[Inference]:
         async def _model(self, model: str) -> _Loaded:
             loading = asyncio.ensure_future(asyncio.to_thread(self._load, model))
             with suppress(asyncio.CancelledError):
-                await unbroken(loading)  # it cannot be stopped, and is there for the next call
+                await run_to_completion(loading)  # it cannot be stopped, and is there for the next call
             engine = await loading
             (name,) = engine.segmenters
             return _Loaded(engine, lambda: self._segmenters.pop(name, None))

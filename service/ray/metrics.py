@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from ray.serve.metrics import Counter, Gauge, Histogram
 
 from ..errors import StoreError
-from ..metrics import Count, Metrics, Spread
+from ..telemetry.metrics import Count, Metrics, Spread
 
 __all__ = ["RayMetrics"]
 

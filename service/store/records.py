@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from automask.errors import AutomaskError
 
-from .states import State
+from ..states import State
 
 __all__ = ["Lease", "Record", "Swept", "Usage"]
 

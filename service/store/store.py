@@ -188,5 +188,5 @@ class Store(Protocol):
         the first call. Nothing is missed between two calls.
         """
 
-    def deafen(self) -> None:
+    def stop_listening(self) -> None:
         """Let `changed` return at once, from now on."""

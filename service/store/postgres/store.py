@@ -11,14 +11,14 @@ import psycopg
 
 from automask.errors import AutomaskError
 
+from ...config.database_url import PostgresUrl
 from ...errors import QueueFullError, StoreError
-from ...places import PostgresUrl
 from ...postgres.database import AwayError, Database, Db
 from ...postgres.listening import CHANNEL, Listener
+from ...states import ENDS, State, move
 from ..clock import Clock
 from ..records import Lease, Record, Swept, Usage
 from ..rules import LATER, Rules
-from ..states import ENDS, State, move
 from ..store import Store
 from .media import Media
 from .payloads import Payload, Payloads
@@ -371,8 +371,8 @@ class PostgresStore(Store):
         except psycopg.Error as error:
             raise self._database.explain(error) from error
 
-    def deafen(self) -> None:
-        self._listener.deafen()
+    def stop_listening(self) -> None:
+        self._listener.stop_listening()
 
 
 def _token(lease: Lease) -> str:

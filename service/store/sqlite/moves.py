@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from ..states import State, move
+from ...states import State, move
 
 __all__ = ["end", "give_back", "requeue", "start"]
 

@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ...states import State
 from ..clock import Clock
 from ..rules import Rules
-from ..states import State
 from . import moves
 
 __all__ = ["Recovery"]

@@ -15,10 +15,10 @@ from typing import Final
 from automask.errors import AutomaskError
 
 from ...errors import QueueFullError, StoreError
+from ...states import ENDS, State
 from ..clock import Clock
 from ..records import Lease, Record, Swept, Usage
 from ..rules import LATER, Rules
-from ..states import ENDS, State
 from ..store import Store
 from . import moves
 from .database import Database
@@ -279,5 +279,5 @@ class SqliteStore(Store):
         self._seen = version
         return None
 
-    def deafen(self) -> None:
+    def stop_listening(self) -> None:
         self._deaf.set()

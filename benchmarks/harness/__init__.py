@@ -1,0 +1,1 @@
+"""What the questions share: models, photos, peers, timing by turns, tables and pictures."""

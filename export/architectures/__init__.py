@@ -1,0 +1,1 @@
+"""One folder for each architecture, with only what is special to it."""

@@ -1,0 +1,75 @@
+"""Prompts to the token ids that a text encoder takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import BundleError, MissingDependencyError
+
+__all__ = ["Tokenizer", "Tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """One prompt, tokenized.
+
+    Attributes
+    ----------
+    ids
+        Token ids, first and last token included, unpadded.
+    dropped
+        The end of the prompt that was over the model's limit, if any.
+    warnings
+        The same as a sentence.
+    """
+
+    ids: tuple[int, ...]
+    dropped: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Tokenizer:
+    """A `tokenizer.json`, run by the `tokenizers` library.
+
+    Parameters
+    ----------
+    path
+        The file.
+    max_length
+        Most tokens that the model takes, first and last included; what is over is cut off.
+
+    Raises
+    ------
+    MissingDependencyError
+        `tokenizers` is not installed.
+    BundleError
+        The file is not understood.
+    """
+
+    def __init__(self, path: Path, max_length: int) -> None:
+        try:
+            import tokenizers
+        except ImportError as error:
+            raise MissingDependencyError(
+                "models that understand free text need a tokenizer: pip install 'automask[text]'"
+            ) from error
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises nothing more specific
+            raise BundleError(f"{path} is no tokenizer: {error}") from error
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_length)
+
+    def encode(self, prompt: str) -> Tokens:
+        """Tokenize a prompt."""
+        encoding = self._tokenizer.encode(prompt)
+        ids = tuple(encoding.ids)
+        if not encoding.overflowing:
+            return Tokens(ids)
+        end = max(end for _, end in encoding.offsets)
+        return Tokens(
+            ids,
+            dropped=(prompt[end:].strip(),),
+            warnings=(f"the prompt was cut after {len(ids)} tokens, the most that this model takes",),
+        )

@@ -1,0 +1,1 @@
+"""Comparison of a local server with the hosted API."""

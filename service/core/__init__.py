@@ -1,0 +1,1 @@
+"""What a server does, whatever the wire: tasks, the queue, submitted requests, and authorization."""

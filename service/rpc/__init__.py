@@ -1,0 +1,1 @@
+"""The gRPC server: servicer, sockets, and what every call goes through."""

@@ -1,0 +1,112 @@
+"""What every call goes through, whichever method it is: an id, a key, the log, metrics, a span, and rich errors."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import grpc
+import grpc.aio
+import structlog
+
+from ..core.operations import Operations
+from ..keys.keys import Key
+from ..telemetry.calls import Observer
+from ..telemetry.logs import log_bug
+from ..telemetry.tracing import span
+from ..wire.status import row_of, to_status, trailing_metadata
+
+__all__ = ["Call", "Calls", "streaming", "unary"]
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+@dataclass(slots=True)
+class Call:
+    """One call.
+
+    Attributes
+    ----------
+    request_id
+        Under which the log tells of it; sent back in the metadata ``x-request-id``.
+    key
+        Who calls.
+    """
+
+    request_id: str
+    key: Key
+
+
+class Calls:
+    """Lets calls in and sees them out.
+
+    Parameters
+    ----------
+    operations
+        Lets callers in.
+    observer
+        Counts and logs them.
+    """
+
+    def __init__(self, operations: Operations, observer: Observer) -> None:
+        self._operations, self._observer = operations, observer
+
+    @asynccontextmanager
+    async def observe(self, method: str, context: Context) -> AsyncIterator[Call]:
+        """Let one call in, and turn what it raises into an error that tells all a client can use."""
+        request_id = uuid.uuid4().hex
+        told: tuple[tuple[str, str | bytes], ...] = (("x-request-id", request_id),)
+        context.set_trailing_metadata(told)
+        metadata = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
+        with self._observer.observe(method, request_id) as outcome:
+            try:
+                with span(f"automask.v1.MaskService/{method}", {"automask.request_id": request_id}, metadata):
+                    key = await self._operations.admit(metadata.get("x-api-key"))
+                    structlog.contextvars.bind_contextvars(key=key.name)
+                    yield Call(request_id, key)
+            except (asyncio.CancelledError, GeneratorExit):
+                left = context.time_remaining()
+                is_late = left is not None and left <= 0
+                outcome.code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
+                raise
+            except Exception as error:  # noqa: BLE001 (the last catcher there is)
+                outcome.code, outcome.error = row_of(error).code, error
+                log_bug(error)
+        if outcome.error is not None:
+            status = to_status(outcome.error, request_id)
+            await context.abort(outcome.code, status.message, (*told, *trailing_metadata(status)))
+
+
+def unary(
+    method: Callable[[Any, Request, Call], Awaitable[Response]],
+) -> Callable[[Any, Request, Context], Awaitable[Response]]:
+    """Make a method that answers once, for a servicer that has `calls`."""
+
+    @functools.wraps(method)
+    async def handle(servicer: Any, request: Request, context: Context) -> Response:  # noqa: ANN401
+        async with servicer.calls.observe(method.__name__, context) as call:
+            return await method(servicer, request, call)
+        raise AssertionError  # `observe` ends the call itself
+
+    return handle
+
+
+def streaming(
+    method: Callable[[Any, Request, Call], AsyncIterator[Response]],
+) -> Callable[[Any, Request, Context], AsyncIterator[Response]]:
+    """Make a method that answers many times, for a servicer that has `calls`."""
+
+    @functools.wraps(method)
+    async def handle(servicer: Any, request: Request, context: Context) -> AsyncIterator[Response]:  # noqa: ANN401
+        async with servicer.calls.observe(method.__name__, context) as call:
+            async for response in method(servicer, request, call):
+                yield response
+
+    return handle

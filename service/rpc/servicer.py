@@ -1,0 +1,180 @@
+"""The methods of `MaskService`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc.status_pb2 import Status
+
+from automask.v1 import mask_pb2
+from automask.v1 import mask_service_pb2 as messages
+from automask.v1.mask_service_pb2_grpc import MaskServiceServicer
+
+from ..cancellation import run_to_completion
+from ..core.operations import Operations
+from ..store.records import Record
+from ..telemetry.logs import log_bug
+from ..wire.status import to_status
+from .calls import Call, Calls, streaming, unary
+
+__all__ = ["Servicer"]
+
+_Frames: TypeAlias = "asyncio.Queue[asyncio.Task[messages.GenerateStreamResponse] | None]"
+
+
+class Servicer(MaskServiceServicer):
+    """Answers the calls of gRPC clients.
+
+    Parameters
+    ----------
+    calls
+        What every call goes through.
+    operations
+        What they can ask for.
+    """
+
+    def __init__(self, calls: Calls, operations: Operations) -> None:
+        self.calls = calls
+        self._operations = operations
+
+    @unary
+    async def Generate(self, request: messages.GenerateRequest, call: Call) -> messages.GenerateResponse:  # noqa: N802
+        """Mask one photo now."""
+        return messages.GenerateResponse(response=await self._operations.generate(request.task, call.key))
+
+    @streaming
+    async def GenerateStream(  # noqa: N802
+        self, requests: AsyncIterator[messages.GenerateStreamRequest], call: Call
+    ) -> AsyncIterator[messages.GenerateStreamResponse]:
+        """Mask frames as they come: some are worked on while the next ones are read, and answers keep the order."""
+        frames: _Frames = asyncio.Queue()  # without a bound of its own: its end must never have to wait
+        room = asyncio.Semaphore(self._operations.workers + 2)  # one waits for a worker, and one for the client
+        reader = asyncio.create_task(self._read_frames(requests, frames, room, call))
+        try:
+            while (frame := await frames.get()) is not None:
+                yield await frame
+                room.release()
+            await reader
+        finally:
+            reader.cancel()
+            left: list[asyncio.Task[Any]] = [reader]
+            while not frames.empty():
+                if frame := frames.get_nowait():
+                    frame.cancel()
+                    left.append(frame)
+            await run_to_completion(asyncio.wait(left))
+
+    async def _read_frames(
+        self,
+        requests: AsyncIterator[messages.GenerateStreamRequest],
+        frames: _Frames,
+        room: asyncio.Semaphore,
+        call: Call,
+    ) -> None:
+        index = 0
+        try:
+            while True:
+                await room.acquire()
+                request = await self._operations.unless_draining(anext(requests, None))
+                if request is None:
+                    return
+                frames.put_nowait(asyncio.create_task(self._frame(index, request.task, call)))
+                index += 1
+        finally:
+            frames.put_nowait(None)
+
+    async def _frame(self, index: int, task: mask_pb2.MaskTask, call: Call) -> messages.GenerateStreamResponse:
+        try:
+            return messages.GenerateStreamResponse(
+                index=index, response=await self._operations.generate(task, call.key)
+            )
+        except Exception as error:  # noqa: BLE001 (whatever it is, the next frames go on)
+            log_bug(error)
+            return messages.GenerateStreamResponse(index=index, error=to_status(error, call.request_id))
+
+    @unary
+    async def Submit(self, request: messages.SubmitRequest, call: Call) -> messages.SubmitResponse:  # noqa: N802
+        """Keep a request for later."""
+        record = await self._operations.submit(
+            request.task,
+            call.key,
+            request_id=call.request_id,
+            idempotency_key=request.idempotency_key,
+            deadline=_seconds(request.deadline) if request.HasField("deadline") else None,
+        )
+        return messages.SubmitResponse(status=_write_status(record))
+
+    @unary
+    async def GetStatus(self, request: messages.GetStatusRequest, call: Call) -> messages.GetStatusResponse:  # noqa: N802
+        """Tell where a request is."""
+        record = await self._operations.status(request.request_id, call.key)
+        return messages.GetStatusResponse(status=_write_status(record))
+
+    @streaming
+    async def WatchStatus(  # noqa: N802
+        self, request: messages.WatchStatusRequest, call: Call
+    ) -> AsyncIterator[messages.WatchStatusResponse]:
+        """Tell of every change until the end."""
+        async for record in self._operations.watch(request.request_id, call.key):
+            yield messages.WatchStatusResponse(status=_write_status(record))
+
+    @unary
+    async def GetResult(self, request: messages.GetResultRequest, call: Call) -> messages.GetResultResponse:  # noqa: N802
+        """Give what came of a request."""
+        record = await self._operations.result(request.request_id, call.key, _seconds(request.wait))
+        response = None if record.result is None else mask_pb2.MaskResponse.FromString(record.result)
+        return messages.GetResultResponse(status=_write_status(record), response=response)
+
+    @unary
+    async def Cancel(self, request: messages.CancelRequest, call: Call) -> messages.CancelResponse:  # noqa: N802
+        """End a request."""
+        record = await self._operations.cancel(request.request_id, call.key)
+        return messages.CancelResponse(status=_write_status(record))
+
+    @unary
+    async def ListModels(self, request: messages.ListModelsRequest, call: Call) -> messages.ListModelsResponse:  # noqa: N802, ARG002
+        """List the loaded models."""
+        return messages.ListModelsResponse(
+            models=[
+                messages.Model(
+                    name=name,
+                    description=segmenter.bundle.description,
+                    family=segmenter.bundle.family,
+                    device=segmenter.device,
+                    licence=segmenter.bundle.licence,
+                    vocabulary=segmenter.vocabulary,
+                )
+                for name, segmenter in self._operations.models.items()
+            ]
+        )
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9
+
+
+def _write_status(record: Record) -> messages.RequestStatus:
+    return messages.RequestStatus(
+        request_id=record.request_id,
+        state=messages.RequestState.Value(f"REQUEST_STATE_{record.state.name}"),
+        queue_position=record.queue_position,
+        error=None if record.error is None else Status.FromString(record.error),
+        create_time=_timestamp(record.created),
+        start_time=_timestamp(record.started),
+        end_time=_timestamp(record.ended),
+        expire_time=_timestamp(record.expires),
+        attempts=record.attempts,
+    )
+
+
+def _timestamp(seconds: float | None) -> Timestamp | None:
+    if seconds is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(datetime.fromtimestamp(seconds, UTC))
+    return stamp

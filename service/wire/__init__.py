@@ -1,0 +1,1 @@
+"""Conversion between the core and protobuf: tasks, results, and errors as `google.rpc.Status`."""

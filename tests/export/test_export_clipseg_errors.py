@@ -1,0 +1,248 @@
+"""When `automask export clipseg` must refuse, what it says then, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from automask.bundle import open_bundle
+from automask.errors import AutomaskError
+from automask.export import publish
+from automask.export.architectures.clipseg import inputs
+from automask.export.architectures.clipseg.manifest import LICENCE_QUESTION
+from automask.export.architectures.clipseg.masks import Agreement
+from automask.export.checkpoint import CheckpointError
+from automask.export.figures import ParityError, check
+from automask.export.parts import export_parts
+from support.clipseg_checkpoints import Tiny, run_command, tiny_bundle
+
+Array = NDArray[Any]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return tiny_bundle(tmp_path_factory.getbasetemp())
+
+
+# What decides
+
+
+def waves(count: int, spread: float) -> Array:
+    y, x = np.mgrid[:64, :64] / 10
+    return np.stack([spread * np.sin(x + n) * np.cos(y) for n in range(count)]).astype(np.float32)
+
+
+def test_masks_decide_where_they_can_be_compared() -> None:
+    agreement = Agreement()
+    agreement.add(waves(4, 5) + 0.01, waves(4, 5))
+    figures = {f.name: f for f in agreement.figures("int8")}
+    assert "mask IoU" in agreement.basis("int8")
+    assert figures["int8 end to end: mean mask IoU"].limit == 0.98
+    assert figures["int8 end to end: relative error of logits"].limit is None
+    check(figures.values())
+
+
+def test_masks_that_moved_are_refused() -> None:
+    agreement = Agreement()
+    agreement.add(waves(4, 5) + 0.5, waves(4, 5))
+    with pytest.raises(ParityError, match="mean mask IoU must be at least 0.98"):
+        check(agreement.figures("int8"))
+
+
+@pytest.mark.parametrize(("spread", "shift"), [(0.05, 0.0), (0.05, -1.386), (5.0, 20.0), (5.0, -20.0)])
+def test_flat_full_and_empty_masks_decide_nothing(spread: float, shift: float) -> None:
+    agreement = Agreement()
+    agreement.add(waves(4, spread) * 1.5 + shift, waves(4, spread) + shift)
+    assert "0 of 4 masks" in agreement.basis("int8")
+    with pytest.raises(ParityError, match="relative error of logits must be at most 0.1, got 0.5"):
+        check(agreement.figures("int8"))
+
+
+def test_masks_never_decide_for_float32() -> None:
+    agreement = Agreement()
+    agreement.add(waves(4, 5) + 0.01, waves(4, 5))
+    with pytest.raises(ParityError, match="largest difference of logits must be at most 0.001, got 0.01"):
+        check(agreement.figures("fp32"))
+
+
+def test_not_a_number_is_refused() -> None:
+    agreement = Agreement()
+    agreement.add(np.full((1, 8, 8), np.nan, np.float32), waves(1, 5)[:, :8, :8])
+    agreement.add(waves(1, 5), waves(1, 5))
+    with pytest.raises(ParityError, match="got nan"):
+        check(agreement.figures("int8"))
+
+
+# Errors
+
+
+def refusal(model: Path | str, output: Path, *options: str, code: int = 1) -> str:
+    """What the real command says, in one line."""
+    command = [sys.executable, "-m", "automask", "export", "clipseg", "--model", str(model), "--output", str(output)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(output.parent / "hub")}
+    ran = subprocess.run([*command, *options], capture_output=True, text=True, env=environment, check=False)
+    assert ran.returncode == code, ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not output.exists() or "exists" in ran.stderr or "holds a bundle" in ran.stderr
+    assert not list(output.parent.glob(f".{output.name}.*"))
+    return ran.stderr.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def broken(tiny: Tiny, tmp_path: Path) -> Path:
+    """A copy of the tiny checkpoint, to be broken."""
+    shutil.copytree(tiny.source, tmp_path / "broken")
+    return tmp_path / "broken"
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+def test_without_a_network(tmp_path: Path) -> None:
+    said = refusal("CIDAS/clipseg-rd64-refined", tmp_path / "bundle")
+    assert "the Hub could not be reached" in said
+    assert "give --model a folder" in said
+
+
+def test_neither_folder_nor_id(tmp_path: Path) -> None:
+    assert "'no/such/folder': it is no folder, nor a Hub id" in refusal("no/such/folder", tmp_path / "bundle")
+
+
+def test_another_architecture(broken: Path, tmp_path: Path) -> None:
+    edit(broken / "config.json", model_type="owlv2")
+    said = refusal(broken, tmp_path / "bundle")
+    assert "broken is of architecture 'owlv2'; this export supports 'clipseg'" in said
+
+
+def test_output_that_exists(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    assert "exists and is no bundle" in refusal(tiny.source, tmp_path, "--force")
+    assert "--force to replace it" in refusal(tiny.source, tiny.folder)
+
+
+def test_a_size_that_is_no_multiple_of_a_patch(broken: Path, tmp_path: Path) -> None:
+    assert "image size must be a multiple of the patch size, 16, got 100" in refusal(
+        broken, tmp_path / "bundle", "--image-size", "100"
+    )
+
+
+def drop(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).unlink()
+
+
+BREAKS: list[Any] = [
+    pytest.param(lambda f: drop(f, "tokenizer.json", "vocab.json"), "has no tokenizer", id="tokenizer"),
+    pytest.param(lambda f: drop(f, "preprocessor_config.json"), "has no preprocessor_config.json", id="processor"),
+    pytest.param(lambda f: drop(f, "model.safetensors"), "holds no weights", id="weights"),
+    pytest.param(lambda f: (f / "model.safetensors").write_bytes(b"no"), "weights of broken cannot be read", id="bad"),
+    pytest.param(lambda f: drop(f, "config.json"), "holds no config.json", id="config"),
+    pytest.param(lambda f: (f / "config.json").write_text("{"), "config.json of broken cannot be read", id="not JSON"),
+    pytest.param(lambda f: edit(f / "config.json", extract_layers=[0, 1]), "must read 3 layers", id="two layers"),
+    pytest.param(lambda f: edit(f / "preprocessor_config.json", do_resize=False), "to a square", id="no resize"),
+]
+
+
+@pytest.mark.parametrize(("break_it", "message"), BREAKS)
+def test_broken_checkpoints_are_named(break_it: Any, message: str, broken: Path, tmp_path: Path) -> None:
+    break_it(broken)
+    with pytest.raises(AutomaskError, match=message):
+        run_command(broken, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_weights_that_are_missing_are_not_made_up(broken: Path, tmp_path: Path) -> None:
+    weights = load_file(broken / "model.safetensors")
+    del weights["decoder.film_mul.weight"]
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lack 1 tensors, such as decoder\.film_mul\.weight"):
+        run_command(broken, tmp_path / "bundle")
+
+
+def test_a_tokenizer_of_another_text_encoder(broken: Path, tmp_path: Path) -> None:
+    words = json.loads((broken / "config.json").read_text(encoding="utf-8"))["text_config"]
+    edit(broken / "config.json", text_config=words | {"eos_token_id": 7})
+    with pytest.raises(inputs.TokenizerError, match="its text encoder looks for 7"):
+        run_command(broken, tmp_path / "bundle")
+
+
+def test_a_full_disk(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(publish.SpaceError, match=r"must have \d+ MB free for this export, got 0 MB"):
+        run_command(tiny.source, tmp_path / "bundle")
+
+
+def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path) -> None:
+    def fill() -> None:
+        with publish.staged(tmp_path / "bundle") as (bundle, _):
+            (bundle / "half").write_text("written")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(publish.SpaceError, match="is full; nothing was left there"):
+        fill()
+    assert not list(tmp_path.iterdir())
+
+
+def test_parity_that_fails_leaves_nothing(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph that computes something else: here, of a model whose weights moved after it was split."""
+    from automask.export.architectures.clipseg import fill
+
+    def moved(parts: Any, folder: Path, **options: Any) -> dict[str, Path]:
+        files = export_parts(parts, folder, **options)
+        with torch.no_grad():
+            parts["mask_decoder"].module.decoder.film_add.bias += 1
+        return files
+
+    monkeypatch.setattr(fill, "export_parts", moved)
+    with pytest.raises(ParityError, match="fp32 mask_decoder: relative error must be at most 0.001"):
+        run_command(tiny.source, tmp_path / "bundle")
+    assert not list(tmp_path.iterdir())
+
+
+def test_force_replaces_a_bundle(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    for name in ("automask.json", "old"):
+        (tmp_path / "bundle" / name).write_text("old")
+    run_command(tiny.source, tmp_path / "bundle", "--force", "--precision", "fp32")
+    assert not (tmp_path / "bundle" / "old").exists()
+    assert open_bundle(tmp_path / "bundle").precisions == ("fp32",)
+
+
+# Licences
+
+
+@pytest.mark.parametrize(
+    ("card", "said", "asked"),
+    [
+        (
+            "---\nlicense: apache-2.0\n---\n# CIDAS/clipseg-rd64-refined",
+            "apache-2.0 (by the model card). ",
+            True,
+        ),
+        ('---\nlicense: "mit"\n---\n# Mine', "mit", False),
+        ("---\nbase_model: CIDAS/clipseg-rd64\n---\n# Mine", "unknown (by the model card). ", True),
+        ("# Mine\nlicense: mit", "unknown", False),
+        (None, "unknown", False),
+    ],
+)
+def test_licences(card: str | None, said: str, asked: bool, broken: Path, tmp_path: Path) -> None:
+    if card is not None:
+        (broken / "README.md").write_text(card, encoding="utf-8")
+    printed = run_command(broken, tmp_path / "bundle", "--precision", "fp32")
+    stored = open_bundle(tmp_path / "bundle").licence
+    assert stored == said + (LICENCE_QUESTION if asked else "")
+    assert f"licence: {stored}" in printed

@@ -1,0 +1,214 @@
+"""The committed default bundle, and the command that makes it.
+
+The first part always runs: manifest, hashes, size, the graphs' inputs and outputs, and both variants of each graph on
+one picture. The second part builds the bundle again and compares every graph with the committed one, in numbers. It
+takes minutes and needs the sources, so it runs only on request::
+
+    pip install 'automask[cpu,export]'
+    AUTOMASK_EXPORT_SOURCES=FOLDER python -m pytest tests/test_export_embedded.py
+
+where FOLDER holds the source files (see `export/embedded/sources.py`), or is empty and the registries are reachable.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import automask
+from automask.bundle import open_bundle
+from automask.export import figures, publish
+
+ort = pytest.importorskip("onnxruntime")
+
+BUNDLE = Path(automask.__file__).parent / "bundles" / "default"
+MANIFEST: dict[str, Any] = json.loads((BUNDLE / "automask.json").read_text(encoding="utf-8"))
+UNLISTED = {"automask.json", "MODEL_CARD.md"}
+GRAPHS = [
+    pytest.param(role, file, id=file)
+    for role, graph in MANIFEST["graphs"].items()
+    for file in graph["variants"].values()
+]
+
+Array = NDArray[np.float32]
+
+
+def session(path: Path) -> Any:
+    return ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def image(size: int, batch: int = 1) -> Array:
+    """A smooth picture, already normalised: values and shapes as the graphs meet them."""
+    y, x = np.mgrid[:size, :size] / size
+    planes = [np.sin(9 * x + 2 * y), np.cos(7 * y - 3 * x), np.sin(11 * x * y) + (x > y)]
+    return np.tile(np.stack(planes).astype(np.float32), (batch, 1, 1, 1))
+
+
+def boxes(count: int) -> Array:
+    corners = np.random.default_rng(count).uniform(0, 512, (count, 2, 2))
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).astype(np.float32)
+
+
+def embedding() -> Array:
+    return (np.random.default_rng(0).standard_normal((1, 256, 32, 32)) * 0.1).astype(np.float32)
+
+
+FEEDS: dict[str, dict[str, Array]] = {
+    "detector": {"image": image(416)},
+    "image_encoder": {"image": image(512)},
+    "mask_decoder": {"image_embedding": embedding(), "boxes": boxes(3)},
+}
+
+
+def run(role: str, path: Path) -> list[Array]:
+    return list(session(path).run(None, FEEDS[role]))
+
+
+def cosine(a: Array, b: Array) -> float:
+    return float(a.ravel() @ b.ravel() / np.sqrt((a.ravel() @ a.ravel()) * (b.ravel() @ b.ravel())))
+
+
+def test_the_manifest_describes_the_folder() -> None:
+    bundle = open_bundle(BUNDLE)  # checks the schema and every hash
+    assert set(bundle.files) == {path.name for path in BUNDLE.iterdir()} - UNLISTED
+    assert set(bundle.graphs) == {"detector", "image_encoder", "mask_decoder"}
+    assert bundle.size <= 25e6
+
+
+def test_no_path_of_a_machine_and_no_timestamp_is_in_it() -> None:
+    for path in BUNDLE.iterdir():
+        content = path.read_bytes()
+        assert b"/tmp/" not in content
+        assert b"/home/" not in content
+
+
+def test_the_model_card_names_every_source_file_and_hash() -> None:
+    card = (BUNDLE / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for source in MANIFEST["sources"]:
+        assert source["sha256"] in card
+        assert source["file"] in card
+    for digest in MANIFEST["files"].values():
+        assert digest in card
+
+
+@pytest.mark.parametrize(("role", "file"), GRAPHS)
+def test_inputs_and_outputs_are_what_the_manifest_says(role: str, file: str) -> None:
+    graph, loaded = MANIFEST["graphs"][role], session(BUNDLE / file)
+    for side, tensors in (("inputs", loaded.get_inputs()), ("outputs", loaded.get_outputs())):
+        assert {t.name: t.shape for t in tensors} == {n: t["shape"] for n, t in graph[side].items()}
+        assert {t.type for t in tensors} == {"tensor(float)"}
+
+
+@pytest.mark.parametrize(("role", "file"), GRAPHS)
+def test_a_run_gives_finite_numbers_in_the_shapes_of_the_manifest(role: str, file: str) -> None:
+    outputs = MANIFEST["graphs"][role]["outputs"].values()
+    lengths = {"batch": 1, "boxes": 3}
+    for found, said in zip(run(role, BUNDLE / file), outputs, strict=True):
+        assert found.shape == tuple(lengths.get(n, n) for n in said["shape"])
+        assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize(("role", "file"), [p for p in GRAPHS if "decoder" not in str(p.id)])
+def test_pictures_of_a_batch_do_not_see_each_other(role: str, file: str) -> None:
+    size = FEEDS[role]["image"].shape[-1]
+    pair = image(size, batch=2)
+    pair[1] = pair[1, :, ::-1]
+    loaded = session(BUNDLE / file)
+    together = loaded.run(None, {"image": pair})[0]
+    alone = loaded.run(None, {"image": pair[1:]})[0]
+    # The integer variant quantises its activations by their range over the whole batch.
+    assert cosine(together[1:], alone) > 0.998
+
+
+@pytest.mark.parametrize("file", MANIFEST["graphs"]["mask_decoder"]["variants"].values())
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_boxes_of_one_call_do_not_see_each_other(file: str, count: int) -> None:
+    loaded, feed = session(BUNDLE / file), {"image_embedding": embedding()}
+    together = loaded.run(None, feed | {"boxes": boxes(count)})[0]
+    alone = loaded.run(None, feed | {"boxes": boxes(count)[-1:]})[0]
+    assert ((together[-1:] > 0) == (alone > 0)).mean() > 0.98
+
+
+@pytest.mark.parametrize("file", [file for file in MANIFEST["files"] if file.endswith(".onnx")])
+def test_loading_folds_the_small_weights_away(file: str, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    ort.InferenceSession(str(BUNDLE / file), options, providers=["CPUExecutionProvider"])
+    left = {node.op_type for node in onnx.load(tmp_path / "optimised.onnx", load_external_data=False).graph.node}
+    assert not left & {"Cast", "DequantizeLinear"}
+
+
+def test_the_encoder_s_variants_agree() -> None:
+    exact, integer = (run("image_encoder", BUNDLE / f"image_encoder{v}.onnx")[0] for v in ("", ".int8"))
+    assert cosine(exact, integer) > 0.997
+
+
+def test_the_decoder_s_variants_agree() -> None:
+    exact, integer = (run("mask_decoder", BUNDLE / f"mask_decoder{v}.onnx") for v in ("", ".int8"))
+    assert ((exact[0] > 0) == (integer[0] > 0)).mean() > 0.98
+    assert exact[1] == pytest.approx(integer[1], abs=0.05)
+
+
+def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(publish.OutputError, match="is no bundle"):
+        publish.check_output(tmp_path, force=True)
+    (tmp_path / "automask.json").write_text("{}")
+    with pytest.raises(publish.OutputError, match="--force"):
+        publish.check_output(tmp_path, force=False)
+    publish.check_output(tmp_path, force=True)
+    publish.check_output(tmp_path / "new", force=False)
+
+
+def test_a_graph_that_differs_from_its_source_is_refused() -> None:
+    good = figures.Figure("a", 0.9991234, 0.99, at_least=True)
+    assert figures.check([good]) == {"a": 0.9991}
+    with pytest.raises(figures.ParityError, match="b must be at most 0.1, got 0.2"):
+        figures.check([good, figures.Figure("b", 0.2, 0.1)])
+    with pytest.raises(figures.ParityError, match="got nan"):
+        figures.check([figures.Figure("c", float("nan"), 0.1)])
+
+
+def test_a_source_that_is_not_the_pinned_one_is_named(tmp_path: Path) -> None:
+    from automask.export.architectures.embedded import sources
+
+    (tmp_path / "model.pdmodel").write_bytes(b"something else")
+    with pytest.raises(sources.SourceError, match=r"model\.pdmodel .* expected SHA-256 da078fd.*, found [0-9a-f]{64}"):
+        sources.fetch_file(sources.SOURCES[0], tmp_path)
+
+
+@pytest.fixture(scope="session")
+def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle, built again by the real command."""
+    from click.testing import CliRunner
+
+    folder = os.environ.get("AUTOMASK_EXPORT_SOURCES")
+    missing = [name for name in ("torch", "onnx", "onnxslim") if importlib.util.find_spec(name) is None]
+    if not folder or missing:
+        pytest.skip("set AUTOMASK_EXPORT_SOURCES and install automask[export]; see this file's docstring")
+    from automask.export.cli import export
+
+    output = tmp_path_factory.mktemp("export") / "default"
+    result = CliRunner().invoke(export, ["embedded", "--output", str(output), "--sources", folder])
+    assert result.exit_code == 0, result.output
+    return output
+
+
+@pytest.mark.parametrize(("role", "file"), GRAPHS)
+def test_a_rebuilt_graph_equals_the_committed_one(rebuilt: Path, role: str, file: str) -> None:
+    for ours, theirs in zip(run(role, rebuilt / file), run(role, BUNDLE / file), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_the_rebuilt_table_of_words_equals_the_committed_one(rebuilt: Path) -> None:
+    name = MANIFEST["text"]["file"]
+    assert (rebuilt / name).read_bytes() == (BUNDLE / name).read_bytes()

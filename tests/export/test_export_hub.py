@@ -1,0 +1,106 @@
+"""Checkpoints from the Hub: the real client, and a server of our own that speaks as much of the Hub as it needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from automask.bundle import open_bundle
+from support.clipseg_checkpoints import checkpoint, tiny_config
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+MODEL = "someone/clipseg-tiny"
+
+
+@contextmanager
+def serve(answer: Any) -> Iterator[str]:
+    """Run a server; `answer` maps a path to (status, headers, content)."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, headers, content = answer(self.path)
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(content)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def run(endpoint: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "automask", "export", "clipseg", "--model", MODEL, "-o", str(folder / "bundle")]
+    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "0"}
+    return subprocess.run([*command, *options], capture_output=True, text=True, env=environment, check=False)
+
+
+def repository(folder: Path) -> Any:
+    """Answer as the Hub does for a public repository of one commit."""
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    said = {"id": MODEL, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
+
+    def answer(path: str) -> tuple[int, dict[str, str], bytes]:
+        if path.startswith(f"/api/models/{MODEL}"):
+            return 200, {"Content-Type": "application/json"}, json.dumps(said).encode()
+        name = path.rpartition("/")[2]
+        if path.startswith(f"/{MODEL}/resolve/") and name in files:
+            return 200, {"X-Repo-Commit": COMMIT, "ETag": f'"{name}-1"'}, files[name]
+        return 404, {"X-Error-Code": "EntryNotFound"}, b""
+
+    return answer
+
+
+def test_a_checkpoint_is_fetched_and_named_with_its_commit(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    checkpoint(source, tiny_config(), size=64)
+    (source / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n", encoding="utf-8")
+    (source / "training_state.bin").write_bytes(b"large, and nothing for us")
+    with serve(repository(source)) as endpoint:
+        ran = run(endpoint, tmp_path, "--precision", "fp32")
+    assert ran.returncode == 0, ran.stderr
+    bundle = open_bundle(tmp_path / "bundle")
+    assert (bundle.name, bundle.licence) == ("clipseg-tiny", "cc-by-4.0")
+    assert [(s["package"], s["version"], s["file"]) for s in bundle.sources] == [(MODEL, COMMIT, "model.safetensors")]
+    assert not list((tmp_path / "hub").rglob("training_state.bin"))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (403, "GatedRepo", f"{MODEL} is gated: accept its terms"),
+        (404, "RepoNotFound", f"no checkpoint '{MODEL}' on the Hub, or it is private"),
+        (404, "RevisionNotFound", f"{MODEL} has no revision 'v9'"),
+        (503, "Unavailable", "the Hub could not be reached"),
+    ],
+)
+def test_what_the_hub_refuses_is_named(status: int, code: str, message: str, tmp_path: Path) -> None:
+    with serve(lambda _: (status, {"X-Error-Code": code, "X-Error-Message": code}, b"")) as endpoint:
+        ran = run(endpoint, tmp_path, "--revision", "v9")
+    assert ran.returncode == 1
+    assert message in ran.stderr.splitlines()[-1]
+    assert "Traceback" not in ran.stderr
+    assert not (tmp_path / "bundle").exists()

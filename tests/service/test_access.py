@@ -1,0 +1,347 @@
+"""Who may do what, and what it costs, through a real server and bare stubs."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2
+from google.rpc.status_pb2 import Status
+
+import automask
+from automask.service.config.database_url import PostgresUrl
+from automask.service.core.access import Access
+from automask.service.keys.keys import Key, Keys
+from automask.service.keys.opening import open_keys
+from automask.service.keys.rates import Rate
+from automask.service.keys.sqlite import KeyFile
+from automask.v1 import mask_pb2
+from automask.v1 import mask_service_pb2 as messages
+from automask.v1.mask_service_pb2_grpc import MaskServiceStub
+from support.servers import connect, serving
+
+if TYPE_CHECKING:
+    from support.clusters import Cluster
+
+ENDED = {messages.REQUEST_STATE_COMPLETED, messages.REQUEST_STATE_FAILED, messages.REQUEST_STATE_CANCELLED}
+PATIENCE = Duration(seconds=60)
+
+
+@dataclass
+class Door:
+    """A server with keys, and what they are in."""
+
+    file: Keys
+    stub: MaskServiceStub
+
+    def caller(self, name: str, **rights: Any) -> Caller:
+        return Caller(self.stub, self.file.add(name, **rights))
+
+    def credits(self, name: str) -> int | None:
+        return next(key.credits for key in self.file.list() if key.name == name)
+
+
+@dataclass
+class Caller:
+    """Someone with a key."""
+
+    stub: MaskServiceStub
+    key: str
+
+    def __call__(self, method: str, request: Any) -> Any:
+        return getattr(self.stub, method)(request, metadata=(("x-api-key", self.key),))
+
+    def generate(self, task: mask_pb2.MaskTask) -> mask_pb2.MaskResponse:
+        response: mask_pb2.MaskResponse = self("Generate", messages.GenerateRequest(task=task)).response
+        return response
+
+    def submit(self, task: mask_pb2.MaskTask, **more: Any) -> str:
+        request_id: str = self("Submit", messages.SubmitRequest(task=task, **more)).status.request_id
+        return request_id
+
+    def end_of(self, request_id: str) -> int:
+        """How a request ends."""
+        request = messages.GetResultRequest(request_id=request_id, wait=PATIENCE)
+        state: int = self("GetResult", request).status.state
+        assert state in ENDED
+        return state
+
+    def refused(self, method: str, request: Any) -> tuple[grpc.StatusCode, str, float | None]:
+        """Code, reason, and after how many seconds to try again; the rich error must agree with the plain one."""
+        with pytest.raises(grpc.RpcError) as caught:
+            self(method, request)
+        error: Any = caught.value
+        metadata: dict[str, Any] = dict(error.trailing_metadata())
+        status = Status.FromString(metadata["grpc-status-details-bin"])
+        assert (status.code, status.message) == (error.code().value[0], error.details())
+        assert self.key not in str(error) or not self.key
+        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+        for detail in status.details:
+            _ = detail.Unpack(info) or detail.Unpack(retry)
+        assert info.domain == "automask"
+        after = retry.retry_delay.ToNanoseconds() / 1e9 if retry.HasField("retry_delay") else None
+        return error.code(), info.reason, after
+
+    def refused_task(self, task: mask_pb2.MaskTask) -> tuple[grpc.StatusCode, str, float | None]:
+        return self.refused("Generate", messages.GenerateRequest(task=task))
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def door(
+    request: pytest.FixtureRequest, cluster: Cluster | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Door]:
+    folder = tmp_path_factory.mktemp("access")
+    place: Path | PostgresUrl = folder / "keys.sqlite3"
+    store = {}
+    if request.param == "postgres":
+        place = PostgresUrl(request.getfixturevalue("postgres").database())
+        store = {"store": place}
+    with (
+        closing(open_keys(place, create=True)) as file,
+        serving(folder, cluster, keys=place, workers=1, **store) as server,
+        connect(server) as channel,
+    ):
+        yield Door(file, MaskServiceStub(channel))
+
+
+@pytest.fixture(scope="module")
+def cup(jpeg: bytes) -> mask_pb2.MaskTask:
+    return mask_pb2.MaskTask(image=mask_pb2.Image(encoded=jpeg), prompts=["cup"])
+
+
+@pytest.fixture(scope="module")
+def broken() -> mask_pb2.MaskTask:
+    """What only decoding shows to be no image."""
+    return mask_pb2.MaskTask(image=mask_pb2.Image(encoded=b"\xff\xd8\xff but no JPEG"), prompts=["cup"])
+
+
+@pytest.fixture(scope="module")
+def endless(segmenter: automask.Segmenter, cup: mask_pb2.MaskTask) -> mask_pb2.MaskTask:
+    """A task of some minutes: a hundred masks for each of 64 prompts."""
+    return mask_pb2.MaskTask(
+        image=cup.image, prompts=segmenter.vocabulary[:64], parameters=mask_pb2.MaskParameters(threshold=0)
+    )
+
+
+def test_no_key_or_a_wrong_one_is_unauthenticated(door: Door, cup: mask_pb2.MaskTask) -> None:
+    good = door.caller("turned-away").key
+    for wrong in ("", "nonsense", good[:-1], good + "x", good.upper()):
+        code, reason, _ = Caller(door.stub, wrong).refused_task(cup)
+        assert (code, reason) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
+    with pytest.raises(grpc.RpcError, match="send it as x-api-key"):
+        door.stub.Generate(messages.GenerateRequest(task=cup))
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("Submit", messages.SubmitRequest()),
+        ("GetStatus", messages.GetStatusRequest(request_id="x")),
+        ("GetResult", messages.GetResultRequest(request_id="x")),
+        ("Cancel", messages.CancelRequest(request_id="x")),
+        ("ListModels", messages.ListModelsRequest()),
+    ],
+)
+def test_every_method_wants_a_key(door: Door, method: str, request_: Any) -> None:
+    assert Caller(door.stub, "").refused(method, request_)[0] is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_streams_want_a_key(door: Door) -> None:
+    streams: list[Any] = [
+        door.stub.WatchStatus(messages.WatchStatusRequest(request_id="x")),
+        door.stub.GenerateStream(iter([messages.GenerateStreamRequest()])),
+    ]
+    for stream in streams:
+        with pytest.raises(grpc.RpcError):
+            next(stream)
+        assert stream.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_a_key_for_other_models_is_not_allowed_and_pays_nothing(door: Door, cup: mask_pb2.MaskTask) -> None:
+    caller = door.caller("elsewhere", models=["clipseg"], credits=1)
+    for request in (messages.GenerateRequest(task=cup), messages.SubmitRequest(task=cup)):
+        method = type(request).__name__.removesuffix("Request")
+        assert caller.refused(method, request) == (grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED", None)
+    assert door.credits("elsewhere") == 1
+    assert door.caller("here", models=["default"]).generate(cup).results
+
+
+def test_a_rate_that_is_used_up_tells_when_to_come_again(door: Door, cup: mask_pb2.MaskTask) -> None:
+    caller = door.caller("hasty", rate=Rate(1, "h"), credits=5)
+    caller.generate(cup)
+    code, reason, after = caller.refused_task(cup)
+    assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMIT")
+    assert after is not None
+    assert 0 < after <= 3600
+    assert door.credits("hasty") == 4
+    assert caller("ListModels", messages.ListModelsRequest()).models, "asking costs nothing"
+
+
+def test_without_credits_nothing_goes_and_with_more_it_does(door: Door, cup: mask_pb2.MaskTask) -> None:
+    caller = door.caller("poor", credits=1)
+    caller.generate(cup)
+    for request in (messages.GenerateRequest(task=cup), messages.SubmitRequest(task=cup)):
+        method = type(request).__name__.removesuffix("Request")
+        assert caller.refused(method, request) == (grpc.StatusCode.FAILED_PRECONDITION, "OUT_OF_CREDITS", None)
+    door.file.top_up("poor", 1)
+    caller.generate(cup)
+    assert door.credits("poor") == 0
+
+
+def test_a_task_costs_one_credit_however_many_prompts_it_has(door: Door, cup: mask_pb2.MaskTask) -> None:
+    caller = door.caller("buyer", credits=9)
+    caller.generate(mask_pb2.MaskTask(image=cup.image, prompts=["cup", "spoon", "table"]))
+    assert door.credits("buyer") == 8
+    stream = door.stub.GenerateStream(
+        iter([messages.GenerateStreamRequest(task=cup)] * 3), metadata=(("x-api-key", caller.key),)
+    )
+    assert [frame.WhichOneof("outcome") for frame in stream] == ["response"] * 3
+    assert door.credits("buyer") == 5
+
+
+def test_what_fails_costs_nothing(door: Door, cup: mask_pb2.MaskTask, broken: mask_pb2.MaskTask) -> None:
+    caller = door.caller("unlucky", credits=1)
+    assert caller.refused_task(broken)[1] == "INVALID_IMAGE"
+    unknown = mask_pb2.MaskTask(image=cup.image, prompts=["unobtainium"])
+    assert caller.refused_task(unknown)[1] == "UNKNOWN_PROMPT"
+    empty = mask_pb2.MaskTask(
+        image=cup.image, prompts=["giraffe"], parameters=mask_pb2.MaskParameters(stop_on_empty_mask=True)
+    )
+    assert caller.refused_task(empty)[1] == "EMPTY_MASK"
+    assert door.credits("unlucky") == 1
+
+
+def test_what_is_cut_off_or_fails_later_costs_nothing(
+    tmp_path: Path, cluster: Cluster | None, endless: mask_pb2.MaskTask, broken: mask_pb2.MaskTask
+) -> None:
+    with closing(KeyFile(tmp_path / "keys.sqlite3", create=True)) as file:
+        with (
+            serving(tmp_path, cluster, keys=tmp_path / "keys.sqlite3", workers=1) as server,
+            connect(server) as channel,
+        ):
+            door = Door(file, MaskServiceStub(channel))
+            impatient, unlucky = door.caller("impatient", credits=4), door.caller("unlucky", credits=1)
+            metadata = (("x-api-key", impatient.key),)
+            with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
+                door.stub.Generate(messages.GenerateRequest(task=endless), timeout=0.3, metadata=metadata)
+            frames = iter([messages.GenerateStreamRequest(task=endless)] * 3)
+            with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
+                list(door.stub.GenerateStream(frames, timeout=0.3, metadata=metadata))
+            running = impatient.submit(endless)
+            with closing(sqlite3.connect(tmp_path / "requests.sqlite3", isolation_level=None)) as writer:
+                writer.execute("BEGIN IMMEDIATE")  # nobody else can write meanwhile
+                with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
+                    door.stub.Cancel(messages.CancelRequest(request_id=running), timeout=0.3, metadata=metadata)
+                writer.execute("ROLLBACK")
+            assert impatient.end_of(running) == messages.REQUEST_STATE_CANCELLED
+            assert unlucky.end_of(unlucky.submit(broken)) == messages.REQUEST_STATE_FAILED
+        assert (door.credits("impatient"), door.credits("unlucky")) == (4, 1)
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_a_caller_who_goes_while_a_credit_moves_gets_it_back_however_often_it_is_cut_off(
+    tmp_path: Path, is_taken: bool
+) -> None:
+    async def go(access: Access, key: Key, writer: sqlite3.Connection) -> None:
+        if is_taken:
+            await access.enter(key, "default")
+        writer.execute("BEGIN IMMEDIATE")  # nobody else can write meanwhile
+        moving = asyncio.create_task(access.give_back(key.name) if is_taken else access.enter(key, "default"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+            moving.cancel()
+        writer.execute("ROLLBACK")
+        with pytest.raises(asyncio.CancelledError):
+            await moving
+
+    path = tmp_path / "keys.sqlite3"
+    with closing(KeyFile(path, create=True)) as file, closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        key = file.authenticate(file.add("impatient", credits=1))
+        asyncio.run(go(Access(file), key, writer))
+        assert file.credits("impatient") == 1
+
+
+def test_a_submitted_request_costs_one_credit_and_its_replay_none(door: Door, cup: mask_pb2.MaskTask) -> None:
+    caller = door.caller("careful", credits=3)
+    first = caller.submit(cup, idempotency_key="once")
+    assert caller.submit(cup, idempotency_key="once") == first
+    assert caller.end_of(first) == messages.REQUEST_STATE_COMPLETED
+    assert caller.submit(cup, idempotency_key="once") == first
+    assert door.credits("careful") == 2
+
+
+def test_a_replay_with_the_last_credit_spent_is_answered(door: Door, cup: mask_pb2.MaskTask) -> None:
+    caller = door.caller("last-penny", credits=1)
+    first = caller.submit(cup, idempotency_key="once")
+    assert caller.submit(cup, idempotency_key="once") == first
+    assert door.credits("last-penny") == 0
+
+
+def test_a_key_of_idempotency_that_came_with_another_task_costs_nothing(door: Door, cup: mask_pb2.MaskTask) -> None:
+    caller = door.caller("confused", credits=2)
+    caller.submit(cup, idempotency_key="once")
+    other = mask_pb2.MaskTask(image=cup.image, prompts=["spoon"])
+    request = messages.SubmitRequest(task=other, idempotency_key="once")
+    assert caller.refused("Submit", request)[:2] == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_PARAMETER")
+    assert door.credits("confused") == 1
+
+
+def test_a_request_that_is_cancelled_gives_its_credit_back_once(
+    door: Door, cup: mask_pb2.MaskTask, endless: mask_pb2.MaskTask
+) -> None:
+    caller = door.caller("fickle", credits=2)
+    running, waiting = caller.submit(endless), caller.submit(cup)
+    assert door.credits("fickle") == 0
+    for request_id in (waiting, running):
+        cancels = [
+            door.stub.Cancel.future(
+                messages.CancelRequest(request_id=request_id), metadata=(("x-api-key", caller.key),)
+            )
+            for _ in range(32)
+        ]
+        assert {call.result().status.state for call in cancels} == {messages.REQUEST_STATE_CANCELLED}
+    assert door.credits("fickle") == 2
+
+
+def test_one_key_never_sees_another_one_s_requests(door: Door, cup: mask_pb2.MaskTask) -> None:
+    mine, other = door.caller("mine"), door.caller("other")
+    request_id = mine.submit(cup, idempotency_key="same")
+    for method, request in (
+        ("GetStatus", messages.GetStatusRequest(request_id=request_id)),
+        ("GetResult", messages.GetResultRequest(request_id=request_id, wait=Duration(seconds=1))),
+        ("Cancel", messages.CancelRequest(request_id=request_id)),
+    ):
+        assert other.refused(method, request) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND", None)
+    stream: Any = door.stub.WatchStatus(
+        messages.WatchStatusRequest(request_id=request_id), metadata=(("x-api-key", other.key),)
+    )
+    with pytest.raises(grpc.RpcError):
+        next(stream)
+    assert stream.code() is grpc.StatusCode.NOT_FOUND
+    assert mine.end_of(request_id) == messages.REQUEST_STATE_COMPLETED
+    assert other.submit(cup, idempotency_key="same") != request_id
+
+
+def test_a_key_that_is_removed_is_no_longer_good(door: Door, cup: mask_pb2.MaskTask) -> None:
+    caller = door.caller("leaver")
+    request_id = caller.submit(cup)
+    caller.end_of(request_id)
+    door.file.remove("leaver")
+    assert caller.refused_task(cup)[0] is grpc.StatusCode.UNAUTHENTICATED
+    request = messages.GetStatusRequest(request_id=request_id)
+    assert caller.refused("GetStatus", request)[0] is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_without_keys_everybody_may_and_a_key_does_no_harm(
+    tmp_path: Path, cluster: Cluster | None, cup: mask_pb2.MaskTask
+) -> None:
+    with serving(tmp_path, cluster) as server, connect(server) as channel:
+        assert Caller(MaskServiceStub(channel), "anything").generate(cup).results

@@ -1,0 +1,452 @@
+"""Both clients against the real server: the library's results and errors, and jobs."""
+
+import asyncio
+import io
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trustme
+from numpy.typing import NDArray
+from PIL import Image
+
+import automask
+from automask import AutomaskError, CancelledError, EmptyMaskError, ImageError, ParameterError, UnknownPromptError
+from automask.result import Result
+from automask.service import AsyncClient, Client, DeadlineError, NotFoundError, UnauthenticatedError, UnavailableError
+from automask.service.keys.sqlite import KeyFile
+from automask.service.server import Server
+from automask.session import Session
+from support.sameness import assert_same
+from support.servers import ServerProcess, serving
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("server"), uds=tmp_path_factory.mktemp("socket") / "s") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[Client]:
+    with Client(server.address) as client:
+        yield client
+
+
+def in_loop(server: Server, use: Callable[[AsyncClient], Any]) -> Any:
+    """Run one coroutine with an `AsyncClient`; nothing may be left running in its loop."""
+
+    async def main() -> Any:
+        async with AsyncClient(server.address) as client:
+            result = await use(client)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if left:  # a call that was cancelled ends a moment later
+            assert not (await asyncio.wait(left, timeout=30))[1]
+        return result
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options"),
+    [
+        ("the red cup", {}),
+        ("cup", {"return_alpha": True, "grow_mask": 0, "threshold": 0.5}),
+        ("cup", {"return_mask": False, "invert_mask": True, "seed": 7}),
+        ("dog", {"base64": True, "exclude": "cup"}),
+        (["cup", "spoon", "dog"], {"exclude": ["bowl", "spoon"]}),
+        (["cup"], {}),
+    ],
+)
+def test_a_client_answers_as_the_library_does(
+    segmenter: automask.Segmenter,
+    server: Server,
+    client: Client,
+    coffee_file: Path,
+    prompt: Any,
+    options: Any,
+) -> None:
+    expected = segmenter.mask(coffee_file, prompt, **options)
+    for answer in (
+        client.mask(coffee_file, prompt, **options),
+        in_loop(server, lambda c: c.mask(coffee_file, prompt, **options)),
+        client.submit(coffee_file, prompt, **options).result(60),
+        in_loop(server, lambda c: _submitted(c, coffee_file, prompt, options)),
+    ):
+        assert isinstance(answer, list) == isinstance(expected, list)
+        mine, theirs = ([each] if isinstance(each, Result) else each for each in (answer, expected))
+        for one, other in zip(mine, theirs, strict=True):
+            assert_same(other, one, but_timings=True)
+
+
+async def _submitted(client: AsyncClient, image: Any, prompt: Any, options: Any) -> Any:
+    return await (await client.submit(image, prompt, **options)).result(60)
+
+
+def test_images_of_every_kind(
+    segmenter: automask.Segmenter, client: Client, coffee: NDArray[np.uint8], coffee_file: Path
+) -> None:
+    expected = segmenter.mask(coffee, "cup").mask
+    for source in (coffee_file, str(coffee_file), coffee_file.read_bytes(), coffee, Image.fromarray(coffee)):
+        np.testing.assert_array_equal(client.mask(source, "cup").mask, expected)
+    np.testing.assert_array_equal(client.mask(coffee[..., 0], "cup").mask, segmenter.mask(coffee[..., 0], "cup").mask)
+
+
+def truncated(file: Path) -> bytes:
+    whole = io.BytesIO()
+    Image.open(file).convert("RGB").save(whole, "JPEG")
+    return whole.getvalue()[:2000]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options"),
+    [
+        ("xylograph", {}),
+        ("chare", {}),
+        (" ", {}),
+        ((), {}),
+        (7, {}),
+        ("cup", {"threshold": 1.7}),
+        ("cup", {"grow_mask": True}),
+        ("zebra", {"stop_on_empty_mask": True}),
+    ],
+)
+def test_errors_are_those_of_the_library(
+    segmenter: automask.Segmenter, server: Server, client: Client, coffee_file: Path, prompt: Any, options: Any
+) -> None:
+    def error_of(call: Callable[[], Any]) -> AutomaskError:
+        with pytest.raises(AutomaskError) as caught:
+            call()
+        return caught.value
+
+    expected = error_of(lambda: segmenter.mask(coffee_file, prompt, **options))
+    for error in (
+        error_of(lambda: client.mask(coffee_file, prompt, **options)),
+        error_of(lambda: in_loop(server, lambda c: c.mask(coffee_file, prompt, **options))),
+        error_of(lambda: client.submit(coffee_file, prompt, **options).result(60)),
+    ):
+        assert type(error) is type(expected)
+        if prompt != " ":  # the service names the field, with the place in the list
+            assert str(error) == str(expected)
+    if isinstance(expected, UnknownPromptError):
+        assert isinstance(error, UnknownPromptError)
+        assert (error.prompt, error.nearest) == (expected.prompt, expected.nearest)
+
+
+def test_a_damaged_image(client: Client, coffee_file: Path) -> None:
+    with pytest.raises(ImageError, match="truncated JPEG"):
+        client.mask(truncated(coffee_file), "cup")
+    with pytest.raises(ImageError, match=r"missing\.jpg.*no such file"):
+        client.mask("missing.jpg", "cup")
+
+
+def test_over_a_socket(server: Server, segmenter: automask.Segmenter, coffee_file: Path) -> None:
+    with Client(f"unix:{server._settings.uds}") as client:
+        np.testing.assert_array_equal(client.mask(coffee_file, "cup").mask, segmenter.mask(coffee_file, "cup").mask)
+
+
+def test_models(server: Server, client: Client, segmenter: automask.Segmenter) -> None:
+    (model,) = client.models()
+    assert model == in_loop(server, lambda c: c.models())[0]
+    assert (model.name, model.family, model.device) == ("default", "boxes", "cpu")
+    assert "cup" in model.vocabulary
+    assert model.licence == segmenter.bundle.licence
+
+
+def test_another_model_is_asked_by_its_name(client: Client, coffee_file: Path) -> None:
+    assert client.mask(coffee_file, "cup", model="default").model == "default"
+    with pytest.raises(NotFoundError, match="clipseg"):
+        client.mask(coffee_file, "cup", model="clipseg")
+
+
+@pytest.fixture
+def frames(coffee: NDArray[np.uint8], coffee_file: Path) -> list[Any]:
+    """Good ones around one that is refused here, and one that the server refuses."""
+    return [coffee_file, "missing.jpg", coffee[:, ::-1], truncated(coffee_file), coffee[::2], *[coffee] * 5]
+
+
+def test_many_images_in_order(segmenter: automask.Segmenter, server: Server, client: Client, frames: list[Any]) -> None:
+    async def collect(client: AsyncClient) -> list[Result | AutomaskError]:
+        async def camera() -> AsyncIterator[Any]:
+            for frame in frames:
+                yield frame
+
+        found = [one async for one in client.mask_many(frames, "cup", return_errors=True)]
+        again = [one async for one in client.mask_many(camera(), "cup", return_errors=True)]
+        assert len(again) == len(found)
+        return found
+
+    expected = list(segmenter.mask_many(frames, "cup", return_errors=True))
+    for answers in (list(client.mask_many(frames, "cup", return_errors=True)), in_loop(server, collect)):
+        assert [type(one) for one in answers if isinstance(one, AutomaskError)] == [ImageError, ImageError]
+        for result, answer in zip(expected, answers, strict=True):
+            if isinstance(result, Result):
+                assert isinstance(answer, Result)
+                assert_same(result, answer, but_timings=True)
+            else:
+                assert str(answer) == str(result)
+
+
+def test_an_error_ends_the_images(server: Server, client: Client, frames: list[Any]) -> None:
+    async def first_error(client: AsyncClient) -> None:
+        async for _ in client.mask_many(frames[2:], "cup"):
+            pass
+
+    answers = client.mask_many(frames, "cup")
+    assert isinstance(next(answers), Result)
+    with pytest.raises(ImageError, match="no such file"):
+        next(answers)
+    with pytest.raises(ImageError, match="truncated"):
+        in_loop(server, first_error)
+    with pytest.raises(ParameterError):  # at once, before an image is read
+        client.mask_many(iter(frames), "cup", threshold=7)
+
+
+def test_images_are_read_only_as_far_as_needed(server: Server, client: Client, coffee: NDArray[np.uint8]) -> None:
+    taken = []
+
+    def camera() -> Iterator[NDArray[np.uint8]]:
+        while True:
+            taken.append(1)
+            yield coffee
+
+    async def first_two(client: AsyncClient) -> None:
+        answers = client.mask_many(camera(), "cup")
+        assert isinstance(await anext(answers), Result)
+        assert isinstance(await anext(answers), Result)
+        await answers.aclose()  # type: ignore[attr-defined]  # it is an async generator
+
+    answers = client.mask_many(camera(), "cup")
+    next(answers)
+    next(answers)
+    assert len(taken) == 5
+    answers.close()  # type: ignore[attr-defined]  # it is a generator
+    in_loop(server, first_two)
+    assert len(taken) == 10
+
+
+def test_what_the_images_raise_is_raised(client: Client, coffee: NDArray[np.uint8]) -> None:
+    def broken() -> Iterator[NDArray[np.uint8]]:
+        yield coffee
+        raise OSError("the camera is gone")
+
+    with pytest.raises(OSError, match="the camera is gone"):
+        list(client.mask_many(broken(), "cup"))
+
+
+def test_no_images(server: Server, client: Client) -> None:
+    async def none(client: AsyncClient) -> list[Any]:
+        return [one async for one in client.mask_many([], "cup")]
+
+    assert list(client.mask_many([], "cup")) == []
+    assert in_loop(server, none) == []
+
+
+def test_a_job_from_start_to_end(client: Client, coffee_file: Path) -> None:
+    job = client.submit(coffee_file, "cup")
+    seen = list(job.watch())
+    assert [status.request_id for status in seen] == [job.request_id] * len(seen)
+    assert seen[-1].state == "COMPLETED"
+    assert [status.has_ended for status in seen] == [False] * (len(seen) - 1) + [True]
+    status = job.status()
+    assert status == seen[-1]
+    assert status.error is None
+    assert status.attempts == 1
+    assert status.created
+    assert status.started
+    assert status.ended
+    assert status.expires
+    assert status.created <= status.started <= status.ended < status.expires
+    assert status.created.tzinfo is not None
+    assert job.cancel() == status  # too late: nothing changes
+
+
+def test_a_job_taken_up_by_its_id(server: Server, client: Client, coffee_file: Path) -> None:
+    async def watched(client: AsyncClient) -> Any:
+        job = client.job(one.request_id)
+        states = [status.state async for status in job.watch()]
+        assert states[-1] == (await job.status()).state
+        return await job.result()
+
+    one, two = client.submit(coffee_file, "cup", return_alpha=True), client.submit(coffee_file, ["cup", "spoon"])
+    fetched = client.job(one.request_id).result(60)
+    assert isinstance(fetched, Result)
+    assert fetched.output == one.result().output == in_loop(server, watched).output
+    with pytest.raises(ImageError, match="does not carry the photo"):
+        _ = fetched.image
+    several = client.job(two.request_id).result(60)
+    assert isinstance(several, list)
+    assert [result.prompt for result in several] == ["cup", "spoon"]
+
+
+def test_an_unknown_job(server: Server, client: Client) -> None:
+    job = client.job("0" * 32)
+    for call in (job.status, job.result, job.cancel, lambda: list(job.watch())):
+        with pytest.raises(NotFoundError, match="0" * 32):
+            call()
+    with pytest.raises(KeyError):
+        in_loop(server, lambda c: c.job("0" * 32).result())
+
+
+def test_the_same_key_gives_the_same_job(client: Client, coffee_file: Path) -> None:
+    jobs = [client.submit(coffee_file, "cup", idempotency_key="mine") for _ in range(2)]
+    other = client.submit(coffee_file, "cup")
+    assert jobs[0].request_id == jobs[1].request_id != other.request_id
+
+
+def test_a_job_that_fails(server: Server, client: Client, coffee_file: Path) -> None:
+    job = client.submit(coffee_file, "zebra", stop_on_empty_mask=True)
+    with pytest.raises(EmptyMaskError, match="zebra"):
+        job.result(60)
+    status = job.status()
+    assert status.state == "FAILED"
+    assert isinstance(status.error, EmptyMaskError)
+    with pytest.raises(EmptyMaskError, match="zebra"):
+        in_loop(server, lambda c: c.job(job.request_id).result())
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """While it is not set, the graphs do not begin to run."""
+    gate, original = threading.Event(), Session.run
+
+    def waiting(self: Session, **inputs: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+        gate.wait()
+        return original(self, **inputs)
+
+    monkeypatch.setattr(Session, "run", waiting)
+    yield gate
+    gate.set()
+
+
+def test_jobs_that_wait(server: Server, client: Client, coffee: NDArray[np.uint8], gate: threading.Event) -> None:
+    photo = np.roll(coffee, 40, axis=0)  # not in the cache: it needs the graphs
+    jobs = [client.submit(photo, "cup") for _ in range(8)]
+    first, last = jobs[0], jobs[-1]
+    with pytest.raises(DeadlineError, match=f"request {last.request_id} is still QUEUED"):
+        last.result(timeout=0)
+    with pytest.raises(TimeoutError):
+        in_loop(server, lambda c: c.job(first.request_id).result(timeout=0))
+    watch = last.watch()
+    seen = [next(watch)]
+    assert seen[0] == last.status()
+    assert (seen[0].state, seen[0].started, seen[0].expires) == ("QUEUED", None, None)
+    assert seen[0].queue_position in range(1, 8)
+    assert in_loop(server, lambda c: c.job(last.request_id).cancel()).state == "CANCELLED"
+    seen += watch
+    assert seen[-1].state == "CANCELLED"
+    with pytest.raises(CancelledError, match=last.request_id):
+        last.result()
+    gate.set()
+    for job in jobs[:-1]:
+        assert job.result(60).labels == ("cup",)
+
+
+def test_a_job_that_is_late(client: Client, coffee: NDArray[np.uint8], gate: threading.Event) -> None:
+    late = client.submit(np.roll(coffee, 80, axis=0), "cup", deadline=0.05)
+    with pytest.raises(DeadlineError):
+        late.result(60)
+    gate.set()
+    assert late.status().state == "FAILED"
+
+
+def test_a_call_that_takes_too_long(server: Server, coffee: NDArray[np.uint8], gate: threading.Event) -> None:
+    with Client(server.address, timeout=0.05) as client, pytest.raises(DeadlineError, match=server.address):
+        client.mask(np.roll(coffee, 120, axis=0), "cup")
+    gate.set()
+
+
+def test_keys_and_tls(tmp_path: Path, coffee_file: Path) -> None:
+    authority = trustme.CA()
+    served, mine = authority.issue_cert("localhost"), authority.issue_cert("camera")
+    for name, blob in (
+        ("ca", authority.cert_pem),
+        ("cert", served.cert_chain_pems[0]),
+        ("key", served.private_key_pem),
+    ):
+        blob.write_to_path(tmp_path / name)
+    key = KeyFile(tmp_path / "keys", create=True)
+    text = key.add("camera")
+    key.close()
+    with serving(
+        tmp_path,
+        keys=tmp_path / "keys",
+        tls_cert=tmp_path / "cert",
+        tls_key=tmp_path / "key",
+        client_ca=tmp_path / "ca",
+    ) as server:
+        target = f"localhost:{server.address.rpartition(':')[2]}"
+        secrets: Any = {
+            "ca": tmp_path / "ca",
+            "cert": mine.cert_chain_pems[0].bytes(),
+            "key": mine.private_key_pem.bytes(),
+        }
+        with Client(target, api_key=f" {text}\n", **secrets) as client:
+            assert client.mask(coffee_file, "cup").labels == ("cup",)
+        with Client(target, api_key="wrong", **secrets) as client, pytest.raises(UnauthenticatedError):
+            client.mask(coffee_file, "cup")
+        with Client(target, api_key=text, ca=secrets["ca"], timeout=0.5) as client, pytest.raises(UnavailableError):
+            client.models()  # the server wants a certificate
+
+
+def test_the_key_comes_from_the_environment(tmp_path: Path, coffee_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = KeyFile(tmp_path / "keys", create=True)
+    monkeypatch.setenv("AUTOMASK_API_KEY", key.add("camera"))
+    key.close()
+    with serving(tmp_path, keys=tmp_path / "keys") as server, Client(server.address) as client:
+        assert client.mask(coffee_file, "cup").labels == ("cup",)
+
+
+@pytest.mark.parametrize("text", ["schlüssel", "two\nlines"])
+def test_a_key_that_is_none_is_refused_and_not_shown(text: str) -> None:
+    with pytest.raises(ParameterError, match="api_key") as caught:
+        Client(api_key=text)
+    assert text not in str(caught.value)
+
+
+def test_half_a_certificate_is_refused() -> None:
+    with pytest.raises(ParameterError, match="cert and key must be given together"):
+        Client(cert=b"pem")
+
+
+def test_nobody_there() -> None:
+    with Client("127.0.0.1:1", timeout=0.3) as client, pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1: "):
+        client.models()
+    with Client("127.0.0.1:1") as client, pytest.raises(UnavailableError):
+        list(client.mask_many([np.zeros((9, 9, 3), np.uint8)], "cup"))
+
+
+def test_a_client_outlives_its_server(tmp_path: Path, coffee_file: Path) -> None:
+    """Killed, started again at the same place: the same client goes on, and a job that was left is done."""
+    store = ("--store", tmp_path / "requests.sqlite3")
+    with ServerProcess("--port", 0, *store) as process:
+        port = process.address.rpartition(":")[2]
+        client = Client(process.address)
+        expected = client.mask(coffee_file, "cup").mask
+        jobs = [client.submit(coffee_file, "cup") for _ in range(8)]
+        waiting: list[Any] = []
+        thread = threading.Thread(target=lambda: waiting.append([job.result() for job in jobs]))
+        thread.start()
+        process.end(9)
+    with ServerProcess("--port", port, *store):
+        np.testing.assert_array_equal(client.mask(coffee_file, "cup").mask, expected)
+        thread.join()
+        for result in waiting[0]:
+            np.testing.assert_array_equal(result.mask, expected)
+        assert {job.status().state for job in jobs} == {"COMPLETED"}
+        client.close()
+
+
+def test_cancelling_a_task_stops_the_call(server: Server, coffee: NDArray[np.uint8]) -> None:
+    async def cancelled(client: AsyncClient) -> None:
+        task = asyncio.create_task(client.mask(coffee, "cup"))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (await client.mask(coffee, "cup")).labels == ("cup",)
+
+    in_loop(server, cancelled)

@@ -1,0 +1,356 @@
+"""The hosted API's calls over HTTP, against a real server: bodies, answers, errors, and who is told what."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from numpy.typing import NDArray
+from PIL import Image
+
+from automask.service.keys.sqlite import KeyFile
+from automask.v1 import mask_pb2
+from automask.v1 import mask_service_pb2 as messages
+from automask.v1.mask_service_pb2_grpc import MaskServiceStub
+from support.servers import serving
+
+V1, V2 = "/v1/automatic-mask-generator", "/v2/automatic-mask-generator"
+PATIENCE = Duration(seconds=60)
+
+
+@pytest.fixture(scope="module")
+def image(jpeg: bytes) -> str:
+    return base64.b64encode(jpeg).decode()
+
+
+@pytest.fixture(scope="module")
+def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A client of a server without keys, which fetches nothing."""
+    settings: dict[str, Any] = {"http_port": 0, "fetch_urls": "off", "max_image_mb": 0.3}
+    with (
+        serving(tmp_path_factory.mktemp("open"), **settings) as server,
+        httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as client,
+    ):
+        yield client
+
+
+def submit(http: httpx.Client, image: str, **more: Any) -> dict[str, Any]:
+    answer = http.post(V2, json={"image": image, "prompt": "cup"}, **more)
+    assert answer.status_code == 200, answer.text
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+def wait(grpc_address: str, request_id: str, key: str = "") -> None:
+    """Wait for a request to end, without asking again and again."""
+    with grpc.insecure_channel(grpc_address) as channel:
+        request = messages.GetResultRequest(request_id=request_id, wait=PATIENCE)
+        MaskServiceStub(channel).GetResult(request, metadata=(("x-api-key", key),))
+
+
+def test_every_kind_of_body_gives_the_same_picture(http: httpx.Client, jpeg: bytes, image: str) -> None:
+    texts = {"prompt": "cup", "grow_mask": "3", "invert_mask": "true"}
+    answers = [
+        http.post(V1, json={"image": image, "prompt": "cup", "grow_mask": 3, "invert_mask": True}),
+        http.post(V1, data={"image": image, **texts}),
+        http.post(V1, data=texts, files={"image": ("room.jpg", jpeg, "image/jpeg")}),
+        http.post(V1, data={"image": image, **texts}, files={"unused": b""}),
+        http.post(V1, content=json.dumps({"image": image, **texts})),
+        http.post(f"/v1/models{V1[3:]}", json={"image": image, **texts}),
+    ]
+    assert [answer.status_code for answer in answers] == [200] * len(answers)
+    assert len({answer.content for answer in answers}) == 1
+    assert {answer.headers["content-type"] for answer in answers} == {"image/png"}
+    assert answers[3].headers["x-warnings"] == "unknown parameter, ignored: unused"
+    assert "x-warnings" not in answers[0].headers
+
+
+@pytest.mark.parametrize(
+    ("wanted", "mode"), [({}, "L"), ({"return_alpha": True}, "RGBA"), ({"return_mask": False}, "RGB")]
+)
+def test_mask_alpha_or_preview(http: httpx.Client, image: str, wanted: dict[str, bool], mode: str) -> None:
+    answer = http.post(V1, json={"image": image, "prompt": "cup", **wanted})
+    with Image.open(io.BytesIO(answer.content)) as picture:
+        assert (picture.mode, picture.size) == (mode, (600, 400))
+
+
+def test_a_photo_goes_to_no_disk(tmp_path: Path, coffee: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six megabytes, from which Starlette would make a temporary file."""
+    file = io.BytesIO()
+    Image.fromarray(np.tile(coffee, (3, 3, 1))).save(file, "BMP")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with serving(tmp_path, http_port=0) as server:
+        url = f"http://{server.http_address}{V1}"
+        answer = httpx.post(url, data={"prompt": "cup"}, files={"image": file.getvalue()}, timeout=60)
+    assert answer.status_code == 200, answer.text
+
+
+def test_what_is_excluded_is_left_out(http: httpx.Client, image: str) -> None:
+    body = {"image": image, "prompt": "cup, dining table", "grow_mask": 0}
+    whole, less, table = (
+        np.asarray(Image.open(io.BytesIO(http.post(V1, json={**body, **more}).content)))
+        for more in ({}, {"exclude": "cup"}, {"prompt": "dining table", "exclude": "cup"})
+    )
+    assert np.count_nonzero(whole) > np.count_nonzero(less) > 0
+    np.testing.assert_array_equal(less, table)
+    refused = http.post(V1, json={**body, "exclude": "unobtainium"})
+    assert (refused.status_code, refused.json()["reason"]) == (400, "UNKNOWN_PROMPT")
+
+
+def test_unknown_parameters_are_named_in_every_kind_of_answer(http: httpx.Client, image: str) -> None:
+    body = {"image": image, "prompt": "cup", "steps": 20, "größe": 1}
+    named = ["unknown parameter, ignored: steps", "unknown parameter, ignored: größe"]
+    assert http.post(V1, json={**body, "base64": True}).json()["warnings"] == named
+    assert http.post(V1, json=body).headers["x-warnings"].startswith(f"{named[0]}; unknown parameter, ignored: gr")
+    told = http.post(V2, json=body).json()
+    assert told["warnings"] == named
+    assert http.get(told["response_url"]).json()["warnings"] == named
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "sentence"),
+    [
+        (b"{", "application/json", "body must be JSON or a form (Expecting property name"),
+        (b"\xff\xd8\xff", "image/jpeg", "body must be JSON or a form ("),
+        (b"[1]", "application/json", "body must be a JSON object, got '[1]'"),
+        (b"", "", "body must be JSON or a form (Expecting value"),
+        (b"[" * 100_000, "application/json", "body must be JSON that is not nested, got '[[["),
+        (b"what", "multipart/form-data", "body must be a form that can be read (Missing boundary"),
+        (b"what", "multipart/form-data; boundary=b", "body must be a form that can be read ("),
+        (b"{}", "application/json", "image is missing: give a data: URI"),
+        (b'{"image": "a.jpg", "prompt": "cup"}', "application/json", "image must be a data: URI, base64"),
+        (b'{"image": "http://127.0.0.1/", "prompt": "cup"}', "application/json", "this server fetches no"),
+        (b'{"image": "bm90IGFuIGltYWdl", "prompt": "cup"}', "application/json", "not an image: starts with"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_a_400_that_says_why(
+    http: httpx.Client, content: bytes, kind: str, sentence: str
+) -> None:
+    answer = http.post(V1, content=content, headers={"content-type": kind})
+    told = answer.json()
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/json")
+    assert told["request_id"] == answer.headers["x-request-id"]
+    assert told["reason"] in {"INVALID_PARAMETER", "INVALID_IMAGE"}
+    assert sentence in told["error"]
+
+
+def test_both_paths_refuse_what_is_out_of_range(http: httpx.Client, image: str) -> None:
+    for path in (V1, V2):
+        answer = http.post(path, json={"image": image, "prompt": "cup", "grow_mask": 500})
+        assert (answer.status_code, answer.json()["error"]) == (
+            400,
+            "grow_mask must be an integer in [0, 100], got 500",
+        )
+        answer = http.post(path, json={"image": image, "prompt": "unobtainium"})
+        assert (answer.status_code, answer.json()["reason"]) == (400, "UNKNOWN_PROMPT")
+        answer = http.post(path, json={"image": image, "prompt": "cup", "model": "none"})
+        assert (answer.status_code, answer.json()["reason"]) == (404, "NOT_FOUND")
+
+
+def test_what_is_too_large_is_refused(http: httpx.Client) -> None:
+    sentence = "the body has more than 485,536 bytes"
+    declared = http.post(V1, content=b"x" * 3_000_000)
+    assert (declared.status_code, declared.json()["reason"]) == (400, "INVALID_IMAGE")
+    assert sentence in declared.json()["error"]
+    undeclared = http.post(V1, content=iter([b"x" * 100_000] * 30), headers={"content-type": "application/json"})
+    assert undeclared.status_code == 400
+    assert sentence in undeclared.json()["error"]
+    image = base64.b64encode(b"\xff\xd8\xff" + bytes(300_000)).decode()
+    answer = http.post(V1, json={"image": image, "prompt": "cup"})
+    assert answer.status_code == 400
+    assert "image has 300,003 bytes, this server takes 300,000 at most" in answer.json()["error"]
+
+
+def test_paths_and_methods_that_lead_nowhere(http: httpx.Client) -> None:
+    for method, path, status in (
+        ("GET", "/nothing", 404),
+        ("GET", V1, 405),
+        ("PUT", V2, 405),
+        ("POST", "/v1/sdxl", 404),
+        ("POST", "/v2/models/sdxl", 404),
+        ("GET", "/v2/requests/unknown", 404),
+        ("GET", "/v2/requests/unknown/status", 404),
+        ("GET", "/v2/requests/unknown/output.png", 404),
+    ):
+        answer = http.request(method, path)
+        assert answer.status_code == status, path
+        assert answer.json()["error"]
+        assert answer.json()["request_id"] == answer.headers["x-request-id"]
+
+
+def test_every_answer_has_security_headers_and_nothing_for_other_origins(http: httpx.Client, image: str) -> None:
+    body = {"image": image, "prompt": "cup"}
+    headers = {"origin": "https://elsewhere.example"}
+    for answer in (
+        http.post(V1, json=body, headers=headers),
+        http.post(V2, json=body, headers=headers),
+        http.post(V1, headers=headers),
+        http.get("/healthz", headers=headers),
+        http.get("/docs", headers=headers),
+        http.get("/", headers=headers),
+        http.get("/nothing", headers=headers),
+        http.options(V1, headers={**headers, "access-control-request-method": "POST"}),
+    ):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'")
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["cache-control"] in {"no-store", "no-cache"}
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+        assert "server" not in answer.headers
+
+
+def test_origins_that_are_allowed(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, http_port=0, cors_origins="https://good.example") as server,
+        httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as http,
+    ):
+        asked = {"access-control-request-method": "POST", "access-control-request-headers": "x-api-key, content-type"}
+        good = http.options(V1, headers={"origin": "https://good.example", **asked})
+        assert (good.status_code, good.headers["access-control-allow-origin"]) == (200, "https://good.example")
+        bad = http.options(V1, headers={"origin": "https://bad.example", **asked})
+        assert (bad.status_code, "access-control-allow-origin" in bad.headers) == (400, False)
+        told = http.post(V1, headers={"origin": "https://good.example"})
+        assert told.headers["access-control-allow-origin"] == "https://good.example"
+        assert "x-request-id" in told.headers["access-control-expose-headers"]
+
+
+def test_the_docs_name_every_call_and_load_nothing_from_elsewhere(http: httpx.Client) -> None:
+    page = http.get("/docs")
+    described = http.get("/openapi.json").json()
+    assert described["paths"].keys() == {
+        V1,
+        V2,
+        "/v2/requests/{request_id}",
+        "/v2/requests/{request_id}/status",
+        "/v2/requests/{request_id}/output.{ending}",
+        "/healthz",
+    }
+    for path in described["paths"]:
+        assert path in page.text
+    for name in ("threshold", "number 0..1, default 0.2", "stop_on_empty_mask", "integer -1..999999999999999"):
+        assert name in page.text
+    assert "://" not in page.text
+    assert "<script" not in page.text
+    for link in ("/static/docs.css", "/static/icon.svg"):
+        assert link[1:] in page.text
+        assert http.get(link).status_code == 200
+
+
+def test_a_request_repeated_with_its_idempotency_key_is_the_same(http: httpx.Client, image: str) -> None:
+    headers = {"idempotency-key": "once"}
+    first = submit(http, image, headers=headers)
+    assert submit(http, image, headers=headers)["request_id"] == first["request_id"]
+    assert submit(http, image)["request_id"] != first["request_id"]
+
+
+def test_over_grpc_it_is_the_same_request(tmp_path: Path, jpeg: bytes, image: str) -> None:
+    with (
+        serving(tmp_path, http_port=0) as server,
+        httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as http,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        stub = MaskServiceStub(channel)
+        told = submit(http, image)
+        wanted = messages.GetResultRequest(request_id=told["request_id"], wait=PATIENCE)
+        response = stub.GetResult(wanted).response
+        output = http.get(told["response_url"]).json()["output"]
+        assert http.get(output).content == response.results[0].media[0].data
+        task = mask_pb2.MaskTask(
+            image=mask_pb2.Image(encoded=jpeg), prompts=["cup"], formats=[mask_pb2.OUTPUT_FORMAT_ALPHA_WEBP]
+        )
+        for formats, ending in (
+            ([mask_pb2.OUTPUT_FORMAT_ALPHA_WEBP], "webp"),
+            ([mask_pb2.OUTPUT_FORMAT_POLYGONS], None),
+        ):
+            del task.formats[:]
+            task.formats.extend(formats)
+            request_id = stub.Submit(messages.SubmitRequest(task=task)).status.request_id
+            wait(server.address, request_id)
+            output = http.get(f"/v2/requests/{request_id}").json()["output"]
+            if ending is None:
+                assert output is None
+            else:
+                assert http.get(output).headers["content-type"] == f"image/{ending}"
+                assert http.get(output.replace(ending, "png")).status_code == 404
+
+
+def test_the_output_is_gone_with_the_result(tmp_path: Path, image: str) -> None:
+    with (
+        serving(tmp_path, http_port=0, retention="1s") as server,
+        httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as http,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        told = submit(http, image)
+        for _ in MaskServiceStub(channel).WatchStatus(messages.WatchStatusRequest(request_id=told["request_id"])):
+            pass
+        output = f"{told['response_url']}/output.png"
+        while http.get(output).status_code == 200:
+            pass
+        assert {http.get(url).status_code for url in (output, told["status_url"], told["response_url"])} == {404}
+
+
+def test_the_url_of_the_output_is_a_secret_of_its_key(tmp_path: Path, image: str) -> None:
+    with (
+        closing(KeyFile(tmp_path / "keys", create=True)) as keys,
+        serving(tmp_path, http_port=0, keys=tmp_path / "keys") as server,
+        httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as http,
+    ):
+        key, other = keys.add("mine"), keys.add("other")
+        mine, others = {"x-api-key": key}, {"x-api-key": other}
+        first, second = submit(http, image, headers=mine), submit(http, image, headers=others)
+        for told, owner in ((first, key), (second, other)):
+            wait(server.address, told["request_id"], owner)
+        url = http.get(first["response_url"], headers=mine).json()["output"]
+        foreign = http.get(second["response_url"], headers=others).json()["output"]
+        assert http.get(url).headers["content-type"] == "image/png"
+        assert key not in url
+        bare = url.partition("?")[0]
+        for wrong in (
+            bare,
+            f"{bare}?{foreign.partition('?')[2]}",
+            url.replace(first["request_id"], second["request_id"]),
+            url.replace("key=mine", "key=other"),
+            url.replace("key=mine", "key=nobody"),
+            url[:-1],
+            f"{bare}?key=mine&signature=%C3%A9",
+        ):
+            assert http.get(wrong).status_code == 401, wrong
+        assert http.get(bare, headers=mine).status_code == 401
+        assert http.get(first["response_url"]).status_code == 401
+        assert http.get(first["response_url"], headers=others).status_code == 404
+        keys.remove("mine")
+        assert http.get(url).status_code == 401
+
+
+def test_keys_are_asked_for_before_the_body_and_health_asks_for_none(tmp_path: Path, image: str) -> None:
+    with (
+        closing(KeyFile(tmp_path / "keys", create=True)) as keys,
+        serving(tmp_path, http_port=0, keys=tmp_path / "keys") as server,
+        httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as http,
+    ):
+        keys.add("any")
+        refused = http.post(V1, content=b"no JSON")
+        assert (refused.status_code, refused.json()["reason"]) == (401, "UNAUTHENTICATED")
+        assert http.post(V1, json={"image": image, "prompt": "cup"}, headers={"x-api-key": "wrong"}).status_code == 401
+        assert http.get("/healthz").json() == {"status": "serving"}
+        limited = {"x-api-key": keys.add("one", credits=1)}
+        body = {"image": image, "prompt": "cup"}
+        assert http.post(V1, json={**body, "prompt": "unobtainium"}, headers=limited).status_code == 400
+        assert http.post(V1, json=body, headers=limited).headers["x-remaining-credits"] == "0"
+        assert http.post(V2, json=body, headers=limited).status_code == 406
+        endless = {"x-api-key": keys.add("endless")}
+        assert http.post(V1, json=body, headers=endless).headers["x-remaining-credits"] == "inf"

@@ -1,0 +1,116 @@
+"""Photos that come as a URL, through the HTTP front: what is fetched, for whom, and how often."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from automask.service.keys.rates import Rate
+from automask.service.keys.sqlite import KeyFile
+from support.servers import serving
+from support.sites import Answer, Site, reply, site
+
+V1, V2 = "/v1/automatic-mask-generator", "/v2/automatic-mask-generator"
+
+
+@asynccontextmanager
+async def between(folder: Path, answer: Answer, **settings: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Site]]:
+    """A client of a server that may fetch from a site on this machine."""
+    async with site(answer) as found:
+        with serving(folder, http_port=0, **{"fetch_urls": "any", **settings}) as server:
+            async with httpx.AsyncClient(base_url=f"http://{server.http_address}", timeout=60) as http:
+                yield http, found
+
+
+def test_a_photo_behind_a_url_is_masked_like_one_that_was_sent(tmp_path: Path, jpeg: bytes) -> None:
+    async def run() -> None:
+        async with between(tmp_path, reply(jpeg)) as (http, found):
+            body = {"prompt": "cup", "image": f"http://{found.address}/cup.jpg"}
+            answers = [await http.post(V1, json=body), await http.post(V1, data=body)]
+            sent = await http.post(V1, json={**body, "image": base64.b64encode(jpeg).decode()})
+            assert [answer.content for answer in answers] == [sent.content] * 2
+            told = (await http.post(V2, json=body)).json()
+            while (state := (await http.get(told["status_url"])).json()["status"]) not in {"COMPLETED", "FAILED"}:
+                pass
+            assert state == "COMPLETED"
+            output = (await http.get(told["response_url"])).json()["output"]
+            assert (await http.get(output)).content == sent.content
+            assert len(found.visits) == 3
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("settings", "answer", "is_visited", "reason"),
+    [
+        ({"fetch_urls": "public"}, reply(b""), False, "is not at a public address"),
+        ({"fetch_urls": "off"}, reply(b""), False, "this server fetches no URLs"),
+        ({}, reply(b"", status="404 Not Found"), True, "it answered with HTTP status 404"),
+        ({}, reply(b"<html>"), True, "what came is no image"),
+        ({"max_image_mb": 0.001}, reply(bytes(2000)), True, "the image is larger than 0.001 MB"),
+    ],
+)
+def test_what_cannot_be_fetched_is_a_400_that_says_why(
+    tmp_path: Path, settings: dict[str, Any], answer: bytes, *, is_visited: bool, reason: str
+) -> None:
+    async def run() -> None:
+        async with between(tmp_path, answer, **settings) as (http, found):
+            for path in (V1, V2):
+                refused = await http.post(path, json={"prompt": "cup", "image": f"http://{found.address}/"})
+                assert (refused.status_code, refused.json()["reason"]) == (400, "INVALID_IMAGE")
+                assert reason in refused.json()["error"]
+            assert len(found.visits) == 2 * is_visited
+
+    asyncio.run(run())
+
+
+def test_nothing_is_fetched_for_who_may_not_come(tmp_path: Path, jpeg: bytes) -> None:
+    async def run(keys: KeyFile) -> None:
+        async with between(tmp_path, reply(jpeg), keys=tmp_path / "keys") as (http, found):
+            body = {"prompt": "cup", "image": f"http://{found.address}/"}
+            poor = {"x-api-key": keys.add("poor", credits=1), "idempotency-key": "once"}
+            hasty = {"x-api-key": keys.add("hasty", rate=Rate(1, "h"))}
+            first = await http.post(V2, json=body, headers=poor)
+            assert (await http.post(V1, json=body, headers=hasty)).status_code == 200
+            assert len(found.visits) == 2
+            assert (await http.post(V1, json=body, headers={"x-api-key": poor["x-api-key"]})).status_code == 406
+            assert (await http.post(V1, json=body, headers=hasty)).status_code == 429
+            assert (await http.post(V1, json=body)).status_code == 401
+            assert (await http.post(V1, json={**body, "threshold": 7}, headers=poor)).status_code == 400
+            assert len(found.visits) == 2
+            again = await http.post(V2, json=body, headers=poor)  # it was paid for
+            assert again.json()["request_id"] == first.json()["request_id"]
+
+    with closing(KeyFile(tmp_path / "keys", create=True)) as keys:
+        asyncio.run(run(keys))
+
+
+def test_a_fetch_ends_with_the_client_that_waits_for_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        asked, left = asyncio.Event(), asyncio.Event()
+
+        async def dawdle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            asked.set()
+            await reader.read()
+            left.set()
+            writer.close()
+
+        async with (
+            await asyncio.start_server(dawdle, "127.0.0.1", 0) as slow,
+            between(tmp_path, b"", http_timeout="1h") as (http, _),
+        ):
+            url = "http://{}:{}/".format(*slow.sockets[0].getsockname())
+            call = asyncio.create_task(http.post(V2, json={"prompt": "cup", "image": url}))
+            await asked.wait()
+            call.cancel()
+            await asyncio.wait_for(left.wait(), 8)  # without this it would last 10 s, the time of a fetch
+
+    asyncio.run(run())

@@ -1,0 +1,66 @@
+"""`kill -9`: what was acknowledged is never lost, and what kills the server does not do so for ever."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import automask
+from automask.service import Client, InternalError
+from questions import durability
+from support.server_process import ServerProcess
+
+ROUNDS = 15  # the benchmark kills a hundred times
+
+
+def test_nothing_acknowledged_is_lost_or_doubled(tmp_path: Path) -> None:
+    report = durability.run(ROUNDS, seed=0, folder=tmp_path)
+    assert (report.lost, report.doubled, report.wrong) == (0, 0, 0), report
+    assert report.acknowledged == report.completed + report.given_up
+    assert report.acknowledged > 10 * ROUNDS
+    assert report.tried_again > 0, "the server was killed at work"
+
+
+def test_what_the_server_dies_of_is_given_up_and_blocks_nobody(
+    tmp_path: Path, coffee_file: Path, segmenter: automask.Segmenter
+) -> None:
+    """A task of some minutes, during which the server dies each time."""
+    options = ("--port", 0, "--store", tmp_path / "requests.sqlite3", "--workers", 1)
+    poison = ""
+    for attempt in (1, 2, 3):
+        with ServerProcess(*options) as server, Client(server.address) as client:
+            if not poison:
+                poison = client.submit(coffee_file, segmenter.vocabulary[:64], threshold=0.0).request_id
+            for status in client.job(poison).watch():
+                if status.attempts == attempt:
+                    break
+            server.end(signal.SIGKILL)
+    with ServerProcess(*options) as server, Client(server.address) as client:
+        with pytest.raises(InternalError, match="given up after 3 attempts"):
+            client.job(poison).result(timeout=60)
+        assert client.job(poison).status().state == "FAILED"
+        assert not client.submit(coffee_file, "cup").result(timeout=60).is_empty
+        server.end()
+
+
+def test_a_second_signal_ends_a_drain_and_loses_nothing(
+    tmp_path: Path, coffee_file: Path, segmenter: automask.Segmenter
+) -> None:
+    options = ("--port", 0, "--store", tmp_path / "requests.sqlite3", "--workers", 1)
+    with ServerProcess(*options, "--drain", "1h") as server, Client(server.address) as client:
+        endless = client.submit(coffee_file, segmenter.vocabulary[:64], threshold=0.0).request_id
+        waiting = client.submit(coffee_file, "cup").request_id
+        next(status for status in client.job(endless).watch() if status.state == "PROCESSING")
+        os.kill(server.pid, signal.SIGTERM)
+        while not any(event["event"] == "draining" for event in server.events):
+            pass
+        assert server.end(signal.SIGINT) == -signal.SIGINT
+    with ServerProcess(*options) as server, Client(server.address) as client:
+        client.job(endless).cancel()
+        result = client.job(waiting).result(timeout=60)
+        assert isinstance(result, automask.Result)
+        assert not result.is_empty
+        server.end()

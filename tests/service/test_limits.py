@@ -1,0 +1,216 @@
+"""Durations, rates, and the buckets that hold a key to its rate."""
+
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from automask.errors import ParameterError
+from automask.service.config.database_url import PostgresUrl
+from automask.service.config.durations import format_duration, parse_duration
+from automask.service.errors import RateLimitError
+from automask.service.keys.rates import Rate, RateLimiter
+from automask.service.keys.shared_rates import SharedRateLimiter
+from automask.service.postgres.database import Database
+from support.postgres import Postgres
+
+rates = st.builds(Rate, st.integers(1, 1_000_000), st.sampled_from(["s", "min", "h"]))
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 12_345
+
+    def __call__(self) -> int:
+        return self.now
+
+
+Maker = Callable[[Clock], RateLimiter]
+
+
+@pytest.fixture(scope="module", params=["memory", "postgres"])
+def make(request: pytest.FixtureRequest) -> Iterator[Maker]:
+    """Makes a limiter without a past."""
+    if request.param == "memory":
+        yield lambda clock: RateLimiter(clock=clock)
+    else:
+        url = PostgresUrl(request.getfixturevalue("postgres").database())
+        with closing(Database(url, connections=4)) as database:
+            yield lambda clock: SharedRateLimiter(database, uuid.uuid4().hex, clock=clock)
+
+
+def passes(limiter: RateLimiter, name: str, rate: Rate) -> bool:
+    try:
+        limiter.take(name, rate)
+    except RateLimitError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("duration", "seconds"),
+    [
+        ("1h", 3600),
+        ("30s", 30),
+        ("1h30m", 5400),
+        ("500ms", 0.5),
+        ("2d", 172_800),
+        ("1.5h", 5400),
+        ("1m1s1ms", 61.001),
+        ("90", 90),
+        ("0", 0),
+        (90, 90),
+        (0.25, 0.25),
+        ("10000d", 864_000_000),
+    ],
+)
+def test_durations_as_people_write_them(duration: str | float, seconds: float) -> None:
+    assert parse_duration(duration) == seconds
+
+
+NO_DURATIONS = (
+    *("", " ", "1 h", "1x", "h", "-1s", "1m1h", "1s1s", "1h30", "1.s", ".5s", "1e3", "nan", "inf", "١s", "1s "),
+    *("9" * 5000, "10001d", -1, True, None, float("nan"), float("inf"), 10**400),
+)
+
+
+@pytest.mark.parametrize("duration", NO_DURATIONS)
+def test_what_is_no_duration_is_named(duration: str | float) -> None:
+    with pytest.raises(ParameterError, match=r"^retention must be a duration .* such as 30s, .*, got ") as caught:
+        parse_duration(duration, parameter="retention")
+    assert caught.value.value is duration
+
+
+@given(st.integers(0, 864_000_000_000_000))
+@example(999_999)
+def test_a_duration_reads_back_to_the_microsecond(micros: int) -> None:
+    assert parse_duration(format_duration(micros / 1e6)) == micros / 1e6
+
+
+@given(rates)
+def test_a_rate_reads_back(rate: Rate) -> None:
+    assert Rate.parse(str(rate)) == rate
+
+
+@pytest.mark.parametrize(
+    "text", ["", "10", "10/", "/s", "0/s", "-1/s", "1.5/s", "10/d", "10/S", "10 / s", "10/s ", "1000001/s", "٣/s"]
+)
+def test_what_is_no_rate_is_named(text: str) -> None:
+    with pytest.raises(ParameterError, match=r"^rate must be a whole number .* such as 10/s, .*, got ") as caught:
+        Rate.parse(text)
+    assert caught.value.value == text
+
+
+@settings(max_examples=20)
+@given(rates, st.lists(st.integers(0, 4_000_000_000_000), max_size=60))
+def test_no_window_sees_more_than_the_burst_and_the_rate(make: Maker, rate: Rate, steps: list[int]) -> None:
+    clock = Clock()
+    limiter = make(clock)
+    passed = []
+    for step in steps:
+        clock.now += step % (3 * rate.nanoseconds // rate.count + 2)
+        if passes(limiter, "camera", rate):
+            passed.append(clock.now)
+    for first, begin in enumerate(passed):
+        for last, end in enumerate(passed[first:], first):
+            assert (last - first + 1 - rate.count) * rate.nanoseconds <= (end - begin) * rate.count
+
+
+@settings(max_examples=20)
+@given(
+    st.builds(Rate, st.integers(1, 7), st.sampled_from(["s", "min", "h"])), st.lists(st.integers(0, 400), max_size=60)
+)
+def test_it_does_what_a_bucket_of_tokens_does(make: Maker, rate: Rate, steps: list[int]) -> None:
+    clock = Clock()
+    limiter = make(clock)
+    tokens = rate.count * rate.nanoseconds  # of which a request takes `rate.nanoseconds`
+    for step in steps:
+        moved = rate.nanoseconds // 100 * step
+        clock.now += moved
+        tokens = min(tokens + moved * rate.count, rate.count * rate.nanoseconds)
+        there = tokens >= rate.nanoseconds
+        assert passes(limiter, "camera", rate) == there
+        tokens -= rate.nanoseconds * there
+
+
+@settings(max_examples=20)
+@given(rates, st.integers(0, 10**13))
+def test_after_the_time_it_tells_there_is_a_token_and_not_before(make: Maker, rate: Rate, start: int) -> None:
+    clock = Clock()
+    clock.now = start
+    limiter = make(clock)
+    rate = Rate(rate.count % 50 + 1, rate.unit)
+    for _ in range(rate.count):
+        limiter.take("camera", rate)
+    with pytest.raises(RateLimitError, match=rf"'camera' may come {rate}; try again in ") as caught:
+        limiter.take("camera", rate)
+    assert caught.value.retry_after is not None
+    wait = round(caught.value.retry_after * 1e9)
+    clock.now += wait - 1
+    assert not passes(limiter, "camera", rate)
+    clock.now += 1
+    assert passes(limiter, "camera", rate)
+    assert not passes(limiter, "camera", rate)
+
+
+def test_each_key_has_its_own_bucket_and_some_have_none(make: Maker) -> None:
+    limiter = make(Clock())
+    once = Rate(1, "h")
+    assert passes(limiter, "a", once)
+    assert passes(limiter, "b", once)
+    assert not passes(limiter, "a", once)
+    assert passes(limiter, "a", Rate(2, "h"))  # the key was given another rate
+    for _ in range(1000):
+        limiter.take("c", None)
+
+
+def test_buckets_of_keys_that_are_gone_do_not_pile_up() -> None:
+    clock = Clock()
+    limiter = RateLimiter(clock=clock)
+    rate = Rate(1, "min")
+    for number in range(1000):
+        clock.now += 1_000_000_000
+        limiter.take(f"key-{number}", rate)
+    assert len(limiter._full_at) == 60
+    assert not passes(limiter, "key-999", rate)
+
+
+def test_threads_together_take_no_more_than_is_there(make: Maker) -> None:
+    limiter = make(Clock())
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-7)  # threads change places at nearly every step, where it matters too
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            taken = list(pool.map(lambda _: passes(limiter, "camera", Rate(700, "s")), range(1000)))
+    finally:
+        sys.setswitchinterval(often)
+    assert sum(taken) == 700
+
+
+def test_buckets_in_a_database_do_not_pile_up_either(postgres: Postgres) -> None:
+    url = PostgresUrl(postgres.database())
+    clock = Clock()
+    with closing(Database(url, connections=1)) as database:
+        limiter = SharedRateLimiter(database, "tasks", clock=clock)
+        for number in range(100):
+            clock.now += 10_000_000_000
+            limiter.take(f"key-{number}", Rate(1, "min"))
+    assert postgres.run("SELECT count(*) FROM automask.buckets", str(url).rpartition("/")[2]) == [(6,)]
+
+
+def test_servers_share_a_bucket_by_the_clock_of_the_database(postgres: Postgres) -> None:
+    url = PostgresUrl(postgres.database())
+    with closing(Database(url, connections=1)) as one, closing(Database(url, connections=1)) as other:
+        limiters = [SharedRateLimiter(database, "tasks") for database in (one, other)]
+        assert [passes(limiters[number % 2], "camera", Rate(3, "h")) for number in range(6)] == [True] * 3 + [False] * 3
+        with pytest.raises(RateLimitError) as caught:
+            limiters[0].take("camera", Rate(3, "h"))
+        assert 1100 < (caught.value.retry_after or 0) <= 1200
+        assert passes(SharedRateLimiter(one, "fetches"), "camera", Rate(3, "h")), "another kind has its own"

@@ -1,0 +1,258 @@
+"""Settings: every one from the caller, the environment and a TOML file, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from automask.errors import ParameterError
+from automask.service.config.settings import Settings, load_settings
+
+# For each setting: a value as one writes it in the environment, as one writes it in TOML, and what both mean.
+VALUES: dict[str, tuple[str, str, Any]] = {
+    "host": ("::1", '"::1"', "::1"),
+    "port": ("7001", "7001", 7001),
+    "http_port": ("0", "0", 0),
+    "public_url": ("https://example.org/masks/", '"https://example.org/masks"', "https://example.org/masks"),
+    "trusted_proxies": ("10.0.0.1,fd00::/8", '["10.0.0.1", "fd00::/8"]', ("10.0.0.1/32", "fd00::/8")),
+    "http_timeout": ("2m", "120", 120.0),
+    "fetch_urls": ("off", '"off"', "off"),
+    "cors_origins": ("https://example.org, *", '["https://example.org", "*"]', ("https://example.org", "*")),
+    "uds": ("a.sock", '"a.sock"', Path("a.sock")),
+    "model": ("default, ./clipseg", '["default", "./clipseg"]', ("default", "./clipseg")),
+    "device": ("cpu", '"cpu"', "cpu"),
+    "workers": ("3", "3", 3),
+    "threads": ("2", "2", 2),
+    "cache_mb": ("0", "0", 0),
+    "max_queue": ("9", "9", 9),
+    "max_image_mb": ("0.5", "0.5", 0.5),
+    "max_batch": ("1", "1", 1),
+    "batch_wait_ms": ("2.5", "2.5", 2.5),
+    "store": ("s.db", '"s.db"', Path("s.db")),
+    "media": ("s3://bucket/prefix", '"s3://bucket/prefix"', "s3://bucket/prefix"),
+    "media_from_kb": ("0.5", "0.5", 0.5),
+    "retention": ("1h30m", '"1h30m"', 5400.0),
+    "max_store_gb": ("0.25", "0.25", 0.25),
+    "keys": ("k.db", '"k.db"', Path("k.db")),
+    "tls_cert": ("c.pem", '"c.pem"', Path("c.pem")),
+    "tls_key": ("k.pem", '"k.pem"', Path("k.pem")),
+    "client_ca": ("ca.pem", '"ca.pem"', Path("ca.pem")),
+    "insecure": ("true", "true", True),
+    "metrics_port": ("0", "0", 0),
+    "drain": ("500ms", "0.5", 0.5),
+    "engine": ("ray", '"ray"', "ray"),
+    "log_level": ("debug", '"debug"', "debug"),
+    "log_json": ("1", "true", True),
+}
+# Some are refused alone.
+COMPANIONS: dict[str, dict[str, Any]] = {
+    "tls_cert": {"tls_key": "k.pem"},
+    "tls_key": {"tls_cert": "c.pem"},
+    "engine": {"insecure": True},
+    "client_ca": {"tls_cert": "c.pem", "tls_key": "k.pem"},
+}
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"AUTOMASK_{name.upper()}", raising=False)
+
+
+def toml(folder: Path, text: str) -> Path:
+    path = folder / "automask.toml"
+    path.write_text(text)
+    return path
+
+
+def test_each_setting_has_a_value_to_try() -> None:
+    assert VALUES.keys() | {"ray"} == Settings.model_fields.keys()
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_each_setting_comes_from_the_caller_the_environment_and_the_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_environment, in_toml, expected = VALUES[name]
+    companions = COMPANIONS.get(name, {})
+    file = toml(tmp_path, f"{name} = {in_toml}\n")
+    default = Settings.model_fields[name].get_default(call_default_factory=True, validated_data={})
+    assert default != expected, "or this shows nothing"
+    assert getattr(load_settings(file, **companions), name) == expected
+    assert getattr(load_settings(**{**companions, name: in_environment}), name) == expected
+    assert getattr(load_settings(**{**companions, name: expected}), name) == expected
+    monkeypatch.setenv(f"AUTOMASK_{name.upper()}", in_environment)
+    assert getattr(load_settings(**companions), name) == expected
+
+
+def test_an_empty_variable_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = toml(tmp_path, "max_queue = 7\n")
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"AUTOMASK_{name.upper()}", "")
+    assert load_settings(file).model_fields_set == {"max_queue"}
+
+
+def test_the_table_for_ray_comes_from_the_environment_and_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = toml(tmp_path, 'model = ["a", "b"]\n[ray]\nmax_replicas = 4\n[ray.models.b]\nnum_gpus = 0.5\n')
+    monkeypatch.setenv("AUTOMASK_RAY_MIN_REPLICAS", "2")
+    table = load_settings(file).ray
+    assert (table.min_replicas, table.max_replicas, table.num_gpus) == (2, 4, 0)
+    assert table.scale("a").num_gpus == 0
+    assert (table.scale("b").num_gpus, table.scale("b").max_replicas, table.scale("b").min_replicas) == (0.5, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"insecure": False}, "engine must come with keys: Ray Serve's port is open on every address"),
+        ({"uds": "a.sock"}, "uds must be left out with engine = ray"),
+        ({"tls_cert": "a.pem"}, "tls_cert must be left out with engine = ray"),
+        ({"metrics_port": 9090}, "metrics_port must be left out with engine = ray"),
+        ({"device": "cuda"}, "ray.num_gpus must be more than 0 for device = cuda"),
+        ({"ray": {"replicas": 2}}, "ray.replicas must be one of min_replicas, "),
+        ({"ray": {"min_replicas": 3}}, "ray.max_replicas must be at least ray.min_replicas, 3, got 1"),
+        ({"ray": {"models": {"x": {"min_replicas": 3}}}}, "ray.models.x.max_replicas must be at least "),
+        ({"ray": {"num_gpus": -1}}, "ray.num_gpus must be greater than or equal to 0, got -1"),
+    ],
+)
+def test_what_does_not_go_with_ray_is_refused(said: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        load_settings(**{"engine": "ray", "insecure": True, **said})
+    assert str(caught.value).startswith(message)
+
+
+def test_the_caller_wins_over_the_environment_the_environment_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = toml(tmp_path, 'port = 1\nmodel = ["file", "too"]\nmax_queue = 1\n')
+    assert load_settings().port == 50051
+    assert load_settings(file).port == 1
+    monkeypatch.setenv("AUTOMASK_PORT", "2")
+    monkeypatch.setenv("AUTOMASK_MODEL", "environment")
+    assert load_settings(file).port == 2
+    assert load_settings(file).model == ("environment",)
+    settings = load_settings(file, port=3, model=("caller",))
+    assert (settings.port, settings.model, settings.max_queue) == (3, ("caller",), 1)
+
+
+def test_a_bad_value_that_another_one_wins_over_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = toml(tmp_path, 'port = "what"\n')
+    monkeypatch.setenv("AUTOMASK_PORT", "7")
+    assert load_settings(file).port == 7
+    monkeypatch.setenv("AUTOMASK_PORT", "what")
+    assert load_settings(file, port=7).port == 7
+
+
+BAD: list[tuple[str, str, str]] = [
+    ("port", "eighty", "be a valid integer"),
+    ("port", "70000", "be less than or equal to 65535"),
+    ("workers", "0", "be greater than or equal to 1"),
+    ("device", "tpu", "be 'auto', 'cpu', 'cuda' or 'tensorrt'"),
+    ("log_level", "loud", "be 'debug', 'info', 'warning' or 'error'"),
+    ("log_json", "perhaps", "be a valid boolean"),
+    ("retention", "soon", "be a duration of at most 10000d such as 30s"),
+    ("retention", "0s", "be greater than 0"),
+    ("drain", "-1s", "be a duration"),
+    ("max_image_mb", "0", "be greater than 0"),
+    ("max_image_mb", "nan", "be less than or equal to 1024"),
+    ("max_store_gb", "inf", "be less than or equal to"),
+    ("http_port", "-1", "be greater than or equal to 0"),
+    ("http_timeout", "0s", "be greater than 0"),
+    ("fetch_urls", "some", "be 'public', 'off' or 'any'"),
+    ("public_url", "example.org", "be a URL such as https://example.org/masks"),
+    ("public_url", "https://example.org/?a=b", "be a URL such as https://example.org/masks"),
+    ("trusted_proxies", "*", "be addresses or networks such as 10.0.0.0/8"),
+    ("batch_wait_ms", "5000", "be less than or equal to 1000"),
+    ("model", "", "not be empty"),
+    ("model", "default,,clipseg", "not be empty"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "right"), BAD)
+def test_a_bad_value_is_named_with_its_place_and_what_would_be_right(
+    name: str, value: str, right: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = toml(tmp_path, f'{name} = "{value}"\n')
+    with pytest.raises(ParameterError) as by_caller:
+        load_settings(None, **{name: value})
+    with pytest.raises(ParameterError) as by_file:
+        load_settings(file)
+    monkeypatch.setenv(variable := f"AUTOMASK_{name.upper()}", value)
+    with pytest.raises(ParameterError) as by_environment:
+        load_settings(file)
+    assert str(by_caller.value).startswith(f"{name} must {right}")
+    assert str(by_file.value).startswith(f"{name} (in {file}) must {right}")
+    assert str(by_environment.value).startswith(f"{name} (in {variable}) must {right}")
+    assert ", got " in str(by_caller.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model = []", "must name at least one, got []"),
+        ("model = [1]", "must be a valid string, got 1"),
+        ("model = ['']", "must not be empty, got ''"),
+        ("uds = 5", "must be a path, got 5"),
+        ("[port]\nx = 1", "must be a valid integer, got {'x': 1}"),
+    ],
+)
+def test_a_bad_type_in_the_file(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError) as caught:
+        load_settings(toml(tmp_path, text))
+    assert str(caught.value).endswith(message)
+
+
+def test_an_unknown_name_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    file = toml(tmp_path, "prot = 50051\n")
+    with pytest.raises(ParameterError) as caught:
+        load_settings(file)
+    assert str(caught.value).startswith(f"prot (in {file}) must be one of host, port, http_port, ")
+    with pytest.raises(ParameterError, match=r"^prot must be one of host, port, "):
+        load_settings(prot=1)
+
+
+def test_a_file_that_is_no_toml_or_is_not_there(tmp_path: Path) -> None:
+    file = toml(tmp_path, "port = \n")
+    with pytest.raises(ParameterError) as caught:
+        load_settings(file)
+    assert str(caught.value).startswith("config must be a TOML file (")
+    assert repr(str(file)) in str(caught.value)
+    with pytest.raises(FileNotFoundError, match="missing.toml"):
+        load_settings(tmp_path / "missing.toml")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
+def test_loopback_needs_nothing(host: str) -> None:
+    assert load_settings(host=host).host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "[::]", "box.example", ""])  # noqa: S104 (refused)
+def test_any_other_address_needs_keys_and_tls_or_to_be_called_insecure(host: str) -> None:
+    tls: dict[str, Any] = {"tls_cert": "c.pem", "tls_key": "k.pem"}
+    keys: dict[str, Any] = {"keys": "keys.sqlite3"}
+    for said in ({}, tls, keys):
+        with pytest.raises(ParameterError, match="host must be a loopback address unless keys, tls_cert and tls_key"):
+            load_settings(host=host, **said)
+    assert load_settings(host=host, **tls, **keys).host == host
+    assert load_settings(host=host, insecure=True).host == host
+
+
+def test_half_of_tls_is_refused() -> None:
+    halves: list[dict[str, Any]] = [{"tls_cert": "c.pem"}, {"tls_key": "k.pem"}]
+    for half in halves:
+        with pytest.raises(ParameterError, match="tls_cert and tls_key must be given together, got '[ck].pem'"):
+            load_settings(**half)
+    with pytest.raises(ParameterError, match="client_ca must come with tls_cert and tls_key, got 'ca.pem'"):
+        load_settings(client_ca=Path("ca.pem"))
+
+
+def test_the_store_is_where_state_belongs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert load_settings().store == tmp_path / "automask" / "requests.sqlite3"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_settings().store == tmp_path / ".local" / "state" / "automask" / "requests.sqlite3"

@@ -1,0 +1,249 @@
+"""The request store, used in any order at all: by hypothesis, beside a model of a few lines."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
+from automask.errors import ImageError
+from automask.service.config.database_url import PostgresUrl
+from automask.service.errors import NotFoundError, QueueFullError
+from automask.service.states import ENDS, State
+from automask.service.store.records import Lease
+from automask.service.store.store import Store
+from support.postgres import Postgres
+from support.stores import LEASE, RETENTION, Hands, open_store
+
+
+@dataclass
+class Known:
+    """What the model knows of a request."""
+
+    owner: str
+    task: bytes
+    order: int
+    deadline: float | None
+    state: State = State.QUEUED
+    attempts: int = 0
+    fence: int = 0
+    lease_until: float = 0.0
+    expires: float | None = None
+    result: bytes | None = None
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Runs the store beside a model of a few lines; after each step both must tell the same."""
+
+    leases: Bundle[Lease] = Bundle("leases")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.hands = Hands()
+        self.known: dict[str, Known] = {}
+        self.keys: dict[str, str] = {}
+        self.steps = 0
+        self.store = self.open()
+
+    def open(self) -> Store:
+        return open_store(Path(self.folder.name) / "requests.db", self.hands, max_queue=4)
+
+    def crash_ends_leases(self) -> None:
+        """What was in work is queued again: nobody else has the file open."""
+        working = [one for one, known in self.known.items() if known.state is State.PROCESSING]
+        for one in sorted(working, key=lambda one: self.known[one].order):
+            self.take_back(one)
+
+    def teardown(self) -> None:
+        self.store.close()
+        self.folder.cleanup()
+
+    def queue(self) -> list[str]:
+        waiting = [one for one, known in self.known.items() if known.state is State.QUEUED]
+        return sorted(waiting, key=lambda one: self.known[one].order)
+
+    def next(self) -> int:
+        self.steps += 1
+        return self.steps
+
+    def holds(self, lease: Lease) -> bool:
+        known = self.known.get(lease.request_id)
+        return known is not None and known.state is State.PROCESSING and known.fence == lease.fence
+
+    def end(self, request_id: str, state: State, result: bytes | None = None) -> None:
+        known = self.known[request_id]
+        assert known.state not in ENDS
+        known.state, known.result, known.expires = state, result, self.hands.wall + RETENTION
+
+    def take_back(self, request_id: str) -> None:
+        known = self.known[request_id]
+        if known.attempts < 3:
+            known.state, known.order = State.QUEUED, self.next()
+        else:
+            self.end(request_id, State.FAILED)
+
+    @rule(
+        owner=st.sampled_from("ab"),
+        key=st.sampled_from(["", "", "k"]),
+        deadline=st.sampled_from([None, None, 15.0]),
+        size=st.sampled_from([1, 5000]),
+    )
+    def add(self, owner: str, key: str, deadline: float | None, size: int) -> None:
+        task = b"same" if key else bytes([self.steps % 256]) * size
+        before = self.keys.get(owner) if key else None
+        if before and ((expires := self.known[before].expires) is None or expires > self.hands.wall):
+            assert self.store.add(task, owner=owner, model="m", idempotency_key=key).request_id == before
+        elif len(self.queue()) >= 4:
+            with pytest.raises(QueueFullError):
+                self.store.add(task, owner=owner, model="m", idempotency_key=key)
+        else:
+            record = self.store.add(task, owner=owner, model="m", idempotency_key=key, deadline=deadline)
+            assert record.request_id not in self.known
+            until = None if deadline is None else self.hands.wall + deadline
+            self.known[record.request_id] = Known(owner, task, self.next(), until)
+            if key:
+                self.keys[owner] = record.request_id
+
+    @rule(target=leases)
+    def lease(self) -> Lease | MultipleResults[Lease]:
+        lease = self.store.lease()
+        now = self.hands.wall
+        ready = [one for one in self.queue() if (deadline := self.known[one].deadline) is None or deadline > now]
+        if not ready:
+            assert lease is None
+            return multiple()
+        known = self.known[ready[0]]
+        known.state, known.attempts, known.fence = State.PROCESSING, known.attempts + 1, known.fence + 1
+        known.lease_until = self.hands.steady + LEASE
+        assert lease is not None
+        assert (lease.request_id, lease.task, lease.owner) == (ready[0], known.task, known.owner)
+        assert (lease.attempts, lease.fence) == (known.attempts, known.fence)
+        return lease
+
+    @rule(lease=leases, size=st.sampled_from([0, 6000]))
+    def complete(self, lease: Lease, size: int) -> None:
+        result = bytes(size)
+        holds = self.holds(lease)
+        assert self.store.complete(lease, result) == holds
+        if holds:
+            self.end(lease.request_id, State.COMPLETED, result)
+
+    @rule(lease=leases)
+    def fail(self, lease: Lease) -> None:
+        holds = self.holds(lease)
+        assert self.store.fail(lease, ImageError("no picture")) == holds
+        if holds:
+            self.end(lease.request_id, State.FAILED)
+
+    @rule(lease=consumes(leases))
+    def release(self, lease: Lease) -> None:
+        holds = self.holds(lease)
+        assert self.store.release(lease) == holds
+        if holds:
+            known = self.known[lease.request_id]
+            known.state, known.attempts = State.QUEUED, known.attempts - 1
+
+    @rule(some=st.lists(leases, max_size=3))
+    def renew(self, some: list[Lease]) -> None:
+        held = {lease.request_id for lease in some if self.holds(lease)}
+        assert self.store.renew(some) == held
+        for one in held:
+            self.known[one].lease_until = self.hands.steady + LEASE
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        alive = [one for one, known in self.known.items() if known.expires is None or known.expires > self.hands.wall]
+        if alive:
+            request_id = data.draw(st.sampled_from(alive))
+            record, is_new = self.store.cancel(request_id, self.known[request_id].owner)
+            assert is_new == (self.known[request_id].state not in ENDS)
+            if self.known[request_id].state not in ENDS:
+                self.end(request_id, State.CANCELLED)
+            assert record.state is self.known[request_id].state
+
+    @rule(seconds=st.sampled_from([1, 4, 11, 120]))
+    def advance(self, seconds: int) -> None:
+        self.hands.advance(seconds)
+
+    @rule()
+    def sweep(self) -> None:
+        swept = self.store.sweep()
+        now = self.hands.wall
+        late = {
+            one
+            for one, known in self.known.items()
+            if known.state not in ENDS and known.deadline is not None and known.deadline <= now
+        }
+        assert set(swept.late) == late
+        for one in late:
+            self.end(one, State.FAILED)
+        lost = [
+            one
+            for one, known in self.known.items()
+            if known.state is State.PROCESSING and known.lease_until <= self.hands.steady
+        ]
+        for one in sorted(lost, key=lambda one: self.known[one].order):
+            self.take_back(one)
+        assert {*swept.requeued, *swept.given_up} == set(lost)
+        assert all(self.known[one].state is State.QUEUED for one in swept.requeued)
+
+    @rule()
+    def crash(self) -> None:
+        self.store.close()
+        self.store = self.open()
+        self.crash_ends_leases()
+
+    @invariant()
+    def both_tell_the_same(self) -> None:
+        queue = self.queue()
+        for one, known in self.known.items():
+            if known.expires is not None and known.expires <= self.hands.wall:
+                with pytest.raises(NotFoundError):
+                    self.store.get(one, known.owner)
+                continue
+            record = self.store.result(one, known.owner)
+            assert (record.state, record.attempts, record.result) == (known.state, known.attempts, known.result)
+            assert record.queue_position == (queue.index(one) if one in queue else None)
+            assert (record.expires, record.error is not None) == (known.expires, known.state is State.FAILED)
+
+
+class AnyOrderInPostgres(AnyOrder):
+    """The same in PostgreSQL, where leases outlive whoever has them, and large tasks and results lie in a folder."""
+
+    cluster: ClassVar[Postgres]
+    database: ClassVar[str]
+
+    def open(self) -> Store:
+        media = f"{self.folder.name}/media"
+        return open_store(PostgresUrl(self.database), self.hands, media=media, max_queue=4)
+
+    def crash_ends_leases(self) -> None:
+        """They go on: another server may be at work."""
+
+    def teardown(self) -> None:
+        database = self.database.rpartition("/")[2]
+        try:
+            self.store.sweep()
+            known = {path for (path,) in self.cluster.run("SELECT path FROM automask.objects", database)}
+            assert known == {file.name for file in Path(self.folder.name, "media").iterdir()}
+        finally:  # whatever came of this example, the next one begins with nothing
+            self.cluster.run("TRUNCATE automask.requests, automask.objects CASCADE", database)
+            super().teardown()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def database(postgres: Postgres) -> None:
+    AnyOrderInPostgres.cluster, AnyOrderInPostgres.database = postgres, postgres.database()
+
+
+for machine, examples in ((AnyOrder, 60), (AnyOrderInPostgres, 15)):  # each step asks about every request
+    machine.TestCase.settings = settings(
+        max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrderInPostgres = AnyOrderInPostgres.TestCase

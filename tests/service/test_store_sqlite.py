@@ -1,0 +1,105 @@
+"""The request store in an SQLite file: what is its own."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from automask.service.errors import QueueFullError
+from automask.service.store.sqlite import store as store_module
+from automask.service.store.sqlite.schema import migrate
+from automask.service.store.sqlite.store import SqliteStore
+from automask.service.store.store import Store
+from support.stores import RETENTION, Hands, add, open_store, taken
+
+
+@pytest.fixture
+def hands() -> Hands:
+    return Hands()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "requests.db"
+
+
+@pytest.fixture
+def store(path: Path, hands: Hands) -> Iterator[Store]:
+    with open_store(path, hands) as store:
+        yield store
+
+
+def test_the_disk_that_is_used_stays_bounded(path: Path, hands: Hands) -> None:
+    limit = 2 << 20
+    with open_store(path, hands, max_bytes=limit) as store:
+        while store.usage().size + 100_000 <= limit:
+            add(store, bytes(100_000))
+        with pytest.raises(QueueFullError, match="no room for 100,000 bytes more: the store uses .* at most 2,097,152"):
+            add(store, bytes(100_000))
+        assert sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*")) < limit + 200_000
+        while lease := store.lease():
+            store.complete(lease, b"")
+        hands.advance(RETENTION)
+        store.sweep()
+        assert sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*")) < 200_000
+        add(store, bytes(100_000))
+
+
+def test_a_disk_that_is_nearly_full_is_left_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "_SPARE_SHARE", 1)
+    monkeypatch.setattr(store_module, "_SPARE_BYTES", 1 << 62)
+    with pytest.raises(
+        QueueFullError, match="are left on the store's disk, of which .* are kept for results"
+    ) as caught:
+        add(store)
+    assert caught.value.retry_after == 30
+    assert sum(store.usage().counts.values()) == 0
+
+
+def test_photos_and_results_are_private(path: Path, hands: Hands) -> None:
+    photo, result = b"PHOTO" * 2000, b"RESULT" * 2000
+    with open_store(path, hands) as store:
+        request_id = add(store, photo)
+        other = add(store, b"cancelled" + photo)
+        store.complete(taken(store), result)
+        store.cancel(other, "me")
+        with closing(sqlite3.connect(path)) as db:
+            assert db.execute("SELECT count(*) FROM tasks").fetchone() == (0,), "dropped at once"
+        store.sweep()
+        assert b"PHOTOPHOTO" not in everything(path)
+        assert b"RESULTRESULT" in everything(path)
+        hands.advance(RETENTION)
+        assert store.sweep().expired == (request_id, other)
+        assert b"RESULTRESULT" not in everything(path)
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def everything(path: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+
+
+def test_the_settings_of_sqlite(store: Store) -> None:
+    add(store)
+    assert isinstance(store, SqliteStore)
+    with store._database.transaction() as db:
+        found = {
+            name: db.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("journal_mode", "synchronous", "foreign_keys", "auto_vacuum", "secure_delete")
+        }
+    assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "auto_vacuum": 2, "secure_delete": 1}
+
+
+def test_migration_takes_only_the_missing_steps_and_all_or_none() -> None:
+    first, second = ["CREATE TABLE one (a)"], ["ALTER TABLE one ADD COLUMN b", "INSERT INTO one VALUES (1, 2)"]
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        migrate(db, [first])
+        with pytest.raises(sqlite3.OperationalError, match="no such table"):
+            migrate(db, [first, [*second, "INSERT INTO missing VALUES (1)"]])
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        assert [row[1] for row in db.execute("PRAGMA table_info(one)")] == ["a"]
+        for _ in range(2):
+            migrate(db, [first, second])
+        assert db.execute("SELECT * FROM one").fetchall() == [(1, 2)]
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)

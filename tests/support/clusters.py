@@ -1,0 +1,158 @@
+"""A Ray cluster of one node for the tests, and the service on it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.request import urlopen
+
+import grpc
+import ray
+from ray import serve
+from ray.serve.config import HTTPOptions, gRPCOptions
+from ray.serve.deployment import Application
+from ray.serve.handle import DeploymentHandle
+
+from automask.service.config.settings import load_settings
+from automask.service.ray.api import deploy_api
+from automask.service.ray.cluster import FUNCTIONS
+from automask.service.ray.inference import deploy_models
+from support.raylets import Node
+
+__all__ = ["SMALL", "Cluster", "RayServer"]
+
+SMALL = {"num_cpus": 0.01, "api_cpus": 0}  # so that all fit
+_MOST_BYTES = 32 << 20  # of a message; Ray Serve's proxies take one number for all applications
+
+
+@dataclass
+class RayServer:
+    """The service on a cluster.
+
+    Attributes
+    ----------
+    name
+        Of the application, which calls name where there are several.
+    address, http_address
+        Where clients connect to.
+    handle
+        Leads to the replicas that answer calls.
+    """
+
+    name: str
+    address: str
+    http_address: str
+    handle: DeploymentHandle[Any]
+
+    def channel(self) -> grpc.Channel:
+        """Connect to this application."""
+        return grpc.intercept_channel(grpc.insecure_channel(self.address), _Named(self.name))
+
+    def tasks(self) -> int:
+        """Tasks that wait or are worked on."""
+        return int(self.handle.tasks.remote().result())
+
+
+class _Named(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    """Tells Ray Serve which application is meant."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def _intercept(self, call: Any, details: Any, request: Any) -> Any:
+        metadata = [*(details.metadata or ()), ("application", self._name)]
+        return call(details._replace(metadata=metadata), request)
+
+    intercept_unary_unary = _intercept  # type: ignore[assignment]  # one for calls of every type
+    intercept_unary_stream = _intercept  # type: ignore[assignment]
+    intercept_stream_stream = _intercept  # type: ignore[assignment]
+
+
+class Cluster:
+    """One node with enough CPUs on paper, and Ray Serve on it."""
+
+    def __init__(self) -> None:
+        os.environ.update(
+            RAY_USAGE_STATS_ENABLED="0",
+            RAY_AUTH_MODE="disabled",  # else it writes a token into the home of whoever runs the tests
+            RAY_SERVE_GRPC_MAX_MESSAGE_SIZE=str(_MOST_BYTES),
+        )
+        ray.init(
+            "local",
+            num_cpus=4,
+            object_store_memory=200 << 20,
+            include_dashboard=False,
+            log_to_driver=False,
+            _system_config={"metrics_report_interval_ms": 500},
+        )
+        self._numbers = itertools.count()
+        grpc_port, http_port = _free_port(), _free_port()
+        serve.start(
+            http_options=HTTPOptions(port=http_port),
+            grpc_options=gRPCOptions(port=grpc_port, grpc_servicer_functions=list(FUNCTIONS)),
+        )
+        # One model for all servers: what the tests of the contract tell apart is in front of it.
+        (model,) = deploy_models(load_settings(ray=SMALL, device="cpu", workers=1)).values()
+        self._models = serve.run(model, name="models", route_prefix="/models")
+        self.address, self.http_address = f"127.0.0.1:{grpc_port}", f"127.0.0.1:{http_port}"
+
+    @property
+    def ray_address(self) -> str:
+        """Where other processes join."""
+        return str(ray.get_runtime_context().gcs_address)
+
+    def metrics(self) -> str:
+        """What Prometheus is told of the node."""
+        (node,) = ray.nodes()
+        with urlopen(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics") as answer:
+            return str(answer.read().decode())
+
+    @contextmanager
+    def running(self, application: Application) -> Iterator[RayServer]:
+        """Run an application under a name of its own, drain it and take it away."""
+        name = f"automask-{next(self._numbers)}"
+        handle = serve.run(application, name=name, route_prefix=f"/{name}")
+        try:
+            yield RayServer(name, self.address, f"{self.http_address}/{name}", handle)
+        finally:
+            handle.broadcast("drain").results()
+            serve.delete(name, _blocking=False)
+
+    @contextmanager
+    def serving(self, settings: dict[str, Any]) -> Iterator[RayServer]:
+        """Serve with the model that all share."""
+        with self.running(self.api(settings)) as server:
+            yield server
+
+    def api(self, settings: dict[str, Any]) -> Application:
+        """Make an application that has no model of its own."""
+        told = load_settings(engine="ray", insecure=True, ray=SMALL, **settings)
+        return deploy_api(told, {told.model: self._models})
+
+    @contextmanager
+    def another_node(self) -> Iterator[None]:
+        """Start a second node, without CPUs, and kill it when the block ends."""
+        node = Node(f"--address={self.ray_address}", "--num-cpus=0")
+        try:
+            yield
+        finally:
+            node.kill()
+
+    def close(self) -> None:
+        """End all of it."""
+        serve.shutdown()
+        ray.shutdown()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])

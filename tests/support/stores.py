@@ -1,0 +1,52 @@
+"""What the tests of the request stores share: a store whose clock they move by hand, and what is done to it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from automask.errors import AutomaskError
+from automask.service.config.database_url import PostgresUrl
+from automask.service.store import opening
+from automask.service.store.clock import Clock
+from automask.service.store.records import Lease
+from automask.service.store.rules import Rules
+from automask.service.store.store import Store
+
+RETENTION = 100.0
+LEASE = 10.0
+
+
+@dataclass
+class Hands:
+    """Both hands of a clock; whole seconds, so that sums are exact."""
+
+    wall: float = 1_800_000_000.0
+    steady: float = 1000.0
+
+    def advance(self, seconds: float) -> None:
+        self.wall += seconds
+        self.steady += seconds
+
+    def clock(self) -> Clock:
+        return Clock(lambda: self.wall, lambda: self.steady)
+
+
+def encode_error(error: AutomaskError) -> bytes:
+    return f"{type(error).__name__}: {error}".encode()
+
+
+def open_store(
+    place: Path | PostgresUrl, hands: Hands | None = None, media: str | None = None, **settings: Any
+) -> Store:
+    rules = Rules(encode_error=encode_error, **({"retention": RETENTION, "lease_seconds": LEASE} | settings))
+    return opening.open_store(place, rules, clock=(hands or Hands()).clock(), media=media, media_from=1000)
+
+
+def add(store: Store, task: bytes = b"task", **options: object) -> str:
+    return store.add(task, **({"owner": "me", "model": "default"} | options)).request_id  # type: ignore[arg-type]
+
+
+def taken(store: Store) -> Lease:
+    lease = store.lease()
+    assert lease is not None
+    return lease
