@@ -9,7 +9,7 @@ from .core.access import Access
 from .core.backend import Backend
 from .core.operations import Operations
 from .core.requests import Requests
-from .keys.opening import open_keys
+from .keys.factory import open_key_store
 from .rpc.calls import Calls
 from .rpc.servicer import Servicer
 from .store.opening import open_store
@@ -43,7 +43,7 @@ class Components:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._access = Access(None if settings.keys is None else open_keys(settings.keys))
+        self._access = Access(None if settings.keys is None else open_key_store(settings.keys))
         rules = Rules(
             retention=settings.retention,
             max_bytes=round(settings.max_store_gb * 1e9),

@@ -29,7 +29,7 @@ from .rpc.listen import bare, join, listen
 from .telemetry.metrics import PrometheusMetrics
 
 if TYPE_CHECKING:
-    from .http.front import Front
+    from .http.server import HttpServer
 
 __all__ = ["Server", "run"]
 
@@ -67,7 +67,7 @@ class Server:
         self._parts = Components(settings, self._metrics)
         self._engine: Engine | None = None
         self._metrics_server: WSGIServer | None = None
-        self._front: Front | None = None
+        self._front: HttpServer | None = None
         self._is_stopping = False
         self.address = self.http_address = self.metrics_address = ""
 
@@ -105,10 +105,10 @@ class Server:
 
     async def _start_http(self, port: int) -> None:
         try:
-            from .http.front import Front
+            from .http.server import HttpServer
         except ImportError as error:
             raise MissingDependencyError(f"{error}; for HTTP: pip install 'automask[http]'") from error
-        front = Front(self._settings, self._parts.operations, self._parts.observer)
+        front = HttpServer(self._settings, self._parts.operations, self._parts.observer)
         await front.start(port, grpc_port=int(self.address.rpartition(":")[2]))
         self._front, self.http_address = front, front.address
 

@@ -17,7 +17,7 @@ from harness.turns import Spread, digits, show, spread, table
 from harness.workplace import NotHereError, Workplace
 
 if TYPE_CHECKING:
-    from automask.service.config.database_url import PostgresUrl
+    from automask.service.config.locations import PostgresUrl
 
 SERVERS = (1, 4, 16)
 TRANSACTIONS = 3
@@ -70,7 +70,7 @@ def fsyncs(folder: Path, number: int) -> Spread:
 def measure(workplace: Workplace) -> dict[str, Any]:
     """Both stores, on the same disk."""
     try:
-        from automask.service.config.database_url import PostgresUrl
+        from automask.service.config.locations import PostgresUrl
         from support.postgres import running
     except ImportError as error:
         raise NotHereError(f"it takes the extra postgres, and what the tests need ({error})") from error

@@ -15,10 +15,11 @@ import click
 
 from automask.errors import ParameterError
 
-from ..config.database_url import PostgresUrl, parse_location
-from ..keys.keys import MAX_CREDITS, Key, Keys
-from ..keys.opening import open_keys
-from ..keys.rates import Rate
+from ..config.locations import PostgresUrl, parse_location
+from ..keys.factory import open_key_store
+from ..keys.key import Key
+from ..keys.rate_limits import Rate
+from ..keys.store import MAX_CREDITS, KeyStore
 
 __all__ = ["keys"]
 
@@ -52,8 +53,8 @@ def _with_file(command: _Command) -> _Command:
 
 
 @contextmanager
-def _opened(place: Path | PostgresUrl, *, create: bool = False) -> Iterator[Keys]:
-    with closing(open_keys(place, create=create)) as file:
+def _opened(place: Path | PostgresUrl, *, create: bool = False) -> Iterator[KeyStore]:
+    with closing(open_key_store(place, create=create)) as file:
         try:
             yield file
         except ParameterError as error:

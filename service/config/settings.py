@@ -16,8 +16,8 @@ from pydantic_settings.sources import TomlConfigSettingsSource
 from automask.errors import ParameterError
 from automask.session import Device
 
-from .database_url import PostgresUrl, parse_location
 from .durations import parse_duration
+from .locations import PostgresUrl, parse_location
 from .ray import RaySettings
 
 __all__ = ["PREFIX", "Settings", "load_settings", "state_folder"]

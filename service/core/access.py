@@ -13,8 +13,9 @@ import structlog
 
 from ..cancellation import run_to_completion
 from ..errors import OutOfCreditsError, UnauthenticatedError, UnavailableError
-from ..keys.keys import Key, Keys
-from ..keys.rates import RateLimiter
+from ..keys.key import Key
+from ..keys.rate_limits import RateLimiter
+from ..keys.store import KeyStore
 
 __all__ = ["OPEN", "Access"]
 
@@ -38,7 +39,7 @@ class Access:
         None lets everybody in.
     """
 
-    def __init__(self, keys: Keys | None) -> None:
+    def __init__(self, keys: KeyStore | None) -> None:
         self._keys = keys
         self._limiter = RateLimiter() if keys is None else keys.limiter("tasks")
         self._fetches = RateLimiter() if keys is None else keys.limiter("fetches")
@@ -135,7 +136,7 @@ class Access:
         if self._keys is not None:
             await run_to_completion(self._give_back(self._keys, owner))
 
-    async def _give_back(self, keys: Keys, owner: str) -> None:
+    async def _give_back(self, keys: KeyStore, owner: str) -> None:
         try:
             await asyncio.to_thread(keys.refund, owner, _COST)
         except UnavailableError as error:
@@ -144,7 +145,7 @@ class Access:
             self._owing.add(task)
             task.add_done_callback(self._owing.discard)
 
-    async def _give_back_later(self, keys: Keys, owner: str) -> None:
+    async def _give_back_later(self, keys: KeyStore, owner: str) -> None:
         while True:
             await asyncio.sleep(_AGAIN)
             with suppress(UnavailableError):

@@ -13,7 +13,7 @@ from automask.v1 import mask_pb2
 
 from ..cancellation import run_to_completion
 from ..errors import OutOfCreditsError, UnavailableError
-from ..keys.keys import Key
+from ..keys.key import Key
 from ..store.records import Record
 from ..telemetry.tracing import trace_stages
 from ..wire.tasks import Task, read_task

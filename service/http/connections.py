@@ -15,7 +15,7 @@ from automask.errors import CancelledError
 
 from ..cancellation import run_to_completion
 from ..core.operations import Operations
-from ..keys.keys import Key
+from ..keys.key import Key
 
 __all__ = ["Forwarded", "sign_in", "while_there"]
 

@@ -13,12 +13,12 @@ from automask.v1 import mask_pb2
 from ..config.settings import Settings
 from ..core.operations import Operations
 from ..errors import NotFoundError
-from ..keys.keys import Key
-from .answers import answer_now, find_picture, tell_result, tell_state, tell_unknown
+from ..keys.key import Key
 from .bodies import read_body
 from .connections import sign_in, while_there
 from .fetch import Fetcher
 from .forms import SCHEMA, Form
+from .responses import answer_now, find_picture, tell_result, tell_state, tell_unknown
 
 __all__ = ["SLUG", "router"]
 

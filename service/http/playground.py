@@ -18,7 +18,7 @@ from automask.v1 import mask_pb2
 
 from ..config.settings import Settings
 from ..core.operations import Operations
-from ..keys.keys import Key
+from ..keys.key import Key
 from .bodies import read_body
 from .connections import sign_in, while_there
 

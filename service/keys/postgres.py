@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ..config.database_url import PostgresUrl
+from ..config.locations import PostgresUrl
 from ..postgres.database import Database, Db
-from .keys import Execute, Keys
-from .rates import RateLimiter
-from .shared_rates import SharedRateLimiter
+from .postgres_rate_limits import PostgresRateLimiter
+from .rate_limits import RateLimiter
+from .store import Execute, KeyStore
 
-__all__ = ["KeyTable"]
+__all__ = ["PostgresKeyStore"]
 
 T = TypeVar("T")
 
 _CONNECTIONS = 4
 
 
-class KeyTable(Keys):
+class PostgresKeyStore(KeyStore):
     """The keys in a database, in the schema that requests are in too.
 
     Parameters
@@ -44,7 +44,7 @@ class KeyTable(Keys):
 
     def limiter(self, kind: str) -> RateLimiter:
         """Make one that all servers share."""
-        return SharedRateLimiter(self._database, kind)
+        return PostgresRateLimiter(self._database, kind)
 
     def _look(self, work: Callable[[Execute], T]) -> T:
         return self._database.run(lambda db: work(_executing(db)))

@@ -14,10 +14,10 @@ from typing import Literal, TypeVar
 from automask.errors import AutomaskError
 
 from ..errors import StoreError
-from .keys import Execute, Keys
-from .rates import RateLimiter
+from .rate_limits import RateLimiter
+from .store import Execute, KeyStore
 
-__all__ = ["KeyFile"]
+__all__ = ["SqliteKeyStore"]
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ _SCHEMA = """
 """
 
 
-class KeyFile(Keys):
+class SqliteKeyStore(KeyStore):
     """The file of keys. Threads may share one, and processes the file.
 
     Parameters

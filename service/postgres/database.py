@@ -11,7 +11,7 @@ import psycopg
 from psycopg import errors
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from ..config.database_url import PostgresUrl
+from ..config.locations import PostgresUrl
 from ..errors import StoreError, UnavailableError
 from .schema import SCHEMA, migrate
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import psycopg
 
-from ..config.database_url import PostgresUrl
+from ..config.locations import PostgresUrl
 from .database import Db, connect
 
 __all__ = ["CHANNEL", "Listener"]

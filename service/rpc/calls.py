@@ -15,7 +15,7 @@ import grpc.aio
 import structlog
 
 from ..core.operations import Operations
-from ..keys.keys import Key
+from ..keys.key import Key
 from ..telemetry.calls import Observer
 from ..telemetry.logs import log_bug
 from ..telemetry.tracing import span

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from automask.errors import ParameterError
 
-from ..config.database_url import PostgresUrl
+from ..config.locations import PostgresUrl
 from ..postgres.needed import need_postgres
 from .clock import Clock
 from .rules import Rules

@@ -29,7 +29,7 @@ from automask.service import Client
 from automask.service.cli.serve import serve
 from automask.service.config.durations import parse_duration
 from automask.service.config.settings import PREFIX, Settings, load_settings
-from automask.service.keys.sqlite import KeyFile
+from automask.service.keys.sqlite import SqliteKeyStore
 from support.dockerfiles import DEPLOY, DOCKERFILES, STATE, final, image_environment, instructions
 from support.known_settings import VARIABLES
 from support.servers import serving
@@ -194,7 +194,7 @@ def test_a_server_with_keys_and_tls_is_asked_through_its_socket(tmp_path: Path) 
     certificate = trustme.CA().issue_cert("masks.example")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert")
     certificate.private_key_pem.write_to_path(tmp_path / "key")
-    with closing(KeyFile(tmp_path / "keys.sqlite3", create=True)):
+    with closing(SqliteKeyStore(tmp_path / "keys.sqlite3", create=True)):
         told = {"keys": tmp_path / "keys.sqlite3", "tls_cert": tmp_path / "cert", "tls_key": tmp_path / "key"}
         with serving(tmp_path, host="0.0.0.0", uds=tmp_path / "automask.sock", **told):  # noqa: S104
             done = healthy(tmp_path / "automask.sock")

@@ -17,12 +17,13 @@ from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
 
 import automask
-from automask.service.config.database_url import PostgresUrl
+from automask.service.config.locations import PostgresUrl
 from automask.service.core.access import Access
-from automask.service.keys.keys import Key, Keys
-from automask.service.keys.opening import open_keys
-from automask.service.keys.rates import Rate
-from automask.service.keys.sqlite import KeyFile
+from automask.service.keys.factory import open_key_store
+from automask.service.keys.key import Key
+from automask.service.keys.rate_limits import Rate
+from automask.service.keys.sqlite import SqliteKeyStore
+from automask.service.keys.store import KeyStore
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
@@ -39,7 +40,7 @@ PATIENCE = Duration(seconds=60)
 class Door:
     """A server with keys, and what they are in."""
 
-    file: Keys
+    file: KeyStore
     stub: MaskServiceStub
 
     def caller(self, name: str, **rights: Any) -> Caller:
@@ -105,7 +106,7 @@ def door(
         place = PostgresUrl(request.getfixturevalue("postgres").database())
         store = {"store": place}
     with (
-        closing(open_keys(place, create=True)) as file,
+        closing(open_key_store(place, create=True)) as file,
         serving(folder, cluster, keys=place, workers=1, **store) as server,
         connect(server) as channel,
     ):
@@ -222,7 +223,7 @@ def test_what_fails_costs_nothing(door: Door, cup: mask_pb2.MaskTask, broken: ma
 def test_what_is_cut_off_or_fails_later_costs_nothing(
     tmp_path: Path, cluster: Cluster | None, endless: mask_pb2.MaskTask, broken: mask_pb2.MaskTask
 ) -> None:
-    with closing(KeyFile(tmp_path / "keys.sqlite3", create=True)) as file:
+    with closing(SqliteKeyStore(tmp_path / "keys.sqlite3", create=True)) as file:
         with (
             serving(tmp_path, cluster, keys=tmp_path / "keys.sqlite3", workers=1) as server,
             connect(server) as channel,
@@ -263,7 +264,10 @@ def test_a_caller_who_goes_while_a_credit_moves_gets_it_back_however_often_it_is
             await moving
 
     path = tmp_path / "keys.sqlite3"
-    with closing(KeyFile(path, create=True)) as file, closing(sqlite3.connect(path, isolation_level=None)) as writer:
+    with (
+        closing(SqliteKeyStore(path, create=True)) as file,
+        closing(sqlite3.connect(path, isolation_level=None)) as writer,
+    ):
         key = file.authenticate(file.add("impatient", credits=1))
         asyncio.run(go(Access(file), key, writer))
         assert file.credits("impatient") == 1

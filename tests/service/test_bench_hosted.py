@@ -23,7 +23,7 @@ from PIL import Image
 
 from automask.cli import main
 from automask.service.bench.hosted import Measured, iou, unlike
-from automask.service.keys.sqlite import KeyFile
+from automask.service.keys.sqlite import SqliteKeyStore
 from support.servers import serving
 
 PHOTO = Path(str(files("automask.data").joinpath("person.jpg")))
@@ -113,7 +113,7 @@ class Both:
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     mine, theirs = tmp_path_factory.mktemp("mine"), tmp_path_factory.mktemp("theirs")
-    with closing(KeyFile(theirs / "keys.sqlite3", create=True)) as keys:
+    with closing(SqliteKeyStore(theirs / "keys.sqlite3", create=True)) as keys:
         key, poor_key = keys.add("customer"), keys.add("poor", credits=3)
     with (
         serving(mine, http_port=0) as local,

@@ -17,7 +17,7 @@ import automask
 from automask import AutomaskError, CancelledError, EmptyMaskError, ImageError, ParameterError, UnknownPromptError
 from automask.result import Result
 from automask.service import AsyncClient, Client, DeadlineError, NotFoundError, UnauthenticatedError, UnavailableError
-from automask.service.keys.sqlite import KeyFile
+from automask.service.keys.sqlite import SqliteKeyStore
 from automask.service.server import Server
 from automask.session import Session
 from support.sameness import assert_same
@@ -368,7 +368,7 @@ def test_keys_and_tls(tmp_path: Path, coffee_file: Path) -> None:
         ("key", served.private_key_pem),
     ):
         blob.write_to_path(tmp_path / name)
-    key = KeyFile(tmp_path / "keys", create=True)
+    key = SqliteKeyStore(tmp_path / "keys", create=True)
     text = key.add("camera")
     key.close()
     with serving(
@@ -393,7 +393,7 @@ def test_keys_and_tls(tmp_path: Path, coffee_file: Path) -> None:
 
 
 def test_the_key_comes_from_the_environment(tmp_path: Path, coffee_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    key = KeyFile(tmp_path / "keys", create=True)
+    key = SqliteKeyStore(tmp_path / "keys", create=True)
     monkeypatch.setenv("AUTOMASK_API_KEY", key.add("camera"))
     key.close()
     with serving(tmp_path, keys=tmp_path / "keys") as server, Client(server.address) as client:

@@ -19,7 +19,7 @@ from google.protobuf.duration_pb2 import Duration
 from numpy.typing import NDArray
 from PIL import Image
 
-from automask.service.keys.sqlite import KeyFile
+from automask.service.keys.sqlite import SqliteKeyStore
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
@@ -305,7 +305,7 @@ def test_the_output_is_gone_with_the_result(tmp_path: Path, image: str) -> None:
 
 def test_the_url_of_the_output_is_a_secret_of_its_key(tmp_path: Path, image: str) -> None:
     with (
-        closing(KeyFile(tmp_path / "keys", create=True)) as keys,
+        closing(SqliteKeyStore(tmp_path / "keys", create=True)) as keys,
         serving(tmp_path, http_port=0, keys=tmp_path / "keys") as server,
         httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as http,
     ):
@@ -338,7 +338,7 @@ def test_the_url_of_the_output_is_a_secret_of_its_key(tmp_path: Path, image: str
 
 def test_keys_are_asked_for_before_the_body_and_health_asks_for_none(tmp_path: Path, image: str) -> None:
     with (
-        closing(KeyFile(tmp_path / "keys", create=True)) as keys,
+        closing(SqliteKeyStore(tmp_path / "keys", create=True)) as keys,
         serving(tmp_path, http_port=0, keys=tmp_path / "keys") as server,
         httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as http,
     ):

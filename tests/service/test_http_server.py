@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 import automask
-from automask.service.keys.sqlite import KeyFile
+from automask.service.keys.sqlite import SqliteKeyStore
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
@@ -74,7 +74,7 @@ def slow(segmenter: automask.Segmenter, jpeg: bytes) -> messages.GenerateRequest
     return messages.GenerateRequest(task=task)
 
 
-def keep_busy(channel: grpc.Channel, keys: KeyFile, slow: messages.GenerateRequest) -> Any:
+def keep_busy(channel: grpc.Channel, keys: SqliteKeyStore, slow: messages.GenerateRequest) -> Any:
     """Give the one worker something to do, and return once it is let in."""
     metadata = (("x-api-key", keys.add("busy", credits=1)),)
     call = MaskServiceStub(channel).Generate.future(slow, metadata=metadata)
@@ -87,7 +87,7 @@ def test_what_takes_too_long_is_a_504_and_gives_its_credit_back(
     tmp_path: Path, image: str, slow: messages.GenerateRequest
 ) -> None:
     with (
-        closing(KeyFile(tmp_path / "keys", create=True)) as keys,
+        closing(SqliteKeyStore(tmp_path / "keys", create=True)) as keys,
         serving(tmp_path, http_port=0, http_timeout="500ms", workers=1, keys=tmp_path / "keys") as server,
         httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as http,
         grpc.insecure_channel(server.address) as channel,
@@ -122,7 +122,7 @@ def test_who_does_not_say_what_they_want_is_not_waited_for(tmp_path: Path, half:
 
 def test_a_client_that_goes_away_stops_the_work(tmp_path: Path, image: str, slow: messages.GenerateRequest) -> None:
     with (
-        closing(KeyFile(tmp_path / "keys", create=True)) as keys,
+        closing(SqliteKeyStore(tmp_path / "keys", create=True)) as keys,
         serving(tmp_path, http_port=0, workers=1, keys=tmp_path / "keys") as server,
         grpc.insecure_channel(server.address) as channel,
     ):
@@ -143,7 +143,7 @@ def test_a_client_that_goes_away_stops_the_work(tmp_path: Path, image: str, slow
 
 
 def test_the_log_has_each_call_once_and_never_its_key_or_photo(tmp_path: Path, image: str) -> None:
-    with closing(KeyFile(tmp_path / "keys", create=True)) as keys:
+    with closing(SqliteKeyStore(tmp_path / "keys", create=True)) as keys:
         key = keys.add("camera")
     options = (
         "--port",

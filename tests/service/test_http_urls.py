@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from automask.service.keys.rates import Rate
-from automask.service.keys.sqlite import KeyFile
+from automask.service.keys.rate_limits import Rate
+from automask.service.keys.sqlite import SqliteKeyStore
 from support.servers import serving
 from support.sites import Answer, Site, reply, site
 
@@ -72,7 +72,7 @@ def test_what_cannot_be_fetched_is_a_400_that_says_why(
 
 
 def test_nothing_is_fetched_for_who_may_not_come(tmp_path: Path, jpeg: bytes) -> None:
-    async def run(keys: KeyFile) -> None:
+    async def run(keys: SqliteKeyStore) -> None:
         async with between(tmp_path, reply(jpeg), keys=tmp_path / "keys") as (http, found):
             body = {"prompt": "cup", "image": f"http://{found.address}/"}
             poor = {"x-api-key": keys.add("poor", credits=1), "idempotency-key": "once"}
@@ -88,7 +88,7 @@ def test_nothing_is_fetched_for_who_may_not_come(tmp_path: Path, jpeg: bytes) ->
             again = await http.post(V2, json=body, headers=poor)  # it was paid for
             assert again.json()["request_id"] == first.json()["request_id"]
 
-    with closing(KeyFile(tmp_path / "keys", create=True)) as keys:
+    with closing(SqliteKeyStore(tmp_path / "keys", create=True)) as keys:
         asyncio.run(run(keys))
 
 

@@ -17,20 +17,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from automask.errors import ParameterError
-from automask.service.config.database_url import PostgresUrl
+from automask.service.config.locations import PostgresUrl
 from automask.service.errors import NotAllowedError, NotFoundError, OutOfCreditsError, StoreError, UnauthenticatedError
-from automask.service.keys.keys import MAX_CREDITS, Keys
-from automask.service.keys.opening import open_keys
-from automask.service.keys.rates import Rate
-from automask.service.keys.sqlite import KeyFile
+from automask.service.keys.factory import open_key_store
+from automask.service.keys.rate_limits import Rate
+from automask.service.keys.sqlite import SqliteKeyStore
+from automask.service.keys.store import MAX_CREDITS, KeyStore
 
 CHARGER = """
 import sys
 from automask.service.errors import OutOfCreditsError
-from automask.service.keys.opening import open_keys
+from automask.service.keys.factory import open_key_store
 from automask.service.places import parse_location
 
-file = open_keys(parse_location(sys.argv[1]))
+file = open_key_store(parse_location(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
 taken = 0
@@ -44,13 +44,13 @@ file.close()
 """
 ADDER = """
 import sys
-from automask.service.keys.opening import open_keys
+from automask.service.keys.factory import open_key_store
 from automask.service.places import parse_location
 
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(10):
-    file = open_keys(parse_location(sys.argv[1]), create=True)
+    file = open_key_store(parse_location(sys.argv[1]), create=True)
     file.add(f"{sys.argv[2]}-{number}")
     file.close()
 """
@@ -67,14 +67,14 @@ def place(request: pytest.FixtureRequest, path: Path) -> Path | PostgresUrl:
 
 
 @pytest.fixture
-def keys(place: Path | PostgresUrl) -> Iterator[Keys]:
-    with closing(open_keys(place, create=True)) as opened:
+def keys(place: Path | PostgresUrl) -> Iterator[KeyStore]:
+    with closing(open_key_store(place, create=True)) as opened:
         yield opened
 
 
 @pytest.fixture
-def file(path: Path) -> Iterator[KeyFile]:
-    with closing(KeyFile(path, create=True)) as opened:
+def file(path: Path) -> Iterator[SqliteKeyStore]:
+    with closing(SqliteKeyStore(path, create=True)) as opened:
         yield opened
 
 
@@ -102,7 +102,7 @@ def together(script: str, *arguments: list[str]) -> list[str]:
     return said
 
 
-def test_a_key_opens_what_it_was_made_for(keys: Keys) -> None:
+def test_a_key_opens_what_it_was_made_for(keys: KeyStore) -> None:
     text = keys.add("shop.2_a-b", credits=5, rate=Rate(10, "s"), models=["default", "owner/name"])
     assert re.fullmatch(r"am_[a-z0-9]{8}_[A-Za-z0-9_-]{43}", text)
     key = keys.authenticate(text)
@@ -115,7 +115,7 @@ def test_a_key_opens_what_it_was_made_for(keys: Keys) -> None:
         key.check_model("sam")
 
 
-def test_a_key_without_limits(keys: Keys) -> None:
+def test_a_key_without_limits(keys: KeyStore) -> None:
     key = keys.authenticate(keys.add("free"))
     assert (key.credits, key.rate, key.models) == (None, None, ())
     key.check_model("anything")
@@ -126,13 +126,13 @@ def test_a_key_without_limits(keys: Keys) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a" * 65, "a b", "a/b", "ä", "a\n", "a'b"])
-def test_names_that_are_none(keys: Keys, name: str) -> None:
+def test_names_that_are_none(keys: KeyStore, name: str) -> None:
     with pytest.raises(ParameterError, match="name must be 1 to 64 letters"):
         keys.add(name)
     assert not keys.list()
 
 
-def test_what_is_wrong_with_a_new_key_is_named(keys: Keys) -> None:
+def test_what_is_wrong_with_a_new_key_is_named(keys: KeyStore) -> None:
     keys.add("shop")
     with pytest.raises(ParameterError, match="name must be one that no other key has, got 'shop'"):
         keys.add("shop")
@@ -145,7 +145,7 @@ def test_what_is_wrong_with_a_new_key_is_named(keys: Keys) -> None:
     assert [key.name for key in keys.list()] == ["shop"]
 
 
-def test_a_missing_and_a_wrong_key_are_told_apart_and_never_repeated(keys: Keys) -> None:
+def test_a_missing_and_a_wrong_key_are_told_apart_and_never_repeated(keys: KeyStore) -> None:
     good = keys.add("shop")
     other = keys.add("other")
     for missing in (None, ""):
@@ -170,7 +170,7 @@ def test_a_missing_and_a_wrong_key_are_told_apart_and_never_repeated(keys: Keys)
     assert keys.authenticate(good).name == "shop"
 
 
-def test_known_and_unknown_ids_are_compared_alike(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_and_unknown_ids_are_compared_alike(keys: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[tuple[bytes, bytes]] = []
     original: Callable[[bytes, bytes], bool] = hmac.compare_digest
 
@@ -187,7 +187,7 @@ def test_known_and_unknown_ids_are_compared_alike(keys: Keys, monkeypatch: pytes
     assert [(len(one), len(other)) for one, other in compared] == [(32, 32)] * 4
 
 
-def test_the_secret_is_not_in_the_file(file: KeyFile, path: Path) -> None:
+def test_the_secret_is_not_in_the_file(file: SqliteKeyStore, path: Path) -> None:
     text = file.add("shop", credits=3)
     file.charge("shop", 1)
     stored = b"".join(each.read_bytes() for each in path.parent.iterdir())
@@ -201,7 +201,7 @@ def test_the_secret_is_not_in_the_file(file: KeyFile, path: Path) -> None:
 def test_only_its_owner_may_read_it(path: Path) -> None:
     before = os.umask(0)
     try:
-        with closing(KeyFile(path, create=True)) as file:
+        with closing(SqliteKeyStore(path, create=True)) as file:
             file.add("shop")
             modes = {each.name: each.stat().st_mode & 0o777 for each in path.parent.iterdir()}
     finally:
@@ -210,9 +210,9 @@ def test_only_its_owner_may_read_it(path: Path) -> None:
     assert len(modes) == 3  # the file, its log and the log's index
 
 
-def test_a_change_by_another_is_seen_at_once(keys: Keys, place: Path | PostgresUrl) -> None:
+def test_a_change_by_another_is_seen_at_once(keys: KeyStore, place: Path | PostgresUrl) -> None:
     shop, other = keys.add("shop", credits=1), keys.add("other")
-    with closing(open_keys(place)) as admin:
+    with closing(open_key_store(place)) as admin:
         admin.set_credits("shop", 7)
         assert keys.authenticate(shop).credits == 7
         new = admin.add("new", models=["default"])
@@ -230,7 +230,7 @@ def test_a_change_by_another_is_seen_at_once(keys: Keys, place: Path | PostgresU
         assert keys.authenticate(other).name == "other"
 
 
-def test_what_is_not_there_cannot_be_changed(keys: Keys) -> None:
+def test_what_is_not_there_cannot_be_changed(keys: KeyStore) -> None:
     for change in (
         lambda: keys.remove("shop"),
         lambda: keys.set_credits("shop", 1),
@@ -240,7 +240,7 @@ def test_what_is_not_there_cannot_be_changed(keys: Keys) -> None:
             change()
 
 
-def test_credits_run_out_and_can_be_bought(keys: Keys) -> None:
+def test_credits_run_out_and_can_be_bought(keys: KeyStore) -> None:
     keys.add("shop", credits=5)
     assert keys.charge("shop", 3) == 2
     with pytest.raises(OutOfCreditsError, match="'shop' has 2 credits left, and this costs 3"):
@@ -271,7 +271,7 @@ def test_credits_run_out_and_can_be_bought(keys: Keys) -> None:
     ),
 )
 def test_credits_are_kept_like_a_purse(start: int, steps: list[tuple[str, int]]) -> None:
-    with tempfile.TemporaryDirectory() as folder, closing(KeyFile(Path(folder, "keys"), create=True)) as file:
+    with tempfile.TemporaryDirectory() as folder, closing(SqliteKeyStore(Path(folder, "keys"), create=True)) as file:
         text = file.add("shop", credits=start)
         purse = start
         for what, count in steps:
@@ -285,14 +285,14 @@ def test_credits_are_kept_like_a_purse(start: int, steps: list[tuple[str, int]])
             assert file.authenticate(text).credits == purse >= 0
 
 
-def test_processes_together_take_exactly_what_is_there(keys: Keys, place: Path | PostgresUrl) -> None:
+def test_processes_together_take_exactly_what_is_there(keys: KeyStore, place: Path | PostgresUrl) -> None:
     keys.add("shop", credits=1000)
     taken = [int(said) for said in together(CHARGER, [place_text(place)], [place_text(place)])]
     assert sum(taken) == 999
     assert keys.list()[0].credits == 1
 
 
-def test_threads_together_take_exactly_what_is_there(keys: Keys) -> None:
+def test_threads_together_take_exactly_what_is_there(keys: KeyStore) -> None:
     keys.add("shop", credits=50)
 
     def charge(_: int) -> bool:
@@ -309,7 +309,7 @@ def test_threads_together_take_exactly_what_is_there(keys: Keys) -> None:
 
 def test_processes_together_make_one_file(place: Path | PostgresUrl) -> None:
     together(ADDER, *([place_text(place), name] for name in ("a", "b", "c")))
-    with closing(open_keys(place)) as keys:
+    with closing(open_key_store(place)) as keys:
         assert len(keys.list()) == 30
 
 
@@ -317,7 +317,7 @@ def test_a_missing_file_is_named_with_what_makes_one(path: Path) -> None:
     with pytest.raises(
         StoreError, match=f"no key file {re.escape(str(path))}; `automask keys add NAME --keys "
     ) as caught:
-        KeyFile(path)
+        SqliteKeyStore(path)
     assert not path.parent.exists()
     assert isinstance(caught.value, OSError)
 
@@ -338,13 +338,13 @@ def foreign_and_in_use(path: Path) -> None:
 
 
 def newer(path: Path) -> None:
-    KeyFile(path, create=True).close()
+    SqliteKeyStore(path, create=True).close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 2")
 
 
 def damage(path: Path, old: bytes, new: bytes) -> None:
-    with closing(KeyFile(path, create=True)) as file:
+    with closing(SqliteKeyStore(path, create=True)) as file:
         for number in range(200):
             file.add(f"key-{number}")
     content = path.read_bytes()
@@ -374,14 +374,14 @@ def test_a_file_that_is_none_is_left_as_it_is(
     spoil(path)
     before = {each: each.read_bytes() for each in tmp_path.iterdir() if each.is_file()}
     with pytest.raises(StoreError, match=message) as caught:
-        KeyFile(path, create=create)
+        SqliteKeyStore(path, create=create)
     assert str(path) in str(caught.value)
     assert {each: each.read_bytes() for each in before} == before
 
 
 def test_nothing_else_is_left_beside_the_file(tmp_path: Path) -> None:
     path = tmp_path / "with ? and #.sqlite3"
-    with closing(KeyFile(path, create=True)) as file:
+    with closing(SqliteKeyStore(path, create=True)) as file:
         file.add("shop")
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
@@ -389,10 +389,10 @@ def test_nothing_else_is_left_beside_the_file(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot be used"):
-        KeyFile(tmp_path / "file" / "keys", create=True)
+        SqliteKeyStore(tmp_path / "file" / "keys", create=True)
 
 
-def test_a_file_that_is_swapped_underneath_lets_nobody_in(file: KeyFile, path: Path) -> None:
+def test_a_file_that_is_swapped_underneath_lets_nobody_in(file: SqliteKeyStore, path: Path) -> None:
     text = file.add("shop")
     aside = path.rename(path.with_name("aside"))
     with pytest.raises(StoreError, match="was moved or replaced while in use; restart"):
@@ -405,7 +405,7 @@ def test_a_file_that_is_swapped_underneath_lets_nobody_in(file: KeyFile, path: P
 
 
 def test_a_closed_file_says_so(place: Path | PostgresUrl) -> None:
-    keys = open_keys(place, create=True)
+    keys = open_key_store(place, create=True)
     keys.close()
     keys.close()
     with pytest.raises(StoreError, match="closed"):

@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 from automask.errors import AutomaskError
 from automask.service.cli.keys import keys
 from automask.service.errors import StoreError, UnauthenticatedError
-from automask.service.keys.rates import Rate
-from automask.service.keys.sqlite import KeyFile
+from automask.service.keys.rate_limits import Rate
+from automask.service.keys.sqlite import SqliteKeyStore
 from support.postgres import Postgres
 
 
@@ -29,7 +29,7 @@ def test_the_command_line_from_add_to_remove(path: Path) -> None:
     assert added.exit_code == 0
     assert "only this once" in added.stderr
     text = added.stdout.removesuffix("\n")
-    with closing(KeyFile(path)) as file:
+    with closing(SqliteKeyStore(path)) as file:
         key = file.authenticate(text)
         assert (key.name, key.credits, key.rate, key.models) == ("shop", 3, Rate(10, "s"), ("a", "b", "c/d"))
         assert command(path, "credits", "shop", "+5").stdout == "8\n"
@@ -65,7 +65,7 @@ def test_the_command_line_from_add_to_remove(path: Path) -> None:
     ],
 )
 def test_wrong_usage_is_exit_status_2(path: Path, arguments: list[str], message: str) -> None:
-    with closing(KeyFile(path, create=True)) as file:
+    with closing(SqliteKeyStore(path, create=True)) as file:
         file.add("shop")
     done = command(path, *arguments)
     assert done.exit_code == 2

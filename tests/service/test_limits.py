@@ -11,11 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from automask.errors import ParameterError
-from automask.service.config.database_url import PostgresUrl
 from automask.service.config.durations import format_duration, parse_duration
+from automask.service.config.locations import PostgresUrl
 from automask.service.errors import RateLimitError
-from automask.service.keys.rates import Rate, RateLimiter
-from automask.service.keys.shared_rates import SharedRateLimiter
+from automask.service.keys.postgres_rate_limits import PostgresRateLimiter
+from automask.service.keys.rate_limits import Rate, RateLimiter
 from automask.service.postgres.database import Database
 from support.postgres import Postgres
 
@@ -43,7 +43,7 @@ def make(request: pytest.FixtureRequest) -> Iterator[Maker]:
     else:
         url = PostgresUrl(request.getfixturevalue("postgres").database())
         with closing(Database(url, connections=4)) as database:
-            yield lambda clock: SharedRateLimiter(database, uuid.uuid4().hex, clock=clock)
+            yield lambda clock: PostgresRateLimiter(database, uuid.uuid4().hex, clock=clock)
 
 
 def passes(limiter: RateLimiter, name: str, rate: Rate) -> bool:
@@ -198,7 +198,7 @@ def test_buckets_in_a_database_do_not_pile_up_either(postgres: Postgres) -> None
     url = PostgresUrl(postgres.database())
     clock = Clock()
     with closing(Database(url, connections=1)) as database:
-        limiter = SharedRateLimiter(database, "tasks", clock=clock)
+        limiter = PostgresRateLimiter(database, "tasks", clock=clock)
         for number in range(100):
             clock.now += 10_000_000_000
             limiter.take(f"key-{number}", Rate(1, "min"))
@@ -208,9 +208,9 @@ def test_buckets_in_a_database_do_not_pile_up_either(postgres: Postgres) -> None
 def test_servers_share_a_bucket_by_the_clock_of_the_database(postgres: Postgres) -> None:
     url = PostgresUrl(postgres.database())
     with closing(Database(url, connections=1)) as one, closing(Database(url, connections=1)) as other:
-        limiters = [SharedRateLimiter(database, "tasks") for database in (one, other)]
+        limiters = [PostgresRateLimiter(database, "tasks") for database in (one, other)]
         assert [passes(limiters[number % 2], "camera", Rate(3, "h")) for number in range(6)] == [True] * 3 + [False] * 3
         with pytest.raises(RateLimitError) as caught:
             limiters[0].take("camera", Rate(3, "h"))
         assert 1100 < (caught.value.retry_after or 0) <= 1200
-        assert passes(SharedRateLimiter(one, "fetches"), "camera", Rate(3, "h")), "another kind has its own"
+        assert passes(PostgresRateLimiter(one, "fetches"), "camera", Rate(3, "h")), "another kind has its own"

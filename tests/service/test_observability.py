@@ -24,7 +24,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 import automask
-from automask.service.keys.sqlite import KeyFile
+from automask.service.keys.sqlite import SqliteKeyStore
 from automask.service.server import Server
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
@@ -173,7 +173,7 @@ def test_numbers_go_on_while_the_store_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_the_log_has_the_request_id_on_every_line_and_never_a_key_or_a_photo(tmp_path: Path, jpeg: bytes) -> None:
-    with closing(KeyFile(tmp_path / "keys", create=True)) as file:
+    with closing(SqliteKeyStore(tmp_path / "keys", create=True)) as file:
         key = file.add("camera")
     photo = io.BytesIO()
     Image.open(io.BytesIO(jpeg)).save(photo, "TIFF", description="at my house")

@@ -26,7 +26,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 import automask
-from automask.service.keys.sqlite import KeyFile
+from automask.service.keys.sqlite import SqliteKeyStore
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 from support.servers import serving
@@ -404,7 +404,7 @@ def test_a_phone_scrolls_down_only(page: Page) -> None:
 
 def test_a_key_is_asked_for(browser: webdriver.Chrome, tmp_path: Path) -> None:
     with (
-        closing(KeyFile(tmp_path / "keys.sqlite3", create=True)) as file,
+        closing(SqliteKeyStore(tmp_path / "keys.sqlite3", create=True)) as file,
         serving(tmp_path, http_port=0, keys=tmp_path / "keys.sqlite3") as server,
     ):
         key = file.add("guest", credits=2)

@@ -26,7 +26,7 @@ from automask.bundle import locate_bundle
 from automask.errors import ParameterError
 from automask.images import read_image
 from automask.service import Client
-from automask.service.config.database_url import PostgresUrl
+from automask.service.config.locations import PostgresUrl
 from automask.service.config.settings import load_settings
 from automask.service.ray.api import check_nodes
 from automask.service.ray.app import app, build

@@ -16,7 +16,7 @@ from PIL import Image
 import automask
 from automask.cli import main
 from automask.service import Client
-from automask.service.keys.sqlite import KeyFile
+from automask.service.keys.sqlite import SqliteKeyStore
 from support.servers import ServerProcess
 
 
@@ -184,7 +184,7 @@ def test_mask_over_a_socket_and_by_name(server: ServerProcess, socket: Path, cof
 
 
 def test_a_key(coffee_file: Path, tmp_path: Path) -> None:
-    file = KeyFile(tmp_path / "keys", create=True)
+    file = SqliteKeyStore(tmp_path / "keys", create=True)
     text = file.add("camera")
     file.close()
     options = ("--port", 0, "--store", tmp_path / "requests.sqlite3", "--keys", tmp_path / "keys")

@@ -23,8 +23,8 @@ from PIL import Image
 from segmind import InferenceFailed, InferenceTimeout, SegmindClient, SegmindError
 
 import automask
-from automask.service.keys.rates import Rate
-from automask.service.keys.sqlite import KeyFile
+from automask.service.keys.rate_limits import Rate
+from automask.service.keys.sqlite import SqliteKeyStore
 from automask.service.server import Server
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
@@ -63,7 +63,7 @@ class House:
     """A server with keys, and who may come."""
 
     server: Server
-    keys: KeyFile
+    keys: SqliteKeyStore
     connect: Connect
 
     def client(self, name: str, **rights: Any) -> SegmindClient:
@@ -77,7 +77,7 @@ class House:
 def house(connect: Connect, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("house")
     with (
-        closing(KeyFile(folder / "keys", create=True)) as keys,
+        closing(SqliteKeyStore(folder / "keys", create=True)) as keys,
         serving(folder, http_port=0, keys=folder / "keys", workers=1) as server,
     ):
         yield House(server, keys, connect)

@@ -29,7 +29,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import automask
 from automask.cli import main
 from automask.service.config.settings import Settings, load_settings
-from automask.service.keys.sqlite import KeyFile
+from automask.service.keys.sqlite import SqliteKeyStore
 from automask.service.server import Server
 from automask.service.states import State
 from automask.service.store.rules import Rules
@@ -364,5 +364,5 @@ def test_open_to_the_network_with_keys_and_tls_as_the_help_says(
         assert 'automask_calls_total{code="OK",method="Generate"} 1.0' in next(metrics_of(process))
         assert process.end() == 0
         assert key not in "".join(process.lines)
-    with closing(KeyFile(tmp_path / "keys")) as file:
+    with closing(SqliteKeyStore(tmp_path / "keys")) as file:
         assert file.authenticate(key).name == "camera"

@@ -14,10 +14,10 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 import automask
-from automask.service.config.database_url import PostgresUrl
-from automask.service.keys.keys import Keys
-from automask.service.keys.postgres import KeyTable
-from automask.service.keys.rates import Rate
+from automask.service.config.locations import PostgresUrl
+from automask.service.keys.postgres import PostgresKeyStore
+from automask.service.keys.rate_limits import Rate
+from automask.service.keys.store import KeyStore
 from automask.service.server import Server
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
@@ -66,7 +66,7 @@ class Site:
     """Two servers and what they share."""
 
     stubs: tuple[MaskServiceStub, MaskServiceStub]
-    keys: Keys
+    keys: KeyStore
     settings: dict[str, str]
 
     def callers(self, **rights: Any) -> tuple[str, Caller, Caller]:
@@ -90,7 +90,7 @@ def connected(server: Server | ServerProcess) -> Iterator[MaskServiceStub]:
 def site(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("media")
     with ExitStack() as stack:
-        keys = stack.enter_context(closing(KeyTable(PostgresUrl(url))))
+        keys = stack.enter_context(closing(PostgresKeyStore(PostgresUrl(url))))
         settings = {"store": url, "keys": url, "media": str(folder), "media_from_kb": "20"}
         servers = [stack.enter_context(serving(folder, workers=1, **settings)) for _ in range(2)]
         one, other = (stack.enter_context(connected(server)) for server in servers)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from automask.errors import ImageError, ParameterError
-from automask.service.config.database_url import PostgresUrl
+from automask.service.config.locations import PostgresUrl
 from automask.service.errors import NotFoundError, QueueFullError, StoreError
 from automask.service.states import State
 from automask.service.store.records import Lease

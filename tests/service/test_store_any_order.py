@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from automask.errors import ImageError
-from automask.service.config.database_url import PostgresUrl
+from automask.service.config.locations import PostgresUrl
 from automask.service.errors import NotFoundError, QueueFullError
 from automask.service.states import ENDS, State
 from automask.service.store.records import Lease

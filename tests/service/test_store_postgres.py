@@ -13,10 +13,10 @@ import psycopg
 import pytest
 
 from automask.errors import MissingDependencyError, ParameterError
-from automask.service.config.database_url import PostgresUrl
+from automask.service.config.locations import PostgresUrl
 from automask.service.config.settings import load_settings
 from automask.service.errors import StoreError, UnavailableError
-from automask.service.keys.opening import open_keys
+from automask.service.keys.factory import open_key_store
 from automask.service.postgres import database
 from automask.service.postgres.database import connect
 from automask.service.postgres.schema import MIGRATIONS, migrate
@@ -226,7 +226,7 @@ def test_without_what_speaks_to_it_one_is_told_what_to_install(
     url: PostgresUrl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    for open_it in (open_store, open_keys):
+    for open_it in (open_store, open_key_store):
         with pytest.raises(MissingDependencyError, match=r"pip install 'automask\[postgres\]'"):
             open_it(url)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 
-from automask.service.config.database_url import PostgresUrl
+from automask.service.config.locations import PostgresUrl
 from automask.service.postgres.database import connect
 from automask.service.postgres.schema import migrate
 

@@ -5,7 +5,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from automask.service.config.database_url import parse_location
+from automask.service.config.locations import parse_location
 from automask.service.errors import QueueFullError, StoreError
 from support.stores import open_store
 

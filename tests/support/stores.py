@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from automask.errors import AutomaskError
-from automask.service.config.database_url import PostgresUrl
+from automask.service.config.locations import PostgresUrl
 from automask.service.store import opening
 from automask.service.store.clock import Clock
 from automask.service.store.records import Lease

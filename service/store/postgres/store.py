@@ -11,7 +11,7 @@ import psycopg
 
 from automask.errors import AutomaskError
 
-from ...config.database_url import PostgresUrl
+from ...config.locations import PostgresUrl
 from ...errors import QueueFullError, StoreError
 from ...postgres.database import AwayError, Database, Db
 from ...postgres.listening import CHANNEL, Listener

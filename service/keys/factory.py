@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..config.database_url import PostgresUrl
+from ..config.locations import PostgresUrl
 from ..postgres.needed import need_postgres
-from .keys import Keys
-from .sqlite import KeyFile
+from .sqlite import SqliteKeyStore
+from .store import KeyStore
 
-__all__ = ["open_keys"]
+__all__ = ["open_key_store"]
 
 
-def open_keys(place: Path | PostgresUrl, *, create: bool = False) -> Keys:
+def open_key_store(place: Path | PostgresUrl, *, create: bool = False) -> KeyStore:
     """Open keys.
 
     Parameters
@@ -31,7 +31,7 @@ def open_keys(place: Path | PostgresUrl, *, create: bool = False) -> Keys:
     """
     if isinstance(place, PostgresUrl):
         need_postgres()
-        from .postgres import KeyTable
+        from .postgres import PostgresKeyStore
 
-        return KeyTable(place)
-    return KeyFile(place, create=create)
+        return PostgresKeyStore(place)
+    return SqliteKeyStore(place, create=create)

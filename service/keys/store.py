@@ -14,15 +14,15 @@ import string
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from automask.errors import ParameterError
 
-from ..errors import NotAllowedError, NotFoundError, OutOfCreditsError, UnauthenticatedError
-from .rates import Rate, RateLimiter
+from ..errors import NotFoundError, OutOfCreditsError, UnauthenticatedError
+from .key import Key
+from .rate_limits import Rate, RateLimiter
 
-__all__ = ["MAX_CREDITS", "Execute", "Key", "Keys"]
+__all__ = ["MAX_CREDITS", "Execute", "KeyStore"]
 
 T = TypeVar("T")
 
@@ -31,38 +31,6 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ID_LETTERS = string.ascii_lowercase + string.digits  # a secret may hold underscores, an id none
 _KEY = re.compile(r"am_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
 _NOBODY = bytes(32)  # what an unknown id is compared with; no secret is known to have this digest
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What a key may do.
-
-    Parameters
-    ----------
-    name
-        By which people know it.
-    credits
-        Those left; None where there is no limit.
-    rate
-        How often it may come; None where there is no limit.
-    models
-        Those it may use; empty for all.
-    created
-        Seconds since 1970.
-    """
-
-    name: str
-    credits: int | None
-    rate: Rate | None
-    models: tuple[str, ...]
-    created: float
-
-    def check_model(self, model: str) -> None:
-        """Raise `NotAllowedError` where the key may not use the model."""
-        if self.models and model not in self.models:
-            raise NotAllowedError(
-                f"the key {self.name!r} may not use the model {model!r}, only {', '.join(map(repr, self.models))}"
-            )
 
 
 class Cursor(Protocol):
@@ -83,7 +51,7 @@ Execute: TypeAlias = Callable[[str, Sequence[object]], Cursor]
 """Runs a statement with ``?`` for each of its values."""
 
 
-class Keys(ABC):
+class KeyStore(ABC):
     """All keys, wherever they are kept. Threads may share one.
 
     Every method raises `StoreError` where what keeps them fails.

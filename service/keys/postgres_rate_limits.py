@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 from ..postgres.database import Database, Db
-from .rates import Rate, RateLimiter
+from .rate_limits import Rate, RateLimiter
 
-__all__ = ["SharedRateLimiter"]
+__all__ = ["PostgresRateLimiter"]
 
 _TIME: Final = "coalesce(%(now)s::numeric, floor(extract(epoch FROM statement_timestamp())::numeric * 1000000000))"
 # A row says when a bucket is full again, counted as `RateLimiter` does.
@@ -30,7 +30,7 @@ DELETE FROM buckets WHERE (kind, name, rate) IN (
 """.encode()  # noqa: S608 (constants)
 
 
-class SharedRateLimiter(RateLimiter):
+class PostgresRateLimiter(RateLimiter):
     """The same as `RateLimiter`, for all servers together.
 
     Parameters

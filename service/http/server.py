@@ -18,7 +18,7 @@ from ..telemetry.calls import Observer
 from .app import create_app
 from .fetch import Fetcher
 
-__all__ = ["Front"]
+__all__ = ["HttpServer"]
 
 _LAST_WORDS_SECONDS = 1  # in which the last answers leave
 _IDLE_SECONDS = 5  # between two calls over one connection; up to twice that for what a call begins with
@@ -53,7 +53,7 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-class Front:
+class HttpServer:
     """Serves HTTP.
 
     Parameters
