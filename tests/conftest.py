@@ -19,10 +19,10 @@ from skimage import data
 
 import automask
 from automask.session import Session
-from support.postgres import Postgres, running
+from support.postgres import Postgres, running_postgres
 
 if TYPE_CHECKING:
-    from support.clusters import Cluster
+    from support.ray_one_node import RayCluster
 
 # A shared machine can stall any single example; time is for benchmarks/ to measure.
 settings.register_profile("automask", deadline=None)
@@ -43,23 +43,23 @@ def _is_on_ray(item: pytest.Item) -> bool:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[Cluster]:
+def ray_cluster() -> Iterator[RayCluster]:
     """One for all tests that need it: it takes seconds to start."""
-    from support.clusters import Cluster
+    from support.ray_one_node import RayCluster
 
-    with closing(Cluster()) as cluster:
+    with closing(RayCluster()) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module", params=["local", "ray"])
-def cluster(request: pytest.FixtureRequest) -> Cluster | None:
+def cluster(request: pytest.FixtureRequest) -> RayCluster | None:
     """What runs the models in a test of the contract: None for threads of the server itself."""
     return request.getfixturevalue("ray_cluster") if request.param == "ray" else None
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    with running(durable=False) as cluster:
+    with running_postgres(durable=False) as cluster:
         yield cluster
 
 

@@ -29,8 +29,8 @@ from harness.turns import Contender, by_turns
 from harness.workplace import Workplace
 from questions.cluster import CACHE_MB, CALLS, CLIENTS, PHOTOS, SERVERS
 from questions.service import flood, submitting, through, times
-from support.postgres import Postgres, running
-from support.raylets import Raylets, raylets
+from support.postgres import Postgres, running_postgres
+from support.ray_many_nodes import MultiNodeCluster, multi_node_cluster
 from support.server_process import ServerProcess
 
 REPLICAS = (1, 2, 4, 8)
@@ -94,7 +94,7 @@ def plain(url: str) -> Iterator[Scene]:
 
 
 @contextmanager
-def on_ray(cluster: Raylets, url: str) -> Iterator[Scene]:
+def on_ray(cluster: MultiNodeCluster, url: str) -> Iterator[Scene]:
     """Nodes of Ray with a replica each, before them two replicas that answer calls."""
     nodes = [cluster.join() for _ in range(SERVERS)]
     with cluster.serving(application(url, SERVERS, api_replicas=2)):
@@ -120,11 +120,11 @@ def kill_run(scene: Scene, database: Postgres, url: str, requests: int) -> dict[
     events["another joins"] = crowd.now
     crowd.wait_for(requests * 3 // 4)
     events["PostgreSQL crashes"] = crowd.now
-    with database.away():
+    with database.stopped():
         pass
     events["PostgreSQL is back"] = crowd.now
     crowd.join()
-    stored = database.run("SELECT count(*) FROM automask.requests", url.rpartition("/")[2])[0][0]
+    stored = database.execute("SELECT count(*) FROM automask.requests", url.rpartition("/")[2])[0][0]
     ends = [one for one in scene.events() if one.get("event") in {"request", "request was taken away"}]
     with ServerProcess("--port", 0, "--store", url) as other:  # none of those that worked on them
         return _told(crowd, requests, events, judged(crowd, other.address, stored, ends))
@@ -145,41 +145,43 @@ def _told(crowd: Crowd, requests: int, events: dict[str, float], verdict: dict[s
     }
 
 
-def by_turns_with_plain(cluster: Raylets, database: Postgres, folder: Path, rounds: int) -> dict[str, Any]:
+def by_turns_with_plain(cluster: MultiNodeCluster, database: Postgres, folder: Path, rounds: int) -> dict[str, Any]:
     """Ask one server and one replica behind Ray's proxies in turn: what the engine costs a call."""
     options = ("--port", 0, "--workers", 1, "--threads", 1)
     with ExitStack() as stack:
         on_sqlite = stack.enter_context(ServerProcess(*options, "--store", folder / "requests.sqlite3"))
-        on_postgres = stack.enter_context(ServerProcess(*options, "--store", database.database()))
-        stack.enter_context(cluster.serving(application(database.database(), 1)))
+        on_postgres = stack.enter_context(ServerProcess(*options, "--store", database.create_database()))
+        stack.enter_context(cluster.serving(application(database.create_database(), 1)))
         places = {"SQLite": on_sqlite.address, "PostgreSQL": on_postgres.address, "Ray, PostgreSQL": cluster.address}
         asks = {f"{name}: {what}": way(at) for what, way in WAYS.items() for name, at in places.items()}
         contenders: dict[str, Contender] = {name: lambda _, ask=ask: ask(PHOTO, "cup") for name, ask in asks.items()}  # type: ignore[misc]
         return by_turns(contenders, rounds, warm=3)
 
 
-def throughput(cluster: Raylets, database: Postgres, workplace: Workplace) -> dict[str, Any]:
+def throughput(cluster: MultiNodeCluster, database: Postgres, workplace: Workplace) -> dict[str, Any]:
     """Flood more and more replicas: stand-ins of a fixed cost, and the embedded model."""
     found: dict[str, Any] = {"stand-in": {}, "embedded": {}}
-    settings = load_settings(engine="ray", insecure=True, store=database.database(), device="cpu", ray={"api_cpus": 0})
+    settings = load_settings(
+        engine="ray", insecure=True, store=database.create_database(), device="cpu", ray={"api_cpus": 0}
+    )
     for replicas in REPLICAS[: workplace.pick(None, 1)]:
         with cluster.serving(standing_in(settings, replicas)):
             load = flood(through(cluster.address), 2 * replicas, times(workplace.pick(60 * replicas, 10)), fresh=0)
         found["stand-in"][str(replicas)] = load
     for replicas in (1, 2):
-        with cluster.serving(application(database.database(), replicas, ray={"sticky": False})):
+        with cluster.serving(application(database.create_database(), replicas, ray={"sticky": False})):
             load = flood(through(cluster.address), 4 * replicas, times(workplace.pick(200, 10)), fresh=0)
         found["embedded"][str(replicas)] = load
     return found
 
 
-def stickiness(cluster: Raylets, database: Postgres, workplace: Workplace) -> dict[str, Any]:
+def stickiness(cluster: MultiNodeCluster, database: Postgres, workplace: Workplace) -> dict[str, Any]:
     """Ask for photos by popularity, with replicas that hold a part of them: how many find their encoding."""
     photos = [unseen(PHOTO) for _ in range(PHOTOS)]
     order = Random(0).choices(photos, zipf(PHOTOS), k=workplace.pick(240, 12))  # noqa: S311 (an order, no secrets)
     found = {}
     for sticky in (True, False):
-        app = application(database.database(), SERVERS, cache_mb=CACHE_MB, ray={"sticky": sticky})
+        app = application(database.create_database(), SERVERS, cache_mb=CACHE_MB, ray={"sticky": sticky})
         with cluster.serving(app):
             ask, turns = through(cluster.address), iter(order)
             load = flood(lambda _, prompt: ask(next(turns), prompt), 3, times(len(order)), fresh=0)  # noqa: B023 (used here)
@@ -195,12 +197,12 @@ def measured(workplace: Workplace) -> dict[str, Any]:
     folder, requests = workplace.folder / "cluster", workplace.pick(2000, 60)
     folder.mkdir()
     head, grpc_port, http_port = free_ports(3)
-    with running(durable=True) as database:
-        url = database.database()
+    with running_postgres(durable=True) as database:
+        url = database.create_database()
         with plain(url) as scene:
             killed = {"plain": kill_run(scene, database, url, requests)}
-        with raylets(port=head, grpc_port=grpc_port, http_port=http_port) as cluster:
-            url = database.database()
+        with multi_node_cluster(port=head, grpc_port=grpc_port, http_port=http_port) as cluster:
+            url = database.create_database()
             with on_ray(cluster, url) as scene:
                 killed["Ray"] = kill_run(scene, database, url, requests)
             return {

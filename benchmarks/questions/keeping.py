@@ -15,7 +15,7 @@ from automask.service.store.store import Store
 from automask.service.wire.status import to_status
 from harness.turns import by_turns, show, table
 from harness.workplace import Workplace
-from support.postgres import running
+from support.postgres import running_postgres
 
 PHOTO_KB = (30, 300, 3000)
 MASK = os.urandom(20_000)
@@ -41,11 +41,11 @@ def measure(workplace: Workplace) -> dict[str, Any]:
     folder = workplace.folder / "keeping"
     folder.mkdir()
     with ExitStack() as stack:
-        cluster = stack.enter_context(running(durable=True))
+        cluster = stack.enter_context(running_postgres(durable=True))
         places: dict[str, tuple[Path | PostgresUrl, str | None]] = {
             "SQLite": (folder / "requests.sqlite3", None),
-            "PostgreSQL": (PostgresUrl(cluster.database()), None),
-            "PostgreSQL, media in a folder": (PostgresUrl(cluster.database()), str(folder / "media")),
+            "PostgreSQL": (PostgresUrl(cluster.create_database()), None),
+            "PostgreSQL, media in a folder": (PostgresUrl(cluster.create_database()), str(folder / "media")),
         }
         stores = {
             name: stack.enter_context(open_store(place, _RULES, media=media)) for name, (place, media) in places.items()

@@ -71,18 +71,18 @@ def measure(workplace: Workplace) -> dict[str, Any]:
     """Both stores, on the same disk."""
     try:
         from automask.service.config.locations import PostgresUrl
-        from support.postgres import running
+        from support.postgres import running_postgres
     except ImportError as error:
         raise NotHereError(f"it takes the extra postgres, and what the tests need ({error})") from error
     folder, requests = workplace.folder / "writes", workplace.pick(300, 3)
     folder.mkdir()
     figures: dict[str, Any] = {"fsync_ms": fsyncs(folder, workplace.pick(300, 3)), "per_second": {}}
-    with running(durable=True) as database:
+    with running_postgres(durable=True) as database:
         for servers in SERVERS:
             each = max(2, requests // servers)
             figures["per_second"][str(servers)] = {
                 "SQLite": round(cycles(folder / f"{servers}.sqlite3", servers, each), 1),
-                "PostgreSQL": round(cycles(PostgresUrl(database.database()), servers, each), 1),
+                "PostgreSQL": round(cycles(PostgresUrl(database.create_database()), servers, each), 1),
             }
     return figures
 

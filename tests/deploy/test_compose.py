@@ -17,7 +17,7 @@ from automask.service.cli.serve import serve
 from automask.service.config.durations import parse_duration
 from automask.service.config.settings import PREFIX, load_settings
 from support.dockerfiles import DEPLOY, STATE, final, image_environment
-from support.known_settings import VARIABLES
+from support.setting_variables import VARIABLES
 
 ROOT = DEPLOY.parent
 FILES = {"cpu": ("compose.yaml",), "gpu": ("compose.yaml", "compose.gpu.yaml")}

@@ -31,8 +31,8 @@ from automask.service.config.durations import parse_duration
 from automask.service.config.settings import PREFIX, Settings, load_settings
 from automask.service.keys.sqlite import SqliteKeyStore
 from support.dockerfiles import DEPLOY, DOCKERFILES, STATE, final, image_environment, instructions
-from support.known_settings import VARIABLES
-from support.servers import serving
+from support.setting_variables import VARIABLES
+from support.threaded_server import serving
 
 ROOT = Path(__file__).parents[2]
 TOML = DEPLOY / "automask.toml"

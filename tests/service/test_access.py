@@ -27,10 +27,10 @@ from automask.service.keys.store import KeyStore
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from support.servers import connect, serving
+from support.threaded_server import connect, serving
 
 if TYPE_CHECKING:
-    from support.clusters import Cluster
+    from support.ray_one_node import RayCluster
 
 ENDED = {messages.REQUEST_STATE_COMPLETED, messages.REQUEST_STATE_FAILED, messages.REQUEST_STATE_CANCELLED}
 PATIENCE = Duration(seconds=60)
@@ -97,7 +97,7 @@ class Caller:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def door(
-    request: pytest.FixtureRequest, cluster: Cluster | None, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, cluster: RayCluster | None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Door]:
     folder = tmp_path_factory.mktemp("access")
     place: Path | PostgresUrl = folder / "keys.sqlite3"
@@ -221,7 +221,7 @@ def test_what_fails_costs_nothing(door: Door, cup: mask_pb2.MaskTask, broken: ma
 
 
 def test_what_is_cut_off_or_fails_later_costs_nothing(
-    tmp_path: Path, cluster: Cluster | None, endless: mask_pb2.MaskTask, broken: mask_pb2.MaskTask
+    tmp_path: Path, cluster: RayCluster | None, endless: mask_pb2.MaskTask, broken: mask_pb2.MaskTask
 ) -> None:
     with closing(SqliteKeyStore(tmp_path / "keys.sqlite3", create=True)) as file:
         with (
@@ -345,7 +345,7 @@ def test_a_key_that_is_removed_is_no_longer_good(door: Door, cup: mask_pb2.MaskT
 
 
 def test_without_keys_everybody_may_and_a_key_does_no_harm(
-    tmp_path: Path, cluster: Cluster | None, cup: mask_pb2.MaskTask
+    tmp_path: Path, cluster: RayCluster | None, cup: mask_pb2.MaskTask
 ) -> None:
     with serving(tmp_path, cluster) as server, connect(server) as channel:
         assert Caller(MaskServiceStub(channel), "anything").generate(cup).results

@@ -24,7 +24,7 @@ from PIL import Image
 from automask.cli import main
 from automask.service.bench.hosted import Measured, iou, unlike
 from automask.service.keys.sqlite import SqliteKeyStore
-from support.servers import serving
+from support.threaded_server import serving
 
 PHOTO = Path(str(files("automask.data").joinpath("person.jpg")))
 DELAY = 0.02

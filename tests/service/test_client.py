@@ -20,8 +20,9 @@ from automask.service import AsyncClient, Client, DeadlineError, NotFoundError, 
 from automask.service.keys.sqlite import SqliteKeyStore
 from automask.service.server import Server
 from automask.session import Session
-from support.sameness import assert_same
-from support.servers import ServerProcess, serving
+from support.results import assert_equal_results
+from support.server_process import ServerProcess
+from support.threaded_server import serving
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_a_client_answers_as_the_library_does(
         assert isinstance(answer, list) == isinstance(expected, list)
         mine, theirs = ([each] if isinstance(each, Result) else each for each in (answer, expected))
         for one, other in zip(mine, theirs, strict=True):
-            assert_same(other, one, but_timings=True)
+            assert_equal_results(other, one, ignore_timings=True)
 
 
 async def _submitted(client: AsyncClient, image: Any, prompt: Any, options: Any) -> Any:
@@ -185,7 +186,7 @@ def test_many_images_in_order(segmenter: automask.Segmenter, server: Server, cli
         for result, answer in zip(expected, answers, strict=True):
             if isinstance(result, Result):
                 assert isinstance(answer, Result)
-                assert_same(result, answer, but_timings=True)
+                assert_equal_results(result, answer, ignore_timings=True)
             else:
                 assert str(answer) == str(result)
 

@@ -12,7 +12,7 @@ from automask.service.core.engine import Engine
 from automask.service.errors import QueueFullError
 from automask.service.telemetry.metrics import PrometheusMetrics
 from automask.service.wire.tasks import Task
-from support.servers import until
+from support.threaded_server import wait_until
 
 
 def test_what_comes_at_one_moment_is_taken_by_all_idle_workers_and_the_queue(
@@ -29,7 +29,7 @@ def test_what_comes_at_one_moment_is_taken_by_all_idle_workers_and_the_queue(
             engine.start(endless)
         assert caught.value.retry_after is not None
         assert caught.value.retry_after > 0
-        until(lambda: sum(work.future.running() for work in works) == 3)
+        wait_until(lambda: sum(work.future.running() for work in works) == 3)
         assert engine.waiting == 2
         for work in works:
             work.cancel()

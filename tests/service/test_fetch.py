@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from automask.errors import ImageError
 from automask.service.http.addresses import Address, Resolver, is_public
 from automask.service.http.fetch import Fetcher
-from support.sites import Answer, Site, reply, site
+from support.sites import Site, SiteResponse, http_response, site
 
 PHOTO = files("automask.data").joinpath("person.jpg").read_bytes()
 LIMIT = 2 * len(PHOTO)
-IMAGE = reply(PHOTO, Content_Type="image/jpeg")
+IMAGE = http_response(PHOTO, Content_Type="image/jpeg")
 
 VERDICTS = [
     ("public", "8.8.8.8", True),
@@ -127,7 +127,7 @@ def fetcher(*addresses: str, timeout: float = 60.0, **parts: Any) -> Fetcher:
     return Fetcher("public", LIMIT, timeout, is_allowed=only(*addresses or ("127.0.0.1",)), **parts)
 
 
-def fetch(answer: Answer, path: str = "/", **parts: Any) -> bytes:
+def fetch(answer: SiteResponse, path: str = "/", **parts: Any) -> bytes:
     """Fetch from a site that answers like this."""
 
     async def run() -> bytes:
@@ -153,7 +153,7 @@ def visit(one: Fetcher, url: str, **listening: Any) -> tuple[Site, ImageError | 
 def test_an_image_comes_as_it_is_and_the_site_learns_little() -> None:
     found, image = visit(fetcher(), "http://127.0.0.1:{port}/a%20b.jpg?size=1#part")
     assert image == PHOTO
-    request, *headers = found.visits[0].decode().strip().split("\r\n")
+    request, *headers = found.requests[0].decode().strip().split("\r\n")
     assert request == "GET /a%20b.jpg?size=1 HTTP/1.1"
     assert {line.split(":")[0].lower() for line in headers} == {"host", "accept", "accept-encoding", "user-agent"}
     assert f"Host: 127.0.0.1:{found.port}" in headers
@@ -196,7 +196,7 @@ def test_no_spelling_of_loopback_gets_through(host: str) -> None:
     url = f"http://{host}:{{port}}/"
     found, answer = visit(Fetcher("public", LIMIT), url)
     assert "is not at a public address" in str(answer)
-    assert found.visits == []
+    assert found.requests == []
     found, answer = visit(Fetcher("any", LIMIT), url)  # it does mean loopback
     assert answer == PHOTO
 
@@ -206,7 +206,7 @@ def test_no_other_spelling_gets_through_either(host: str) -> None:
     found, answer = visit(Fetcher("public", LIMIT), f"http://{host}:{{port}}/")
     assert isinstance(answer, ImageError)
     assert "is not at a public address" in str(answer) or "cannot be read" in str(answer)
-    assert found.visits == []
+    assert found.requests == []
 
 
 @pytest.mark.parametrize(("url", "reason"), MALFORMED)
@@ -228,7 +228,7 @@ def test_a_low_port_is_for_those_who_allow_everything() -> None:
 def test_off_fetches_nothing() -> None:
     found, answer = visit(Fetcher("off", LIMIT), "http://127.0.0.1:{port}/")
     assert "fetches no URLs" in str(answer)
-    assert found.visits == []
+    assert found.requests == []
 
 
 def test_one_address_of_many_that_is_not_public_is_enough() -> None:
@@ -236,10 +236,10 @@ def test_one_address_of_many_that_is_not_public_is_enough() -> None:
     found, answer = visit(one, "http://example.com:{port}/")
     assert "'example.com' is not at a public address" in str(answer)
     assert "127.0.0.2" not in str(answer)
-    assert found.visits == []
+    assert found.requests == []
 
 
-async def _rebind(first: Answer) -> tuple[Site, Site, ImageError | bytes]:
+async def _rebind(first: SiteResponse) -> tuple[Site, Site, ImageError | bytes]:
     """Let a name move from a public address to a private one, with a site at each, after it was checked."""
     one = fetcher("127.0.0.1", resolve=names(["127.0.0.1"], ["127.0.0.2"]))
     async with site(first) as public, site(IMAGE, host="127.0.0.2", port=public.port) as private:
@@ -252,14 +252,14 @@ async def _rebind(first: Answer) -> tuple[Site, Site, ImageError | bytes]:
 def test_the_address_that_was_checked_is_the_one_connected_to() -> None:
     public, private, answer = asyncio.run(_rebind(IMAGE))
     assert answer == PHOTO
-    assert f"Host: example.com:{public.port}".encode() in public.visits[0]
-    assert private.visits == []
+    assert f"Host: example.com:{public.port}".encode() in public.requests[0]
+    assert private.requests == []
 
 
 def test_a_name_that_moves_between_two_hops_is_checked_again() -> None:
-    public, private, answer = asyncio.run(_rebind(reply(status="302 Found", Location="/again")))
+    public, private, answer = asyncio.run(_rebind(http_response(status="302 Found", Location="/again")))
     assert "is not at a public address" in str(answer)
-    assert (len(public.visits), private.visits) == (1, [])
+    assert (len(public.requests), private.requests) == (1, [])
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]])
@@ -284,14 +284,14 @@ def test_an_address_that_does_not_answer_is_passed_over(addresses: list[str]) ->
 )
 def test_redirects_that_are_refused(location: str, reason: str) -> None:
     with pytest.raises(ImageError, match=r"^cannot fetch the image from 127\.0\.0\.1: ") as caught:
-        fetch(reply(status="302 Found", Location=location))
+        fetch(http_response(status="302 Found", Location=location))
     assert reason in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("hops", [1, 5, 6])
 def test_five_redirects_are_followed_and_no_more(hops: int) -> None:
-    left = [reply(status="307 Temporary Redirect", Location=f"hop{number}") for number in range(hops)]
+    left = [http_response(status="307 Temporary Redirect", Location=f"hop{number}") for number in range(hops)]
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(left.pop() if left else IMAGE)
@@ -342,27 +342,30 @@ def test_an_endless_image_is_cut_off(head: str) -> None:
 
 def test_the_limit_itself_is_allowed_and_not_a_byte_more() -> None:
     whole = PHOTO.ljust(LIMIT, b"\0")
-    assert fetch(reply(whole)) == whole
+    assert fetch(http_response(whole)) == whole
     with pytest.raises(ImageError, match="the image is larger than"):
-        fetch(reply(whole + b"\0"))
+        fetch(http_response(whole + b"\0"))
 
 
 def test_a_bomb_is_not_unpacked() -> None:
     bomb = gzip.compress(PHOTO + bytes(10_000_000))
     assert len(bomb) < LIMIT
     with pytest.raises(ImageError, match="compressed \\('gzip'\\), which was not asked for"):
-        fetch(reply(bomb, Content_Encoding="gzip"))
+        fetch(http_response(bomb, Content_Encoding="gzip"))
 
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (reply(b"<html>secret</html>", Content_Type="image/jpeg"), "no image that can be used; it must be JPEG, PNG"),
-        (reply(b"GIF89a secret"), "no image that can be used"),
-        (reply(b""), "no image that can be used"),
-        (reply(PHOTO, status="404 Not Found"), "HTTP status 404, not 200"),
-        (reply(status="302 Found"), "HTTP status 302, not 200"),
-        (reply(PHOTO, status="206 Partial Content"), "HTTP status 206, not 200"),
+        (
+            http_response(b"<html>secret</html>", Content_Type="image/jpeg"),
+            "no image that can be used; it must be JPEG, PNG",
+        ),
+        (http_response(b"GIF89a secret"), "no image that can be used"),
+        (http_response(b""), "no image that can be used"),
+        (http_response(PHOTO, status="404 Not Found"), "HTTP status 404, not 200"),
+        (http_response(status="302 Found"), "HTTP status 302, not 200"),
+        (http_response(PHOTO, status="206 Partial Content"), "HTTP status 206, not 200"),
         (b"SSH-2.0-secret\r\n", "does not speak HTTP"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", "does not speak HTTP"),
         (b"", "does not speak HTTP"),
@@ -416,10 +419,10 @@ def test_tls_is_checked_against_the_name(
     found, answer = visit(fetcher(resolve=names(["127.0.0.1"])), f"https://{name}:{{port}}/", tls=tls)
     if reason:
         assert reason in str(answer)
-        assert found.visits == []
+        assert found.requests == []
     else:
         assert answer == PHOTO
-        assert f"Host: example.com:{found.port}".encode() in found.visits[0]
+        assert f"Host: example.com:{found.port}".encode() in found.requests[0]
 
 
 def test_only_so_many_are_fetched_at_once() -> None:

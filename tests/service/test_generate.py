@@ -21,14 +21,14 @@ import automask
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from support.servers import connect, rich, serving, tasks, until
+from support.threaded_server import connect, pending_tasks, rich_status, serving, wait_until
 
 if TYPE_CHECKING:
-    from support.clusters import Cluster
+    from support.ray_one_node import RayCluster
 
 
 @pytest.fixture(scope="module")
-def server(cluster: Cluster | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def server(cluster: RayCluster | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with serving(tmp_path_factory.mktemp("server"), cluster, max_image_mb=2) as server:
         yield server
 
@@ -59,7 +59,7 @@ def refused(stub: MaskServiceStub, task: mask_pb2.MaskTask) -> Status:
     """The rich error of a call, which must agree with the plain one."""
     with pytest.raises(grpc.RpcError) as caught:
         generate(stub, task)
-    return rich(caught.value)
+    return rich_status(caught.value)
 
 
 def details(status: Status) -> tuple[str, list[tuple[str, str]]]:
@@ -251,7 +251,7 @@ def test_ending_a_stream_early_leaves_nothing_behind(server: Any, stub: MaskServ
     with pytest.raises(grpc.RpcError):
         list(stream)
     assert generate(stub, encoded(jpeg)).results
-    until(lambda: tasks(server) == 0)
+    wait_until(lambda: pending_tasks(server) == 0)
 
 
 def test_many_clients_on_one_photo_get_what_each_asked_for(
@@ -267,7 +267,7 @@ def test_many_clients_on_one_photo_get_what_each_asked_for(
         try:
             return generate(stub, task)
         except grpc.RpcError as error:
-            return rich(error)
+            return rich_status(error)
 
     with ThreadPoolExecutor(len(asked)) as pool:
         answers = list(pool.map(lambda pair: ask(*pair), asked))

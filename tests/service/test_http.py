@@ -23,7 +23,7 @@ from automask.service.keys.sqlite import SqliteKeyStore
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from support.servers import serving
+from support.threaded_server import serving
 
 V1, V2 = "/v1/automatic-mask-generator", "/v2/automatic-mask-generator"
 PATIENCE = Duration(seconds=60)

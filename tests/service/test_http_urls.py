@@ -14,14 +14,14 @@ import pytest
 
 from automask.service.keys.rate_limits import Rate
 from automask.service.keys.sqlite import SqliteKeyStore
-from support.servers import serving
-from support.sites import Answer, Site, reply, site
+from support.sites import Site, SiteResponse, http_response, site
+from support.threaded_server import serving
 
 V1, V2 = "/v1/automatic-mask-generator", "/v2/automatic-mask-generator"
 
 
 @asynccontextmanager
-async def between(folder: Path, answer: Answer, **settings: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Site]]:
+async def between(folder: Path, answer: SiteResponse, **settings: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Site]]:
     """A client of a server that may fetch from a site on this machine."""
     async with site(answer) as found:
         with serving(folder, http_port=0, **{"fetch_urls": "any", **settings}) as server:
@@ -31,7 +31,7 @@ async def between(folder: Path, answer: Answer, **settings: Any) -> AsyncIterato
 
 def test_a_photo_behind_a_url_is_masked_like_one_that_was_sent(tmp_path: Path, jpeg: bytes) -> None:
     async def run() -> None:
-        async with between(tmp_path, reply(jpeg)) as (http, found):
+        async with between(tmp_path, http_response(jpeg)) as (http, found):
             body = {"prompt": "cup", "image": f"http://{found.address}/cup.jpg"}
             answers = [await http.post(V1, json=body), await http.post(V1, data=body)]
             sent = await http.post(V1, json={**body, "image": base64.b64encode(jpeg).decode()})
@@ -42,7 +42,7 @@ def test_a_photo_behind_a_url_is_masked_like_one_that_was_sent(tmp_path: Path, j
             assert state == "COMPLETED"
             output = (await http.get(told["response_url"])).json()["output"]
             assert (await http.get(output)).content == sent.content
-            assert len(found.visits) == 3
+            assert len(found.requests) == 3
 
     asyncio.run(run())
 
@@ -50,11 +50,11 @@ def test_a_photo_behind_a_url_is_masked_like_one_that_was_sent(tmp_path: Path, j
 @pytest.mark.parametrize(
     ("settings", "answer", "is_visited", "reason"),
     [
-        ({"fetch_urls": "public"}, reply(b""), False, "is not at a public address"),
-        ({"fetch_urls": "off"}, reply(b""), False, "this server fetches no URLs"),
-        ({}, reply(b"", status="404 Not Found"), True, "it answered with HTTP status 404"),
-        ({}, reply(b"<html>"), True, "what came is no image"),
-        ({"max_image_mb": 0.001}, reply(bytes(2000)), True, "the image is larger than 0.001 MB"),
+        ({"fetch_urls": "public"}, http_response(b""), False, "is not at a public address"),
+        ({"fetch_urls": "off"}, http_response(b""), False, "this server fetches no URLs"),
+        ({}, http_response(b"", status="404 Not Found"), True, "it answered with HTTP status 404"),
+        ({}, http_response(b"<html>"), True, "what came is no image"),
+        ({"max_image_mb": 0.001}, http_response(bytes(2000)), True, "the image is larger than 0.001 MB"),
     ],
 )
 def test_what_cannot_be_fetched_is_a_400_that_says_why(
@@ -66,25 +66,25 @@ def test_what_cannot_be_fetched_is_a_400_that_says_why(
                 refused = await http.post(path, json={"prompt": "cup", "image": f"http://{found.address}/"})
                 assert (refused.status_code, refused.json()["reason"]) == (400, "INVALID_IMAGE")
                 assert reason in refused.json()["error"]
-            assert len(found.visits) == 2 * is_visited
+            assert len(found.requests) == 2 * is_visited
 
     asyncio.run(run())
 
 
 def test_nothing_is_fetched_for_who_may_not_come(tmp_path: Path, jpeg: bytes) -> None:
     async def run(keys: SqliteKeyStore) -> None:
-        async with between(tmp_path, reply(jpeg), keys=tmp_path / "keys") as (http, found):
+        async with between(tmp_path, http_response(jpeg), keys=tmp_path / "keys") as (http, found):
             body = {"prompt": "cup", "image": f"http://{found.address}/"}
             poor = {"x-api-key": keys.add("poor", credits=1), "idempotency-key": "once"}
             hasty = {"x-api-key": keys.add("hasty", rate=Rate(1, "h"))}
             first = await http.post(V2, json=body, headers=poor)
             assert (await http.post(V1, json=body, headers=hasty)).status_code == 200
-            assert len(found.visits) == 2
+            assert len(found.requests) == 2
             assert (await http.post(V1, json=body, headers={"x-api-key": poor["x-api-key"]})).status_code == 406
             assert (await http.post(V1, json=body, headers=hasty)).status_code == 429
             assert (await http.post(V1, json=body)).status_code == 401
             assert (await http.post(V1, json={**body, "threshold": 7}, headers=poor)).status_code == 400
-            assert len(found.visits) == 2
+            assert len(found.requests) == 2
             again = await http.post(V2, json=body, headers=poor)  # it was paid for
             assert again.json()["request_id"] == first.json()["request_id"]
 

@@ -82,7 +82,7 @@ def test_only_add_makes_the_file(path: Path, arguments: list[str]) -> None:
 
 
 def test_keys_in_a_database_and_a_url_that_is_none(postgres: Postgres) -> None:
-    url = postgres.database()
+    url = postgres.create_database()
     assert CliRunner().invoke(keys, ["add", "shop", "--credits", "5", "--keys", url]).exit_code == 0
     listed = CliRunner().invoke(keys, ["list", "--json"], env={"AUTOMASK_KEYS": url})
     assert [(key["name"], key["credits"]) for key in json.loads(listed.stdout)] == [("shop", 5)]

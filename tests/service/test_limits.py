@@ -195,18 +195,18 @@ def test_threads_together_take_no_more_than_is_there(make: Maker) -> None:
 
 
 def test_buckets_in_a_database_do_not_pile_up_either(postgres: Postgres) -> None:
-    url = PostgresUrl(postgres.database())
+    url = PostgresUrl(postgres.create_database())
     clock = Clock()
     with closing(Database(url, connections=1)) as database:
         limiter = PostgresRateLimiter(database, "tasks", clock=clock)
         for number in range(100):
             clock.now += 10_000_000_000
             limiter.take(f"key-{number}", Rate(1, "min"))
-    assert postgres.run("SELECT count(*) FROM automask.buckets", str(url).rpartition("/")[2]) == [(6,)]
+    assert postgres.execute("SELECT count(*) FROM automask.buckets", str(url).rpartition("/")[2]) == [(6,)]
 
 
 def test_servers_share_a_bucket_by_the_clock_of_the_database(postgres: Postgres) -> None:
-    url = PostgresUrl(postgres.database())
+    url = PostgresUrl(postgres.create_database())
     with closing(Database(url, connections=1)) as one, closing(Database(url, connections=1)) as other:
         limiters = [PostgresRateLimiter(database, "tasks") for database in (one, other)]
         assert [passes(limiters[number % 2], "camera", Rate(3, "h")) for number in range(6)] == [True] * 3 + [False] * 3

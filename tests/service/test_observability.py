@@ -29,7 +29,8 @@ from automask.service.server import Server
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from support.servers import ServerProcess, serving
+from support.server_process import ServerProcess
+from support.threaded_server import serving
 
 TESTS = Path(__file__).parents[1]
 STAGES = {"decode", "detect", "encode", "masks", "postprocess", "respond"}
@@ -266,7 +267,7 @@ from automask.v1 import mask_pb2, mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 from automask.service.telemetry.tracing import configure_tracing
 sys.path.insert(0, {str(TESTS)!r})
-from support.servers import serving
+from support.threaded_server import serving
 configure_tracing()
 folder = Path({str(tmp_path)!r})
 with serving(folder) as server, grpc.insecure_channel(server.address) as channel:

@@ -29,7 +29,7 @@ import automask
 from automask.service.keys.sqlite import SqliteKeyStore
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from support.servers import serving
+from support.threaded_server import serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

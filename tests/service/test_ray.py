@@ -33,14 +33,14 @@ from automask.service.ray.app import app, build
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from support.clusters import SMALL, Cluster, RayServer
-from support.servers import PATIENCE, rich, until
+from support.ray_one_node import SMALL, RayCluster, RayServer
+from support.threaded_server import CALL_TIMEOUT, rich_status, wait_until
 
 PHOTOS = 12
 
 
 @pytest.fixture(scope="module")
-def pair(ray_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayServer]:
+def pair(ray_cluster: RayCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayServer]:
     """The whole application, with two replicas of its model."""
     store = tmp_path_factory.mktemp("pair") / "requests.sqlite3"
     table = {**SMALL, "min_replicas": 2, "max_replicas": 2}
@@ -95,7 +95,7 @@ def test_a_task_whose_replica_is_killed_is_answered_by_another(
     there = caches(pair)
     (owner,) = (one for one in there if there[one]["default"].misses > before[one]["default"].misses)
     slow = stub.Generate.future(messages.GenerateRequest(task=task(photo, *segmenter.vocabulary[:5], threshold=0.0)))
-    until(lambda: caches(pair)[owner]["default"].hits > there[owner]["default"].hits)
+    wait_until(lambda: caches(pair)[owner]["default"].hits > there[owner]["default"].hits)
     assert not slow.done()
     replica = ray.get_actor(f"SERVE_REPLICA::{pair.name}#model-0-default#{owner}", namespace="serve")
     ray.kill(replica)
@@ -105,16 +105,16 @@ def test_a_task_whose_replica_is_killed_is_answered_by_another(
 
 
 def test_a_call_whose_api_replica_is_killed_is_made_again_by_the_client(
-    ray_cluster: Cluster, segmenter: automask.Segmenter, jpeg: bytes, tmp_path: Path
+    ray_cluster: RayCluster, segmenter: automask.Segmenter, jpeg: bytes, tmp_path: Path
 ) -> None:
     with (
         ray_cluster.serving({"store": tmp_path / "requests.sqlite3"}) as server,
-        Client(server.address, timeout=5 * PATIENCE) as client,
+        Client(server.address, timeout=5 * CALL_TIMEOUT) as client,
         ThreadPoolExecutor(1) as pool,
     ):
         client._connection.metadata = (("application", server.name),)
         asked = pool.submit(client.mask, jpeg, segmenter.vocabulary[:5], threshold=0.0)
-        until(lambda: server.tasks() == 1)
+        wait_until(lambda: server.pending_tasks() == 1)
         names = (actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True))
         (replica,) = (name for name in names if name.startswith(f"SERVE_REPLICA::{server.name}#api#"))
         ray.kill(ray.get_actor(replica, namespace="serve"))
@@ -123,7 +123,7 @@ def test_a_call_whose_api_replica_is_killed_is_made_again_by_the_client(
 
 
 def test_the_http_front_is_behind_the_proxy(pair: RayServer, segmenter: automask.Segmenter, jpeg: bytes) -> None:
-    with httpx.Client(base_url=f"http://{pair.http_address}", timeout=PATIENCE) as client:
+    with httpx.Client(base_url=f"http://{pair.http_address}", timeout=CALL_TIMEOUT) as client:
         assert client.get("/healthz").json() == {"status": "serving"}
         path = "/v1/automatic-mask-generator"
         answer = client.post(path, files={"image": jpeg}, data={"prompt": "cup"})
@@ -134,7 +134,7 @@ def test_the_http_front_is_behind_the_proxy(pair: RayServer, segmenter: automask
         assert f"/{pair.name}/v2/requests/" in submitted["poll_url"]
 
 
-def test_the_numbers_leave_through_ray_s_own_agent(ray_cluster: Cluster, stub: MaskServiceStub, jpeg: bytes) -> None:
+def test_the_numbers_leave_through_ray_s_own_agent(ray_cluster: RayCluster, stub: MaskServiceStub, jpeg: bytes) -> None:
     generate(stub, task(jpeg, "cup"))
     for name in (
         r'ray_automask_calls_total{[^}]*code="OK"[^}]*deployment="api"[^}]*method="Generate"[^}]*} [1-9]',
@@ -142,18 +142,18 @@ def test_the_numbers_leave_through_ray_s_own_agent(ray_cluster: Cluster, stub: M
         r'ray_automask_stage_seconds_bucket{[^}]*stage="decode"[^}]*} [1-9]',
         r'ray_automask_store_requests{[^}]*state="COMPLETED"[^}]*} [0-9]',
     ):
-        until(lambda name=name: re.search(name, ray_cluster.metrics()) is not None)  # type: ignore[misc]
+        wait_until(lambda name=name: re.search(name, ray_cluster.metrics()) is not None)  # type: ignore[misc]
 
 
 def test_what_runs_when_it_is_deployed_again_is_answered_by_the_old_replica(
-    ray_cluster: Cluster, segmenter: automask.Segmenter, jpeg: bytes, tmp_path: Path
+    ray_cluster: RayCluster, segmenter: automask.Segmenter, jpeg: bytes, tmp_path: Path
 ) -> None:
     settings = {"store": tmp_path / "requests.sqlite3", "max_image_mb": 2}
     with ray_cluster.running(ray_cluster.api(settings)) as server, server.channel() as channel:
         stub = MaskServiceStub(channel)
         what = task(jpeg, *segmenter.vocabulary[:2], threshold=0.0)
         slow = stub.Generate.future(messages.GenerateRequest(task=what))
-        until(lambda: server.tasks() == 1)
+        wait_until(lambda: server.pending_tasks() == 1)
         again = ray_cluster.api({**settings, "max_image_mb": 0.001})
         with ThreadPoolExecutor(1) as pool:
             deploying = pool.submit(serve.run, again, name=server.name, route_prefix=f"/{server.name}")
@@ -161,10 +161,12 @@ def test_what_runs_when_it_is_deployed_again_is_answered_by_the_old_replica(
             deploying.result()
         with pytest.raises(grpc.RpcError) as caught:
             generate(stub, task(jpeg, "cup"))
-        assert "this server takes 1,000 at most" in rich(caught.value).message
+        assert "this server takes 1,000 at most" in rich_status(caught.value).message
 
 
-def test_a_replica_with_room_for_one_model_loads_and_lets_go(ray_cluster: Cluster, jpeg: bytes, tmp_path: Path) -> None:
+def test_a_replica_with_room_for_one_model_loads_and_lets_go(
+    ray_cluster: RayCluster, jpeg: bytes, tmp_path: Path
+) -> None:
     other = shutil.copytree(locate_bundle("default"), tmp_path / "other")
     manifest = other / "automask.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "name": "other"}))
@@ -192,7 +194,9 @@ def test_the_application_can_be_imported_and_takes_settings() -> None:
         build({"max_queue": 0})
 
 
-def test_the_command_joins_a_cluster_serves_and_drains(ray_cluster: Cluster, coffee_file: Path, tmp_path: Path) -> None:
+def test_the_command_joins_a_cluster_serves_and_drains(
+    ray_cluster: RayCluster, coffee_file: Path, tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "automask", "serve", "--log-json", "--engine", "ray", "--insecure"]
     config = tmp_path / "automask.toml"
     config.write_text(f'device = "cpu"\nstore = "{tmp_path}/requests.sqlite3"\n[ray]\nnum_cpus = 0.01\napi_cpus = 0\n')
@@ -211,13 +215,13 @@ def test_the_command_joins_a_cluster_serves_and_drains(ray_cluster: Cluster, cof
     assert "automask" not in serve.status().applications
 
 
-def test_files_are_refused_where_a_replica_may_be_on_another_machine(ray_cluster: Cluster, tmp_path: Path) -> None:
+def test_files_are_refused_where_a_replica_may_be_on_another_machine(ray_cluster: RayCluster, tmp_path: Path) -> None:
     told: dict[str, Any] = {"engine": "ray", "insecure": True, "store": PostgresUrl("postgresql://db/automask")}
     files = {name: load_settings(**{**told, name: tmp_path / name}) for name in ("store", "keys")}
     for settings in files.values():
         check_nodes(settings)
     with ray_cluster.another_node():
-        until(lambda: sum(node["Alive"] for node in ray.nodes()) == 2)
+        wait_until(lambda: sum(node["Alive"] for node in ray.nodes()) == 2)
         for name, settings in files.items():
             sentence = f"{name} must be a postgresql:// URL in a cluster of 2 nodes: a file is on one of them, got"
             with pytest.raises(ParameterError, match=sentence):

@@ -19,10 +19,10 @@ import automask
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from support.servers import PATIENCE, connect, rich, serving, tasks, until
+from support.threaded_server import CALL_TIMEOUT, connect, pending_tasks, rich_status, serving, wait_until
 
 if TYPE_CHECKING:
-    from support.clusters import Cluster
+    from support.ray_one_node import RayCluster
 
 QUEUED, PROCESSING, COMPLETED, FAILED, CANCELLED = (
     messages.RequestState.Value(f"REQUEST_STATE_{name}")
@@ -31,14 +31,14 @@ QUEUED, PROCESSING, COMPLETED, FAILED, CANCELLED = (
 
 
 @contextmanager
-def connected(folder: Path, cluster: Cluster | None, **settings: object) -> Iterator[tuple[Any, MaskServiceStub]]:
+def connected(folder: Path, cluster: RayCluster | None, **settings: object) -> Iterator[tuple[Any, MaskServiceStub]]:
     with serving(folder, cluster, **settings) as server, connect(server) as channel:
         yield server, MaskServiceStub(channel)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def stub(
-    request: pytest.FixtureRequest, cluster: Cluster | None, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, cluster: RayCluster | None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MaskServiceStub]:
     folder = tmp_path_factory.mktemp("server")
     store = {} if request.param == "sqlite" else {"store": request.getfixturevalue("postgres").database()}
@@ -71,7 +71,7 @@ def status(stub: MaskServiceStub, request_id: str) -> messages.RequestStatus:
 def result(stub: MaskServiceStub, request_id: str) -> messages.GetResultResponse:
     """Wait for the end."""
     request = messages.GetResultRequest(request_id=request_id, wait=Duration(seconds=60))
-    return stub.GetResult(request, timeout=PATIENCE)
+    return stub.GetResult(request, timeout=CALL_TIMEOUT)
 
 
 def cancel(stub: MaskServiceStub, request_id: str) -> messages.RequestStatus:
@@ -79,7 +79,7 @@ def cancel(stub: MaskServiceStub, request_id: str) -> messages.RequestStatus:
 
 
 def watch(stub: MaskServiceStub, request_id: str) -> Iterator[messages.RequestStatus]:
-    answers = stub.WatchStatus(messages.WatchStatusRequest(request_id=request_id), timeout=PATIENCE)
+    answers = stub.WatchStatus(messages.WatchStatusRequest(request_id=request_id), timeout=CALL_TIMEOUT)
     return (answer.status for answer in answers)
 
 
@@ -134,7 +134,7 @@ def test_what_is_wrong_is_refused_at_once(
     with pytest.raises(grpc.RpcError) as caught:
         submit(stub, task(jpeg, "cup"), **more)
     bad = error_details_pb2.BadRequest()
-    assert any(detail.Unpack(bad) for detail in rich(caught.value).details)
+    assert any(detail.Unpack(bad) for detail in rich_status(caught.value).details)
     assert bad.field_violations[0].field == field
 
 
@@ -163,7 +163,7 @@ def test_an_unknown_id_is_not_found(stub: MaskServiceStub) -> None:
 def test_cancelling_what_runs_frees_the_worker(stub: MaskServiceStub, endless: mask_pb2.MaskTask, jpeg: bytes) -> None:
     running = submit(stub, endless).request_id
     changes = watch(stub, running)
-    until(lambda: next(changes).state == PROCESSING)
+    wait_until(lambda: next(changes).state == PROCESSING)
     waiting = submit(stub, task(jpeg, "cup")).request_id
     assert cancel(stub, running).state == CANCELLED
     assert [one.state for one in changes] == [CANCELLED]
@@ -174,7 +174,7 @@ def test_cancelling_what_runs_frees_the_worker(stub: MaskServiceStub, endless: m
 def test_the_place_in_the_queue_is_told(stub: MaskServiceStub, endless: mask_pb2.MaskTask, jpeg: bytes) -> None:
     running = [submit(stub, endless).request_id for _ in range(2)]  # one is worked on, one is fetched ahead
     for one in running:
-        until(lambda one=one: status(stub, one).state == PROCESSING)  # type: ignore[misc]
+        wait_until(lambda one=one: status(stub, one).state == PROCESSING)  # type: ignore[misc]
     first, second = (submit(stub, task(jpeg, "cup")).request_id for _ in range(2))
     changes = watch(stub, second)
     assert next(changes).queue_position == 1
@@ -202,7 +202,7 @@ def test_a_deadline_ends_what_runs_and_what_waits(
 def test_who_hangs_up_stops_the_work(stub: MaskServiceStub, endless: mask_pb2.MaskTask, jpeg: bytes) -> None:
     """The only worker is busy for minutes unless the running graph is stopped."""
     call = stub.Generate.future(messages.GenerateRequest(task=endless))
-    other = stub.Generate.future(messages.GenerateRequest(task=task(jpeg, "cup")), timeout=PATIENCE)
+    other = stub.Generate.future(messages.GenerateRequest(task=task(jpeg, "cup")), timeout=CALL_TIMEOUT)
     call.cancel()
     assert other.result().response.results
 
@@ -211,61 +211,61 @@ def test_a_deadline_of_a_call_stops_the_work(stub: MaskServiceStub, endless: mas
     with pytest.raises(grpc.RpcError) as caught:
         stub.Generate(messages.GenerateRequest(task=endless), timeout=1)
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert stub.Generate(messages.GenerateRequest(task=task(jpeg, "cup")), timeout=PATIENCE).response.results
+    assert stub.Generate(messages.GenerateRequest(task=task(jpeg, "cup")), timeout=CALL_TIMEOUT).response.results
 
 
 def test_a_full_queue_says_when_to_come_again(
-    tmp_path: Path, cluster: Cluster | None, endless: mask_pb2.MaskTask, jpeg: bytes
+    tmp_path: Path, cluster: RayCluster | None, endless: mask_pb2.MaskTask, jpeg: bytes
 ) -> None:
     with connected(tmp_path, cluster, workers=1, max_queue=1) as (server, stub):
         running = stub.Generate.future(messages.GenerateRequest(task=endless))
-        until(lambda: tasks(server) == 1)
+        wait_until(lambda: pending_tasks(server) == 1)
         waiting = stub.Generate.future(messages.GenerateRequest(task=task(jpeg, "cup")))
-        until(lambda: tasks(server) == 2)
+        wait_until(lambda: pending_tasks(server) == 2)
         with pytest.raises(grpc.RpcError, match="1 requests wait already") as caught:
             stub.Generate(messages.GenerateRequest(task=task(jpeg, "cup")))
         retry = error_details_pb2.RetryInfo()
-        assert any(detail.Unpack(retry) for detail in rich(caught.value).details)
+        assert any(detail.Unpack(retry) for detail in rich_status(caught.value).details)
         assert retry.retry_delay.ToNanoseconds() > 0
         running.cancel()
         assert waiting.result().response.results
 
 
 def test_a_full_store_says_when_to_come_again(
-    tmp_path: Path, cluster: Cluster | None, endless: mask_pb2.MaskTask, jpeg: bytes
+    tmp_path: Path, cluster: RayCluster | None, endless: mask_pb2.MaskTask, jpeg: bytes
 ) -> None:
     with connected(tmp_path, cluster, workers=1, max_queue=2) as (_, stub):
         running = [submit(stub, endless).request_id for _ in range(2)]
         for one in running:
-            until(lambda one=one: status(stub, one).state == PROCESSING)  # type: ignore[misc]
+            wait_until(lambda one=one: status(stub, one).state == PROCESSING)  # type: ignore[misc]
         waiting = [submit(stub, task(jpeg, "cup")).request_id for _ in range(2)]
         with pytest.raises(grpc.RpcError) as caught:
             submit(stub, task(jpeg, "cup"))
-        assert rich(caught.value).code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+        assert rich_status(caught.value).code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
         for one in running:
             cancel(stub, one)
         assert [result(stub, one).status.state for one in waiting] == [COMPLETED] * 2
 
 
-def test_a_store_that_is_too_small_refuses_and_goes_on(tmp_path: Path, cluster: Cluster | None, jpeg: bytes) -> None:
+def test_a_store_that_is_too_small_refuses_and_goes_on(tmp_path: Path, cluster: RayCluster | None, jpeg: bytes) -> None:
     with connected(tmp_path, cluster, max_store_gb=0.0005) as (_, stub):
         big = jpeg + bytes(600_000)
         with pytest.raises(grpc.RpcError) as caught:
             submit(stub, task(big, "cup"))
-        assert rich(caught.value).code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+        assert rich_status(caught.value).code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
         assert result(stub, submit(stub, task(jpeg, "cup")).request_id).status.state == COMPLETED
 
 
-def test_what_has_expired_is_not_found(tmp_path: Path, cluster: Cluster | None, jpeg: bytes) -> None:
+def test_what_has_expired_is_not_found(tmp_path: Path, cluster: RayCluster | None, jpeg: bytes) -> None:
     with connected(tmp_path, cluster, retention=0.5) as (_, stub):
         request_id = submit(stub, task(jpeg, "cup")).request_id
         result(stub, request_id)
         with pytest.raises(grpc.RpcError, match="no request") as caught:
-            until(lambda: not status(stub, request_id))
-        assert rich(caught.value).code == grpc.StatusCode.NOT_FOUND.value[0]
+            wait_until(lambda: not status(stub, request_id))
+        assert rich_status(caught.value).code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
-def test_a_result_outlives_the_server(tmp_path: Path, cluster: Cluster | None, jpeg: bytes) -> None:
+def test_a_result_outlives_the_server(tmp_path: Path, cluster: RayCluster | None, jpeg: bytes) -> None:
     with connected(tmp_path, cluster) as (_, stub):
         request_id = submit(stub, task(jpeg, "cup")).request_id
         before = result(stub, request_id)
@@ -273,7 +273,7 @@ def test_a_result_outlives_the_server(tmp_path: Path, cluster: Cluster | None, j
         assert result(stub, request_id).response == before.response
 
 
-def test_two_servers_share_one_store(tmp_path: Path, cluster: Cluster | None, jpeg: bytes) -> None:
+def test_two_servers_share_one_store(tmp_path: Path, cluster: RayCluster | None, jpeg: bytes) -> None:
     """Each sees what the other was given, whoever does the work, and a watcher hears of it."""
     with connected(tmp_path, cluster) as (_, one), connected(tmp_path, cluster) as (_, other):
         ids = [submit((one, other)[n % 2], task(jpeg + bytes([n]), "cup")).request_id for n in range(10)]

@@ -17,7 +17,7 @@ import automask
 from automask.cli import main
 from automask.service import Client
 from automask.service.keys.sqlite import SqliteKeyStore
-from support.servers import ServerProcess
+from support.server_process import ServerProcess
 
 
 @pytest.fixture(scope="module")

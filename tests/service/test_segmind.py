@@ -30,7 +30,7 @@ from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 from support.proxies import NGINX, nginx, small_proxy
-from support.servers import serving
+from support.threaded_server import serving
 
 SLUG = "automatic-mask-generator"
 NOW = {"timeout": 60.0, "interval": 0.0}

@@ -37,8 +37,9 @@ from automask.service.store.sqlite.store import SqliteStore
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from support.servers import ServerProcess, rich, serving
+from support.server_process import ServerProcess
 from support.stores import encode_error
+from support.threaded_server import rich_status, serving
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 # What must not keep the server from ending; a test that breaks this never ends.
@@ -266,7 +267,7 @@ def test_who_comes_while_it_drains_is_told_to_come_again(
             pass
         with grpc.insecure_channel(process.address) as other, pytest.raises(grpc.RpcError) as caught:
             generate(other, cup)
-        status = rich(caught.value)
+        status = rich_status(caught.value)
         assert status.code == grpc.StatusCode.UNAVAILABLE.value[0]
         assert any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in status.details)
         assert len(running.result().response.results) == 4

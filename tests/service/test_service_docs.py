@@ -18,7 +18,7 @@ from automask.service import errors as service_errors
 from automask.service.config.settings import load_settings
 from automask.service.wire.status import TABLE
 from automask.v1 import mask_service_pb2 as messages
-from support.servers import serving
+from support.threaded_server import serving
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "service.md").read_text()

@@ -23,7 +23,8 @@ from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 from support.postgres import Postgres
-from support.servers import PATIENCE, ServerProcess, serving, until
+from support.server_process import ServerProcess
+from support.threaded_server import CALL_TIMEOUT, serving, wait_until
 
 QUEUED, PROCESSING, COMPLETED, CANCELLED = (
     messages.RequestState.Value(f"REQUEST_STATE_{name}") for name in ("QUEUED", "PROCESSING", "COMPLETED", "CANCELLED")
@@ -38,7 +39,7 @@ class Caller:
     key: str
 
     def __call__(self, method: str, request: Any) -> Any:
-        return getattr(self.stub, method)(request, metadata=(("x-api-key", self.key),), timeout=PATIENCE)
+        return getattr(self.stub, method)(request, metadata=(("x-api-key", self.key),), timeout=CALL_TIMEOUT)
 
     def submit(self, task: mask_pb2.MaskTask, key: str = "") -> str:
         request_id: str = self("Submit", messages.SubmitRequest(task=task, idempotency_key=key)).status.request_id
@@ -77,7 +78,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def url(postgres: Postgres) -> str:
-    return postgres.database()
+    return postgres.create_database()
 
 
 @contextmanager
@@ -130,7 +131,7 @@ def test_what_one_works_on_is_cancelled_at_the_other_and_paid_back_once(
     name, one, other = site.callers(credits=10)
     running = [one.submit(endless) for _ in range(4)]  # each server works on one, and has fetched one
     for request_id in running:
-        until(lambda request_id=request_id: other.status(request_id).state == PROCESSING)  # type: ignore[misc]
+        wait_until(lambda request_id=request_id: other.status(request_id).state == PROCESSING)  # type: ignore[misc]
     waiting = one.submit(cup)
     changes = other.watch(waiting)
     assert next(changes) == QUEUED
@@ -165,11 +166,11 @@ def test_a_restart_of_the_database_under_two_servers_loses_nothing(
     name, one, other = site.callers(credits=10)
     running = one.submit(endless)
     watched = one.submit(cup)
-    with postgres.away(), pytest.raises(grpc.RpcError) as caught:
+    with postgres.stopped(), pytest.raises(grpc.RpcError) as caught:
         other.submit(cup)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert "never-shown" not in str(caught.value)
-    until(lambda: answers(other, watched))
+    wait_until(lambda: answers(other, watched))
     assert other.cancel(running) == CANCELLED  # which may keep the only worker that the second one waits for
     assert one.result(watched).status.state == COMPLETED
     assert other.result(other.submit(cup)).status.state == COMPLETED
@@ -191,17 +192,17 @@ def test_what_a_killed_server_worked_on_is_done_by_the_other(
     _, one, other = site.callers()
     busy = [one.submit(endless) for _ in range(4)]
     for request_id in busy:
-        until(lambda request_id=request_id: one.status(request_id).state == PROCESSING)  # type: ignore[misc]
+        wait_until(lambda request_id=request_id: one.status(request_id).state == PROCESSING)  # type: ignore[misc]
     environment = {f"AUTOMASK_{name.upper()}": value for name, value in site.settings.items()}
     with ServerProcess("--port", 0, env=environment) as doomed:
         request_id = one.submit(endless)
-        until(lambda: other.status(request_id).state == PROCESSING)
+        wait_until(lambda: other.status(request_id).state == PROCESSING)
         doomed.end(signal.SIGKILL)
         assert "never-shown" not in "".join(doomed.lines)
     for each in busy:
         one.cancel(each)
     # Nobody waits for the half minute of its lease: to the database, it is over.
     late = f"UPDATE automask.requests SET lease_until = 0 WHERE id = '{request_id}'"  # noqa: S608 (it is a number)
-    postgres.run(late, url.rpartition("/")[2])
-    until(lambda: other.status(request_id).attempts == 2)
+    postgres.execute(late, url.rpartition("/")[2])
+    wait_until(lambda: other.status(request_id).attempts == 2)
     assert other.cancel(request_id) == CANCELLED

@@ -229,16 +229,16 @@ class AnyOrderInPostgres(AnyOrder):
         database = self.database.rpartition("/")[2]
         try:
             self.store.sweep()
-            known = {path for (path,) in self.cluster.run("SELECT path FROM automask.objects", database)}
+            known = {path for (path,) in self.cluster.execute("SELECT path FROM automask.objects", database)}
             assert known == {file.name for file in Path(self.folder.name, "media").iterdir()}
         finally:  # whatever came of this example, the next one begins with nothing
-            self.cluster.run("TRUNCATE automask.requests, automask.objects CASCADE", database)
+            self.cluster.execute("TRUNCATE automask.requests, automask.objects CASCADE", database)
             super().teardown()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def database(postgres: Postgres) -> None:
-    AnyOrderInPostgres.cluster, AnyOrderInPostgres.database = postgres, postgres.database()
+    AnyOrderInPostgres.cluster, AnyOrderInPostgres.database = postgres, postgres.create_database()
 
 
 for machine, examples in ((AnyOrder, 60), (AnyOrderInPostgres, 15)):  # each step asks about every request

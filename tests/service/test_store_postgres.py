@@ -33,7 +33,7 @@ LARGE = b"PHOTO" * 2000
 
 @pytest.fixture
 def url(postgres: Postgres) -> PostgresUrl:
-    return PostgresUrl(postgres.database())
+    return PostgresUrl(postgres.create_database())
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_restart_of_the_database_loses_nothing(
         first, second, third = add(store, b"1"), add(store, b"2"), add(store, b"3")
         done, working = taken(store), taken(store)
         assert store.complete(done, b"result")
-        with postgres.away():
+        with postgres.stopped():
             for ask in (lambda: store.get(first, "me"), lambda: store.complete(working, b"later"), store.lease):
                 with pytest.raises(
                     StoreError, match=f"the database postgresql://127.0.0.1:{postgres.port}/.* is away"
@@ -108,7 +108,7 @@ def test_a_restart_of_the_database_loses_nothing(
 def test_a_restart_between_two_calls_is_not_even_noticed(postgres: Postgres, url: PostgresUrl) -> None:
     with open_store(url) as store, ThreadPoolExecutor(4) as pool:
         ids = list(pool.map(lambda number: add(store, bytes([number])), range(20)))
-        with postgres.away():
+        with postgres.stopped():
             pass
         assert sorted(taken(store).request_id for _ in ids) == sorted(ids)
 
@@ -162,7 +162,7 @@ def test_large_photos_and_results_lie_outside_and_are_private(
     hands.advance(RETENTION)
     store.sweep()
     assert not list(media.iterdir())
-    assert postgres.run("SELECT count(*) FROM automask.objects", name_of(url)) == [(0,)]
+    assert postgres.execute("SELECT count(*) FROM automask.objects", name_of(url)) == [(0,)]
 
 
 def test_what_was_written_and_never_used_is_collected_and_what_is_used_never(
@@ -232,15 +232,15 @@ def test_without_what_speaks_to_it_one_is_told_what_to_install(
 
 
 def test_several_servers_make_the_tables_at_once(postgres: Postgres) -> None:
-    url = PostgresUrl(postgres.database(empty=True))
+    url = PostgresUrl(postgres.create_database(empty=True))
     with ThreadPoolExecutor(8) as pool:
         for store in pool.map(lambda _: open_store(url), range(8)):
             store.close()
-    assert postgres.run("SELECT version FROM automask.version", name_of(url)) == [(len(MIGRATIONS),)]
+    assert postgres.execute("SELECT version FROM automask.version", name_of(url)) == [(len(MIGRATIONS),)]
 
 
 def test_migration_takes_only_the_missing_steps_and_all_or_none(postgres: Postgres) -> None:
-    url = PostgresUrl(postgres.database(empty=True))
+    url = PostgresUrl(postgres.create_database(empty=True))
     first, second = ["CREATE TABLE one (a integer)"], ["ALTER TABLE one ADD b integer", "INSERT INTO one VALUES (1, 2)"]
     with closing(connect(url)) as connection:
         migrate(connection, [first])
@@ -255,16 +255,16 @@ def test_migration_takes_only_the_missing_steps_and_all_or_none(postgres: Postgr
 
 
 def test_the_schema_of_somebody_else_is_left_alone(postgres: Postgres) -> None:
-    url = PostgresUrl(postgres.database(empty=True))
+    url = PostgresUrl(postgres.create_database(empty=True))
     for statement in ("CREATE SCHEMA automask", "CREATE TABLE automask.masks (id integer)"):
-        postgres.run(statement, name_of(url))
+        postgres.execute(statement, name_of(url))
     with pytest.raises(StoreError, match="the schema automask must be automask's own, but holds the tables masks"):
         open_store(url)
 
 
 def test_what_is_wrong_at_the_start_is_named_without_the_password(postgres: Postgres, url: PostgresUrl) -> None:
-    postgres.run("CREATE ROLE guest LOGIN", name_of(url))
-    bare = PostgresUrl(postgres.database(empty=True))
+    postgres.execute("CREATE ROLE guest LOGIN", name_of(url))
+    bare = PostgresUrl(postgres.create_database(empty=True))
     cases = {
         url.secret.replace(str(postgres.port), "1"): "127.0.0.1:1/test_",
         postgres.url("nowhere"): 'database "nowhere" does not exist',
@@ -313,8 +313,8 @@ def test_the_clock_is_the_database_s_and_is_set_anew_with_each_connection(postgr
     ask = "SELECT extract(epoch FROM clock_timestamp())::float8"
     with opening.open_store(url, Rules(encode_error=encode_error)) as store:
         store.clock.set(0.0)
-        with postgres.away():
+        with postgres.stopped():
             pass
-        ((before,),) = postgres.run(ask)
+        ((before,),) = postgres.execute(ask)
         created = store.get(add(store), "me").created
-        assert before - 1 <= created <= postgres.run(ask)[0][0] + 1
+        assert before - 1 <= created <= postgres.execute(ask)[0][0] + 1

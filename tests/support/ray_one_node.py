@@ -22,9 +22,9 @@ from automask.service.config.settings import load_settings
 from automask.service.ray.api import deploy_api
 from automask.service.ray.cluster import FUNCTIONS
 from automask.service.ray.inference import deploy_models
-from support.raylets import Node
+from support.ray_many_nodes import Node
 
-__all__ = ["SMALL", "Cluster", "RayServer"]
+__all__ = ["SMALL", "RayCluster", "RayServer"]
 
 SMALL = {"num_cpus": 0.01, "api_cpus": 0}  # so that all fit
 _MOST_BYTES = 32 << 20  # of a message; Ray Serve's proxies take one number for all applications
@@ -53,7 +53,7 @@ class RayServer:
         """Connect to this application."""
         return grpc.intercept_channel(grpc.insecure_channel(self.address), _Named(self.name))
 
-    def tasks(self) -> int:
+    def pending_tasks(self) -> int:
         """Tasks that wait or are worked on."""
         return int(self.handle.tasks.remote().result())
 
@@ -77,7 +77,7 @@ class _Named(
     intercept_stream_stream = _intercept  # type: ignore[assignment]
 
 
-class Cluster:
+class RayCluster:
     """One node with enough CPUs on paper, and Ray Serve on it."""
 
     def __init__(self) -> None:
