@@ -13,7 +13,7 @@ from .keys.factory import open_key_store
 from .rpc.calls import Calls
 from .rpc.servicer import Servicer
 from .store.opening import open_store
-from .store.rules import Rules
+from .store.policy import StorePolicy
 from .telemetry.calls import Observer
 from .telemetry.metrics import Metrics
 from .wire.status import to_status
@@ -44,7 +44,7 @@ class Components:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._metrics = metrics
         self._access = Access(None if settings.keys is None else open_key_store(settings.keys))
-        rules = Rules(
+        rules = StorePolicy(
             retention=settings.retention,
             max_bytes=round(settings.max_store_gb * 1e9),
             max_queue=settings.max_queue,

@@ -10,8 +10,8 @@ from typing import Any
 
 from automask.service.config.locations import PostgresUrl
 from automask.service.store.opening import open_store
-from automask.service.store.rules import Rules
-from automask.service.store.store import Store
+from automask.service.store.policy import StorePolicy
+from automask.service.store.protocol import Store
 from automask.service.wire.status import to_status
 from harness.turns import by_turns, show, table
 from harness.workplace import Workplace
@@ -19,7 +19,7 @@ from support.postgres import running_postgres
 
 PHOTO_KB = (30, 300, 3000)
 MASK = os.urandom(20_000)
-_RULES = Rules(encode_error=lambda error: to_status(error).SerializeToString(), max_queue=10, max_bytes=1 << 40)
+_RULES = StorePolicy(encode_error=lambda error: to_status(error).SerializeToString(), max_queue=10, max_bytes=1 << 40)
 
 
 def keep(store: Store, photo: bytes) -> Callable[[int], None]:

@@ -27,10 +27,10 @@ RESULT = bytes(10_000)
 def cycles(place: Path | PostgresUrl, servers: int, requests: int) -> float:
     """Let each server submit, take and end so many requests; how many a second that makes for all."""
     from automask.service.store.opening import open_store
-    from automask.service.store.rules import Rules
+    from automask.service.store.policy import StorePolicy
 
     photo = (ROOT / "examples" / "coffee.jpg").read_bytes()
-    rules = Rules(encode_error=lambda error: str(error).encode(), max_queue=1_000_000)
+    rules = StorePolicy(encode_error=lambda error: str(error).encode(), max_queue=1_000_000)
     barrier = Barrier(servers + 1)
 
     def serve() -> None:

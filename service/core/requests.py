@@ -18,8 +18,8 @@ from automask.v1 import mask_pb2
 from ..cancellation import run_to_completion
 from ..errors import DeadlineError, QueueFullError, StoreError
 from ..states import ENDS, State
+from ..store.protocol import Store
 from ..store.records import Lease, Record
-from ..store.store import Store
 from ..telemetry.logs import log_bug
 from ..telemetry.metrics import Metrics
 from ..telemetry.tracing import span, trace_stages
@@ -145,7 +145,7 @@ class Requests:
     async def known(self, task: mask_pb2.MaskTask, *, owner: str, model: str, idempotency_key: str) -> Record | None:
         """Find the request that `submit` would give instead of a new one."""
         return await self._in_thread(
-            self._store.known, _serialize(task), owner=owner, model=model, idempotency_key=idempotency_key
+            self._store.find_duplicate, _serialize(task), owner=owner, model=model, idempotency_key=idempotency_key
         )
 
     async def status(self, request_id: str, owner: str) -> Record:
@@ -321,7 +321,7 @@ class Requests:
         """Hear what other servers do to the store."""
         while True:
             try:
-                changed = await asyncio.wrap_future(self._ears.submit(self._store.changed, _LISTEN))
+                changed = await asyncio.wrap_future(self._ears.submit(self._store.listen, _LISTEN))
             except StoreError as error:
                 _log.error("store", problem=str(error))
                 await asyncio.sleep(_AGAIN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..config.locations import PostgresUrl
-from ..postgres.needed import need_postgres
+from ..postgres.dependency import require_postgres
 from .sqlite import SqliteKeyStore
 from .store import KeyStore
 
@@ -30,7 +30,7 @@ def open_key_store(place: Path | PostgresUrl, *, create: bool = False) -> KeySto
         What speaks to the database is not installed.
     """
     if isinstance(place, PostgresUrl):
-        need_postgres()
+        require_postgres()
         from .postgres import PostgresKeyStore
 
         return PostgresKeyStore(place)

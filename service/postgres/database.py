@@ -15,7 +15,7 @@ from ..config.locations import PostgresUrl
 from ..errors import StoreError, UnavailableError
 from .schema import SCHEMA, migrate
 
-__all__ = ["AwayError", "Database", "Db", "connect"]
+__all__ = ["Database", "Db", "StoreUnavailableError", "connect"]
 
 T = TypeVar("T")
 Db: TypeAlias = psycopg.Connection[tuple[Any, ...]]
@@ -44,7 +44,7 @@ _LIMITS: Final = (
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # it tells of every try; the store's callers say it once
 
 
-class AwayError(UnavailableError, StoreError):
+class StoreUnavailableError(UnavailableError, StoreError):
     """The database, or what keeps its large objects, cannot be reached; that passes."""
 
 
@@ -153,8 +153,8 @@ class Database:
             return self._away(text)
         return StoreError(f"the database {self._url}: {text}")
 
-    def _away(self, text: str) -> AwayError:
-        return AwayError(f"the database {self._url} is away: {text}", retry_after=_AGAIN)
+    def _away(self, text: str) -> StoreUnavailableError:
+        return StoreUnavailableError(f"the database {self._url} is away: {text}", retry_after=_AGAIN)
 
 
 def connect(url: PostgresUrl) -> Db:

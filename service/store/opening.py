@@ -7,18 +7,18 @@ from pathlib import Path
 from automask.errors import ParameterError
 
 from ..config.locations import PostgresUrl
-from ..postgres.needed import need_postgres
+from ..postgres.dependency import require_postgres
 from .clock import Clock
-from .rules import Rules
+from .policy import StorePolicy
+from .protocol import Store
 from .sqlite.store import SqliteStore
-from .store import Store
 
 __all__ = ["open_store"]
 
 
 def open_store(
     place: Path | PostgresUrl,
-    rules: Rules,
+    policy: StorePolicy,
     *,
     media: str | None = None,
     media_from: int = 0,
@@ -30,7 +30,7 @@ def open_store(
     ----------
     place
         The path of an SQLite file, or the URL of a PostgreSQL database.
-    rules
+    policy
         How much and how long.
     media
         Folder or URL of an object store for large tasks and results; None keeps them in the database.
@@ -49,10 +49,10 @@ def open_store(
         What speaks to the database, or to the object store, is not installed.
     """
     if isinstance(place, PostgresUrl):
-        need_postgres()
+        require_postgres()
         from .postgres.store import PostgresStore
 
-        return PostgresStore(place, rules, media=media, media_from=media_from, clock=clock)
+        return PostgresStore(place, policy, media=media, media_from=media_from, clock=clock)
     if media is not None:
         raise ParameterError("media", "come with a store in PostgreSQL", media)
-    return SqliteStore(place, rules, clock=clock)
+    return SqliteStore(place, policy, clock=clock)

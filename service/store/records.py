@@ -9,7 +9,7 @@ from automask.errors import AutomaskError
 
 from ..states import State
 
-__all__ = ["Lease", "Record", "Swept", "Usage"]
+__all__ = ["Lease", "Record", "SweepResult", "Usage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class SweepResult:
     """What a sweep changed, as request ids.
 
     Attributes

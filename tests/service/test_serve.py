@@ -32,7 +32,7 @@ from automask.service.config.settings import Settings, load_settings
 from automask.service.keys.sqlite import SqliteKeyStore
 from automask.service.server import Server
 from automask.service.states import State
-from automask.service.store.rules import Rules
+from automask.service.store.policy import StorePolicy
 from automask.service.store.sqlite.store import SqliteStore
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
@@ -242,7 +242,7 @@ def test_at_the_end_what_runs_is_answered_and_what_waits_is_kept_for_the_next_se
         for waiting in (lambda: list(watched), awaited.result):
             with pytest.raises(grpc.RpcError, match="UNAVAILABLE"):
                 waiting()
-    with SqliteStore(tmp_path / "store", Rules(encode_error=encode_error)) as store:
+    with SqliteStore(tmp_path / "store", StorePolicy(encode_error=encode_error)) as store:
         states = [store.get(request_id, "").state for request_id in ids]
         assert states[2:] == [State.QUEUED] * 4, "one is worked on, and one is fetched while it is"
         assert {*states[:2]} <= {State.QUEUED, State.COMPLETED}

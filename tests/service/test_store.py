@@ -10,8 +10,8 @@ from automask.errors import ImageError, ParameterError
 from automask.service.config.locations import PostgresUrl
 from automask.service.errors import NotFoundError, QueueFullError, StoreError
 from automask.service.states import State
+from automask.service.store.protocol import Store
 from automask.service.store.records import Lease
-from automask.service.store.store import Store
 from support.stores import LEASE, RETENTION, Hands, add, open_store, taken
 
 
@@ -233,18 +233,18 @@ def test_what_others_change_is_heard_and_what_one_does_oneself_is_not_waited_for
     place: Path | PostgresUrl, hands: Hands
 ) -> None:
     with open_store(place, hands) as one, open_store(place, hands) as two:
-        assert one.changed(0) is None, "what came before is not known"
-        assert two.changed(0) is None
+        assert one.listen(0) is None, "what came before is not known"
+        assert two.listen(0) is None
         request_id = add(two)
-        heard = one.changed(60)
+        heard = one.listen(60)
         assert heard is None or heard == {request_id}
-        assert one.changed(0) == frozenset(), "once"
+        assert one.listen(0) == frozenset(), "once"
         lease = taken(one)
-        assert two.changed(60) in {None, frozenset({request_id})}
+        assert two.listen(60) in {None, frozenset({request_id})}
         one.complete(lease, b"result")
-        assert two.changed(60) in {None, frozenset({request_id})}
+        assert two.listen(60) in {None, frozenset({request_id})}
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(one.changed, 600)
+            waiting = pool.submit(one.listen, 600)
             one.stop_listening()
             assert waiting.result() == frozenset()
 

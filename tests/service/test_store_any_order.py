@@ -14,8 +14,8 @@ from automask.errors import ImageError
 from automask.service.config.locations import PostgresUrl
 from automask.service.errors import NotFoundError, QueueFullError
 from automask.service.states import ENDS, State
+from automask.service.store.protocol import Store
 from automask.service.store.records import Lease
-from automask.service.store.store import Store
 from support.postgres import Postgres
 from support.stores import LEASE, RETENTION, Hands, open_store
 

@@ -15,10 +15,10 @@ import pytest
 
 from automask.service.errors import NotFoundError, QueueFullError, StoreError
 from automask.service.states import State
-from automask.service.store.rules import Rules
+from automask.service.store.policy import StorePolicy
+from automask.service.store.protocol import Store
 from automask.service.store.sqlite.schema import APPLICATION_ID
 from automask.service.store.sqlite.store import SqliteStore
-from automask.service.store.store import Store
 from support import store_breaking
 from support.stores import LEASE, RETENTION, Hands, encode_error, open_store
 
@@ -101,7 +101,7 @@ def test_a_process_that_kills_the_server_each_time_is_given_up(path: Path) -> No
 def test_two_processes_share_the_work_and_none_gets_the_others(path: Path) -> None:
     with open_store(path, max_queue=1000) as store:
         ids = add(store, 200)
-        assert store.changed(0) is None
+        assert store.listen(0) is None
         processes = [start(store_breaking.work, path) for _ in range(2)]
         for process in processes:
             assert process.stdout
@@ -116,7 +116,7 @@ def test_two_processes_share_the_work_and_none_gets_the_others(path: Path) -> No
             assert process.returncode == 0
             done += output.split()
         assert Counter(done) == Counter(ids)
-        assert store.changed(0) is None
+        assert store.listen(0) is None
         assert store.usage().counts[State.COMPLETED] == 200
         assert all(store.get(one, "me").attempts == 1 for one in ids)
 
@@ -400,7 +400,7 @@ def test_a_second_server_with_another_wall_clock_takes_nothing_from_the_first(pa
 
 
 def test_the_real_clock_is_steady(path: Path) -> None:
-    with SqliteStore(path, Rules(encode_error=encode_error)) as store:
+    with SqliteStore(path, StorePolicy(encode_error=encode_error)) as store:
         times = [store.clock.now() for _ in range(1000)]
         assert times == sorted(times)
         assert store.add(b"task", owner="me", model="default").created >= times[-1]

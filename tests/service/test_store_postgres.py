@@ -22,8 +22,8 @@ from automask.service.postgres.database import connect
 from automask.service.postgres.schema import MIGRATIONS, migrate
 from automask.service.states import State
 from automask.service.store import opening
-from automask.service.store.rules import Rules
-from automask.service.store.store import Store
+from automask.service.store.policy import StorePolicy
+from automask.service.store.protocol import Store
 from automask.service.wire.status import row_of
 from support.postgres import Postgres
 from support.stores import RETENTION, Hands, add, encode_error, open_store, taken
@@ -82,7 +82,7 @@ def test_a_restart_of_the_database_loses_nothing(
 ) -> None:
     monkeypatch.setattr(database, "_PATIENCE", 0.2)
     with open_store(url) as store:
-        assert store.changed(0) is None
+        assert store.listen(0) is None
         first, second, third = add(store, b"1"), add(store, b"2"), add(store, b"3")
         done, working = taken(store), taken(store)
         assert store.complete(done, b"result")
@@ -97,8 +97,8 @@ def test_a_restart_of_the_database_loses_nothing(
                 assert caught.value.retry_after == 2
                 assert "never-shown" not in str(caught.value)
             with pytest.raises(UnavailableError):
-                store.changed(60)
-        assert store.changed(0) is None, "what happened meanwhile is not known"
+                store.listen(60)
+        assert store.listen(0) is None, "what happened meanwhile is not known"
         assert store.result(first, "me").result == b"result"
         assert store.complete(working, b"later")
         assert store.result(second, "me").result == b"later"
@@ -311,7 +311,7 @@ def test_a_password_that_cuts_the_url_in_two_is_not_repeated(secret: str) -> Non
 
 def test_the_clock_is_the_database_s_and_is_set_anew_with_each_connection(postgres: Postgres, url: PostgresUrl) -> None:
     ask = "SELECT extract(epoch FROM clock_timestamp())::float8"
-    with opening.open_store(url, Rules(encode_error=encode_error)) as store:
+    with opening.open_store(url, StorePolicy(encode_error=encode_error)) as store:
         store.clock.set(0.0)
         with postgres.stopped():
             pass

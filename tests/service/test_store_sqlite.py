@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from automask.service.errors import QueueFullError
+from automask.service.store.protocol import Store
 from automask.service.store.sqlite import store as store_module
 from automask.service.store.sqlite.schema import migrate
 from automask.service.store.sqlite.store import SqliteStore
-from automask.service.store.store import Store
 from support.stores import RETENTION, Hands, add, open_store, taken
 
 

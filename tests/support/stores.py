@@ -8,9 +8,9 @@ from automask.errors import AutomaskError
 from automask.service.config.locations import PostgresUrl
 from automask.service.store import opening
 from automask.service.store.clock import Clock
+from automask.service.store.policy import StorePolicy
+from automask.service.store.protocol import Store
 from automask.service.store.records import Lease
-from automask.service.store.rules import Rules
-from automask.service.store.store import Store
 
 RETENTION = 100.0
 LEASE = 10.0
@@ -38,7 +38,7 @@ def encode_error(error: AutomaskError) -> bytes:
 def open_store(
     place: Path | PostgresUrl, hands: Hands | None = None, media: str | None = None, **settings: Any
 ) -> Store:
-    rules = Rules(encode_error=encode_error, **({"retention": RETENTION, "lease_seconds": LEASE} | settings))
+    rules = StorePolicy(encode_error=encode_error, **({"retention": RETENTION, "lease_seconds": LEASE} | settings))
     return opening.open_store(place, rules, clock=(hands or Hands()).clock(), media=media, media_from=1000)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from automask.errors import MissingDependencyError, ParameterError
 
 from ...errors import StoreError
-from ...postgres.database import AwayError
+from ...postgres.database import StoreUnavailableError
 
 __all__ = ["Media"]
 
@@ -82,4 +82,4 @@ class Media:
         except StoreError:
             raise
         except Exception as error:  # each kind of store has errors of its own
-            raise AwayError(f"{self._place} cannot be used: {error}", retry_after=_AGAIN) from error
+            raise StoreUnavailableError(f"{self._place} cannot be used: {error}", retry_after=_AGAIN) from error

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from psycopg import sql
 
-from ...postgres.database import AwayError, Database, Db
+from ...postgres.database import Database, Db, StoreUnavailableError
 from ..clock import Clock
 from .media import Media
 from .statements import COLLECT
@@ -76,7 +76,7 @@ class Payloads:
         if name is None:
             return data or b""
         if self._media is None:
-            raise AwayError("it lies where the setting media pointed to, which is not set any more")
+            raise StoreUnavailableError("it lies where the setting media pointed to, which is not set any more")
         return self._media.read(name)
 
     def collect(self) -> None:
@@ -86,7 +86,7 @@ class Payloads:
         try:
             while self._database.run(self._collect):
                 pass
-        except AwayError as error:  # it stays known, and the next time may go better
+        except StoreUnavailableError as error:  # it stays known, and the next time may go better
             _LOG.warning("could not delete what is not in use: %s", error)
 
     def _collect(self, db: Db) -> bool:

@@ -13,13 +13,13 @@ from automask.errors import AutomaskError
 
 from ...config.locations import PostgresUrl
 from ...errors import QueueFullError, StoreError
-from ...postgres.database import AwayError, Database, Db
-from ...postgres.listening import CHANNEL, Listener
+from ...postgres.database import Database, Db, StoreUnavailableError
+from ...postgres.notifications import CHANNEL, Listener
 from ...states import ENDS, State, move
 from ..clock import Clock
-from ..records import Lease, Record, Swept, Usage
-from ..rules import LATER, Rules
-from ..store import Store
+from ..policy import FULL_RETRY_AFTER, StorePolicy
+from ..protocol import Store
+from ..records import Lease, Record, SweepResult, Usage
 from .media import Media
 from .payloads import Payload, Payloads
 from .statements import END, FORGET, INSERT, LATE, LEASE, LOST, RECORD, RELEASE, RENEW, REQUEUE
@@ -42,7 +42,7 @@ class PostgresStore(Store):
     ----------
     url
         Where it is; the tables are made if there are none.
-    rules
+    policy
         How much and how long; the room counts tasks and results. Of several requests that come at the same instant, a
         few more than the rules allow may be taken.
     media
@@ -64,15 +64,15 @@ class PostgresStore(Store):
     def __init__(
         self,
         url: PostgresUrl,
-        rules: Rules,
+        policy: StorePolicy,
         *,
         media: str | None = None,
         media_from: int = 0,
         clock: Clock | None = None,
     ) -> None:
-        self.lease_seconds = rules.lease_seconds
+        self.lease_seconds = policy.lease_seconds
         self.clock = clock or Clock()
-        self._rules = rules
+        self._policy = policy
         self._me = uuid.uuid4().hex
         self._unsure: set[str] = set()
         place = None if media is None else Media(media)
@@ -103,13 +103,13 @@ class PostgresStore(Store):
         idempotency_key: str = "",
         deadline: float | None = None,
     ) -> Record:
-        name, digest = request_id or uuid.uuid4().hex, self._rules.digest(model, task)
+        name, digest = request_id or uuid.uuid4().hex, self._policy.digest(model, task)
 
         def known_or_room(db: Db) -> Record | None:
             known = self._known(db, owner, idempotency_key, digest, name)
             if known is None:
                 row = db.execute("SELECT count(*) FROM requests WHERE state = 'QUEUED'").fetchone()
-                self._rules.check_room(waiting=row[0] if row else 0, used=self._used, wanted=len(task))
+                self._policy.check_room(waiting=row[0] if row else 0, used=self._used, wanted=len(task))
             return known
 
         def add(db: Db, payload: Payload) -> Record:
@@ -141,13 +141,13 @@ class PostgresStore(Store):
             record = self._database.run(lambda db: add(db, payload))
         except StoreError as error:
             if isinstance(error.__cause__, psycopg.errors.DiskFull):
-                raise QueueFullError(f"no room for another request: {error}", retry_after=LATER) from error
+                raise QueueFullError(f"no room for another request: {error}", retry_after=FULL_RETRY_AFTER) from error
             raise
         self._used += len(task)
         return record
 
-    def known(self, task: bytes, *, owner: str, model: str, idempotency_key: str) -> Record | None:
-        digest = self._rules.digest(model, task)
+    def find_duplicate(self, task: bytes, *, owner: str, model: str, idempotency_key: str) -> Record | None:
+        digest = self._policy.digest(model, task)
         return self._database.run(lambda db: self._known(db, owner, idempotency_key, digest, ""))
 
     def _known(self, db: Db, owner: str, key: str, digest: bytes, request_id: str) -> Record | None:
@@ -160,7 +160,7 @@ class PostgresStore(Store):
         ).fetchone()
         if row is None:
             return None
-        self._rules.check_same(key, digest, row[1])
+        self._policy.check_same(key, digest, row[1])
         return self._find(db, row[0], owner)
 
     def get(self, request_id: str, owner: str) -> Record:
@@ -179,7 +179,7 @@ class PostgresStore(Store):
         # PostgreSQL keeps no NUL in a text, and refuses to look for one.
         row = None if "\0" in request_id else db.execute(RECORD, values).fetchone()
         if row is None:
-            raise self._rules.unknown(request_id)
+            raise self._policy.unknown(request_id)
         return Record(*(*row[:3], State(row[3]), *row[4:]))
 
     def cancel(self, request_id: str, owner: str) -> tuple[Record, bool]:
@@ -215,7 +215,7 @@ class PostgresStore(Store):
     def _with_task(self, lease: Lease, payload: Payload) -> Lease:
         try:
             return replace(lease, task=self._payloads.get(payload))
-        except AwayError:
+        except StoreUnavailableError:
             self.release(lease)
             raise
         except StoreError as error:
@@ -245,7 +245,7 @@ class PostgresStore(Store):
         return is_written
 
     def fail(self, lease: Lease, error: AutomaskError) -> bool:
-        encoded = self._rules.encode_error(error)
+        encoded = self._policy.encode_error(error)
         return self._once(
             _token(lease),
             lease.request_id,
@@ -315,14 +315,14 @@ class PostgresStore(Store):
             "size": _ROW + size + len(error or b""),
             "error": error,
             "now": now,
-            "expires": now + self._rules.retention,
+            "expires": now + self._policy.retention,
         }
         if db.execute(END, values).fetchone() is None:
             return False
         self._tell(db, request_id)
         return True
 
-    def sweep(self) -> Swept:
+    def sweep(self) -> SweepResult:
         late = self._database.run(self._fail_late)
         requeued, given_up = self._database.run(self._take_back_lost)
         expired: list[str] = []
@@ -330,24 +330,24 @@ class PostgresStore(Store):
             expired += batch
         self._payloads.collect()
         self._used = self._database.run(_size)
-        return Swept(late, tuple(requeued), given_up, tuple(expired))
+        return SweepResult(late, tuple(requeued), given_up, tuple(expired))
 
     def _fail_late(self, db: Db) -> dict[str, str]:
         rows = db.execute(LATE, [self.clock.now()]).fetchall()
         for request_id, _, state, seconds in rows:
-            error = self._rules.late(request_id, seconds)
+            error = self._policy.late(request_id, seconds)
             self._end(db, request_id, State(state), State.FAILED, self._me, error=error)
         return {row[0]: row[1] for row in rows}
 
     def _take_back_lost(self, db: Db) -> tuple[list[str], dict[str, str]]:
         requeued, given_up = [], {}
         for request_id, owner, attempts in db.execute(LOST, [self.clock.now()]).fetchall():
-            if attempts < self._rules.max_attempts:
+            if attempts < self._policy.max_attempts:
                 db.execute(REQUEUE, {"id": request_id, "state": move(State.PROCESSING, State.QUEUED)})
                 self._tell(db, request_id)
                 requeued.append(request_id)
             else:
-                error = self._rules.given_up(request_id, attempts)
+                error = self._policy.given_up(request_id, attempts)
                 self._end(db, request_id, State.PROCESSING, State.FAILED, self._me, error=error)
                 given_up[request_id] = owner
         return requeued, given_up
@@ -365,9 +365,9 @@ class PostgresStore(Store):
 
         return self._database.run(count)
 
-    def changed(self, timeout: float) -> frozenset[str] | None:
+    def listen(self, timeout: float) -> frozenset[str] | None:
         try:
-            return self._listener.changed(timeout)
+            return self._listener.listen(timeout)
         except psycopg.Error as error:
             raise self._database.explain(error) from error
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from ...errors import StoreError
-from .storefile import explain, open_database
+from .file import explain, open_database
 
 __all__ = ["Database"]
 

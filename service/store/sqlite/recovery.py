@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ...states import State
 from ..clock import Clock
-from ..rules import Rules
-from . import moves
+from ..policy import StorePolicy
+from . import transitions
 
 __all__ = ["Recovery"]
 
@@ -24,12 +24,12 @@ class Recovery:
     ----------
     clock
         The time.
-    rules
+    policy
         How often and how long.
     """
 
     clock: Clock
-    rules: Rules
+    policy: StorePolicy
 
     def take_back_all(self, db: sqlite3.Connection) -> tuple[list[str], dict[str, str]]:
         """Take back all that is in work: for a start at which nobody else has the store open.
@@ -60,11 +60,11 @@ class Recovery:
     ) -> tuple[list[str], dict[str, str]]:
         requeued, given_up = [], {}
         for request_id, owner, attempts in rows:
-            if attempts < self.rules.max_attempts:
-                moves.requeue(db, request_id)
+            if attempts < self.policy.max_attempts:
+                transitions.requeue(db, request_id)
                 requeued.append(request_id)
             else:
-                error = self.rules.given_up(request_id, attempts)
+                error = self.policy.given_up(request_id, attempts)
                 self.fail(db, request_id, State.PROCESSING, error)
                 given_up[request_id] = owner
         return requeued, given_up
@@ -77,18 +77,18 @@ class Recovery:
             (State.QUEUED, State.PROCESSING, now),
         ).fetchall()
         for request_id, _, state, seconds in rows:
-            self.fail(db, request_id, State(state), self.rules.late(request_id, seconds))
+            self.fail(db, request_id, State(state), self.policy.late(request_id, seconds))
         return {row[0]: row[1] for row in rows}
 
     def fail(self, db: sqlite3.Connection, request_id: str, old: State, error: bytes) -> None:
-        """End a request with an error, as `Rules.encode_error` put it."""
-        moves.end(
+        """End a request with an error, as `StorePolicy.encode_error` put it."""
+        transitions.end(
             db,
             request_id,
             old,
             State.FAILED,
             now=self.clock.now(),
-            retention=self.rules.retention,
+            retention=self.policy.retention,
             error=error,
         )
 
@@ -106,4 +106,4 @@ class Recovery:
             "ended = min(ended, ?1), created = ?1 WHERE created > ?1",
             (now,),
         )
-        db.execute("UPDATE requests SET expires = ?1 WHERE expires > ?1", (now + self.rules.retention,))
+        db.execute("UPDATE requests SET expires = ?1 WHERE expires > ?1", (now + self.policy.retention,))

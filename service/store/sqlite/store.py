@@ -17,13 +17,13 @@ from automask.errors import AutomaskError
 from ...errors import QueueFullError, StoreError
 from ...states import ENDS, State
 from ..clock import Clock
-from ..records import Lease, Record, Swept, Usage
-from ..rules import LATER, Rules
-from ..store import Store
-from . import moves
+from ..policy import FULL_RETRY_AFTER, StorePolicy
+from ..protocol import Store
+from ..records import Lease, Record, SweepResult, Usage
+from . import transitions
 from .database import Database
+from .file import is_full
 from .recovery import Recovery
-from .storefile import is_full
 
 __all__ = ["SqliteStore"]
 
@@ -46,7 +46,7 @@ class SqliteStore(Store):
     ----------
     path
         The file, made if there is none; a file ``<path>.lock`` lies beside it. A damaged one is put aside.
-    rules
+    policy
         How much and how long; the room counts SQLite's log too.
     clock
         The time.
@@ -60,11 +60,11 @@ class SqliteStore(Store):
 
     threads = 1
 
-    def __init__(self, path: Path, rules: Rules, *, clock: Clock | None = None) -> None:
+    def __init__(self, path: Path, policy: StorePolicy, *, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
-        self.lease_seconds = rules.lease_seconds
-        self._rules = rules
-        self._recovery = Recovery(self.clock, rules)
+        self.lease_seconds = policy.lease_seconds
+        self._policy = policy
+        self._recovery = Recovery(self.clock, policy)
         self._seen = -1
         self._deaf = Event()
         self._database = Database(path)
@@ -108,7 +108,7 @@ class SqliteStore(Store):
         idempotency_key: str = "",
         deadline: float | None = None,
     ) -> Record:
-        digest = self._rules.digest(model, task)
+        digest = self._policy.digest(model, task)
         try:
             with self._database.transaction() as db:
                 known = self._known(db, owner, idempotency_key, digest) if idempotency_key else None
@@ -136,12 +136,12 @@ class SqliteStore(Store):
                 return self._find(db, request_id, owner)
         except StoreError as error:
             if is_full(error.__cause__):
-                raise QueueFullError(f"no room for another request: {error}", retry_after=LATER) from error
+                raise QueueFullError(f"no room for another request: {error}", retry_after=FULL_RETRY_AFTER) from error
             raise
 
-    def known(self, task: bytes, *, owner: str, model: str, idempotency_key: str) -> Record | None:
+    def find_duplicate(self, task: bytes, *, owner: str, model: str, idempotency_key: str) -> Record | None:
         with self._database.transaction() as db:
-            digest = self._rules.digest(model, task)
+            digest = self._policy.digest(model, task)
             known = self._known(db, owner, idempotency_key, digest) if idempotency_key else None
             return None if known is None else self._find(db, known, owner)
 
@@ -155,19 +155,19 @@ class SqliteStore(Store):
         ).fetchone()
         if row is None:
             return None
-        self._rules.check_same(key, digest, row[1])
+        self._policy.check_same(key, digest, row[1])
         return str(row[0])
 
     def _check_room(self, db: sqlite3.Connection, wanted: int) -> None:
         waiting = db.execute("SELECT count(*) FROM requests WHERE state = ?", (State.QUEUED,)).fetchone()[0]
-        self._rules.check_room(waiting=waiting, used=self._database.size(db), wanted=wanted)
+        self._policy.check_room(waiting=waiting, used=self._database.size(db), wanted=wanted)
         total, free = self._database.disk(db)
         spare = min(_SPARE_BYTES, total // _SPARE_SHARE)
         if free < spare + 2 * wanted:  # once in SQLite's log, once in its file
             raise QueueFullError(
                 f"no room for {wanted:,} bytes more: {free:,} are left on the store's disk, of which {spare:,} "
                 "are kept for results",
-                retry_after=LATER,
+                retry_after=FULL_RETRY_AFTER,
             )
 
     def get(self, request_id: str, owner: str) -> Record:
@@ -194,7 +194,7 @@ class SqliteStore(Store):
             (request_id, owner, self.clock.now()),
         ).fetchone()
         if row is None:
-            raise self._rules.unknown(request_id)
+            raise self._policy.unknown(request_id)
         return Record(*(*row[:3], State(row[3]), *row[4:]))
 
     def lease(self) -> Lease | None:
@@ -208,7 +208,7 @@ class SqliteStore(Store):
             ).fetchone()
             if row is None:
                 return None
-            moves.start(db, row[0], now=now, lease_until=self.clock.uptime() + self.lease_seconds)
+            transitions.start(db, row[0], now=now, lease_until=self.clock.uptime() + self.lease_seconds)
             return Lease(*row)
 
     def renew(self, leases: Iterable[Lease]) -> set[str]:
@@ -230,14 +230,14 @@ class SqliteStore(Store):
         with self._database.transaction() as db:
             if not self._holds(db, lease):
                 return False
-            self._recovery.fail(db, lease.request_id, State.PROCESSING, self._rules.encode_error(error))
+            self._recovery.fail(db, lease.request_id, State.PROCESSING, self._policy.encode_error(error))
             return True
 
     def release(self, lease: Lease) -> bool:
         with self._database.transaction() as db:
             if not self._holds(db, lease):
                 return False
-            moves.give_back(db, lease.request_id)
+            transitions.give_back(db, lease.request_id)
             return True
 
     def _holds(self, db: sqlite3.Connection, lease: Lease) -> bool:
@@ -249,9 +249,9 @@ class SqliteStore(Store):
         )
 
     def _end(self, db: sqlite3.Connection, request_id: str, old: State, new: State) -> None:
-        moves.end(db, request_id, old, new, now=self.clock.now(), retention=self._rules.retention)
+        transitions.end(db, request_id, old, new, now=self.clock.now(), retention=self._policy.retention)
 
-    def sweep(self) -> Swept:
+    def sweep(self) -> SweepResult:
         with self._database.transaction() as db:
             late = self._recovery.fail_late(db)
             requeued, given_up = self._recovery.take_back_lost(db)
@@ -259,7 +259,7 @@ class SqliteStore(Store):
         while batch := self._delete_expired():
             expired += batch
         self._database.tidy()
-        return Swept(late, tuple(requeued), given_up, tuple(expired))
+        return SweepResult(late, tuple(requeued), given_up, tuple(expired))
 
     def _delete_expired(self) -> list[str]:
         with self._database.transaction() as db:
@@ -270,7 +270,7 @@ class SqliteStore(Store):
             counts = dict(db.execute("SELECT state, count(*) FROM requests GROUP BY state").fetchall())
             return Usage({state: counts.get(state, 0) for state in State}, self._database.size(db))
 
-    def changed(self, timeout: float) -> frozenset[str] | None:
+    def listen(self, timeout: float) -> frozenset[str] | None:
         end = monotonic() + timeout
         while (version := self._database.version()) == self._seen:
             left = end - monotonic()

@@ -8,7 +8,7 @@ from typing import Protocol, Self
 from automask.errors import AutomaskError
 
 from .clock import Clock
-from .records import Lease, Record, Swept, Usage
+from .records import Lease, Record, SweepResult, Usage
 
 __all__ = ["Store"]
 
@@ -81,7 +81,7 @@ class Store(Protocol):
             Too many wait, or there is too little room; nothing was written.
         """
 
-    def known(self, task: bytes, *, owner: str, model: str, idempotency_key: str) -> Record | None:
+    def find_duplicate(self, task: bytes, *, owner: str, model: str, idempotency_key: str) -> Record | None:
         """Find the request that `add` would give instead of a new one; takes and raises the same."""
 
     def get(self, request_id: str, owner: str) -> Record:
@@ -163,7 +163,7 @@ class Store(Protocol):
     def release(self, lease: Lease) -> bool:
         """Put a request back to the head of the queue, the attempt not counted; returns the same as `complete`."""
 
-    def sweep(self) -> Swept:
+    def sweep(self) -> SweepResult:
         """Do what time has made due: fail what is late, take back what was lost, delete what has expired.
 
         Returns
@@ -174,7 +174,7 @@ class Store(Protocol):
     def usage(self) -> Usage:
         """Tell how full the store is."""
 
-    def changed(self, timeout: float) -> frozenset[str] | None:
+    def listen(self, timeout: float) -> frozenset[str] | None:
         """Wait until somebody else changes something; in a thread of its own.
 
         Parameters
@@ -189,4 +189,4 @@ class Store(Protocol):
         """
 
     def stop_listening(self) -> None:
-        """Let `changed` return at once, from now on."""
+        """Let `listen` return at once, from now on."""

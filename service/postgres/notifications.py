@@ -35,7 +35,7 @@ class Listener:
         self._connection: Db | None = None
         self._bell, self._ear = socket.socketpair()
 
-    def changed(self, timeout: float) -> frozenset[str] | None:
+    def listen(self, timeout: float) -> frozenset[str] | None:
         """Wait for changes by others; None where some may have been missed. Raises what psycopg raises."""
         end = monotonic() + timeout
         try:
@@ -73,7 +73,7 @@ class Listener:
                 yield what
 
     def stop_listening(self) -> None:
-        """Let `changed` return at once, from now on."""
+        """Let `listen` return at once, from now on."""
         self._bell.send(b"!")
 
     def close(self) -> None:

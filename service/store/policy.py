@@ -11,15 +11,15 @@ from automask.errors import AutomaskError, ParameterError
 
 from ..errors import DeadlineError, InternalError, NotFoundError, QueueFullError
 
-__all__ = ["LATER", "Rules"]
+__all__ = ["FULL_RETRY_AFTER", "StorePolicy"]
 
 _SOON: Final = 1.0  # seconds: a request may end any moment
-LATER: Final = 30.0
+FULL_RETRY_AFTER: Final = 30.0
 """Seconds after which to come again where there is no room: it comes back only as results expire."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class StorePolicy:
     """The rules of a store, and what it says where they are broken.
 
     Attributes
@@ -52,7 +52,7 @@ class Rules:
         if used + wanted > self.max_bytes:
             raise QueueFullError(
                 f"no room for {wanted:,} bytes more: the store uses {used:,} of at most {self.max_bytes:,}",
-                retry_after=LATER,
+                retry_after=FULL_RETRY_AFTER,
             )
 
     def unknown(self, request_id: str) -> NotFoundError:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from automask.errors import MissingDependencyError
 
-__all__ = ["need_postgres"]
+__all__ = ["require_postgres"]
 
 
-def need_postgres() -> None:
+def require_postgres() -> None:
     """Raise `MissingDependencyError` unless PostgreSQL can be spoken to."""
     try:
         import psycopg  # noqa: F401
