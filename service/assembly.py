@@ -12,7 +12,7 @@ from .core.requests import Requests
 from .keys.factory import open_key_store
 from .rpc.calls import Calls
 from .rpc.servicer import Servicer
-from .store.opening import open_store
+from .store.factory import open_store
 from .store.policy import StorePolicy
 from .telemetry.calls import Observer
 from .telemetry.metrics import Metrics

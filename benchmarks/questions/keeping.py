@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from automask.service.config.locations import PostgresUrl
-from automask.service.store.opening import open_store
+from automask.service.store.factory import open_store
 from automask.service.store.policy import StorePolicy
 from automask.service.store.protocol import Store
 from automask.service.wire.status import to_status

@@ -26,7 +26,7 @@ RESULT = bytes(10_000)
 
 def cycles(place: Path | PostgresUrl, servers: int, requests: int) -> float:
     """Let each server submit, take and end so many requests; how many a second that makes for all."""
-    from automask.service.store.opening import open_store
+    from automask.service.store.factory import open_store
     from automask.service.store.policy import StorePolicy
 
     photo = (ROOT / "examples" / "coffee.jpg").read_bytes()

@@ -21,7 +21,7 @@ from automask.service.postgres import database
 from automask.service.postgres.database import connect
 from automask.service.postgres.schema import MIGRATIONS, migrate
 from automask.service.states import State
-from automask.service.store import opening
+from automask.service.store import factory
 from automask.service.store.policy import StorePolicy
 from automask.service.store.protocol import Store
 from automask.service.wire.status import row_of
@@ -311,7 +311,7 @@ def test_a_password_that_cuts_the_url_in_two_is_not_repeated(secret: str) -> Non
 
 def test_the_clock_is_the_database_s_and_is_set_anew_with_each_connection(postgres: Postgres, url: PostgresUrl) -> None:
     ask = "SELECT extract(epoch FROM clock_timestamp())::float8"
-    with opening.open_store(url, StorePolicy(encode_error=encode_error)) as store:
+    with factory.open_store(url, StorePolicy(encode_error=encode_error)) as store:
         store.clock.set(0.0)
         with postgres.stopped():
             pass

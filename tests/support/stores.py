@@ -6,7 +6,7 @@ from typing import Any
 
 from automask.errors import AutomaskError
 from automask.service.config.locations import PostgresUrl
-from automask.service.store import opening
+from automask.service.store import factory
 from automask.service.store.clock import Clock
 from automask.service.store.policy import StorePolicy
 from automask.service.store.protocol import Store
@@ -39,7 +39,7 @@ def open_store(
     place: Path | PostgresUrl, hands: Hands | None = None, media: str | None = None, **settings: Any
 ) -> Store:
     rules = StorePolicy(encode_error=encode_error, **({"retention": RETENTION, "lease_seconds": LEASE} | settings))
-    return opening.open_store(place, rules, clock=(hands or Hands()).clock(), media=media, media_from=1000)
+    return factory.open_store(place, rules, clock=(hands or Hands()).clock(), media=media, media_from=1000)
 
 
 def add(store: Store, task: bytes = b"task", **options: object) -> str:
