@@ -1,51 +1,74 @@
-"""What is known of a model without its graphs: enough to tell about it, and to refuse a query that it cannot answer."""
+"""A model without its graphs: what it is, where it runs, which prompts it understands."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from .bundle import Bundle
 from .errors import ParameterError
 from .families import Words
 from .parameters import Query
 
-__all__ = ["Outline"]
+__all__ = ["Outline", "ResolvedQuery"]
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedQuery:
+    """A query and what its texts mean to one model; made by `Outline.resolve`. Can be pickled.
+
+    Attributes
+    ----------
+    query
+        The query.
+    prompts, exclude
+        What each of its prompts, and each text of its `exclude`, resolved to: what `Words.resolve` of that model
+        returned for it.
+    """
+
+    query: Query
+    prompts: tuple[Any, ...]
+    exclude: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A model as seen from outside. It can be pickled, so that one process knows what another one has loaded.
+    """A description of a model. Can be pickled, so that one process can describe and query a model of another.
 
     Attributes
     ----------
     bundle
-        What the model is: name, licence, sources, graphs.
+        Name, licence, sources and graphs of the model.
     device
         Where it runs: ``cpu``, ``cuda`` or ``tensorrt``.
     words
-        What it understands.
+        The words that it understands.
     """
 
     bundle: Bundle
     device: str
-    words: Words
+    words: Words[Any]
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """The kinds of object that it knows; empty where it takes any text."""
+        """Labels of a model with a fixed vocabulary; empty for a model that takes any text."""
         return self.words.labels
 
-    def check(self, query: Query) -> None:
-        """Raise what `Segmenter.answer` would give for this query on any image.
+    def resolve(self, query: Query) -> ResolvedQuery:
+        """Resolve each text of a query once.
 
         Raises
         ------
         ParameterError
-            There is no prompt, or an empty one.
+            There is no prompt, or a text is blank.
         UnknownPromptError
-            The model has a fixed vocabulary and does not know the thing named.
+            The model has a fixed vocabulary, and part of a text is not in it.
         """
         if not query.prompts:
             raise ParameterError("prompt", "name at least one thing", query.prompts)
-        for text in (*query.prompts, *query.exclude):
-            self.words.check(text)
+        prompts, exclude = (tuple(map(self.words.resolve, texts)) for texts in (query.prompts, query.exclude))
+        return ResolvedQuery(query, prompts, exclude)
+
+    def check(self, query: Query) -> None:
+        """Raise what `resolve` raises for this query."""
+        self.resolve(query)

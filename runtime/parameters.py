@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 
 from .errors import ParameterError
 from .postprocess import MAX_RADIUS
 
-__all__ = ["MAX_SEED", "Parameters", "Query"]
+__all__ = ["MAX_SEED", "Parameters", "Query", "as_texts"]
 
 MAX_SEED = 999_999_999_999_999
 
@@ -76,6 +77,36 @@ class Query:
     prompts: tuple[str, ...]
     exclude: tuple[str, ...] = ()
     parameters: Parameters = field(default_factory=Parameters)
+
+
+def as_texts(name: str, value: object) -> tuple[str, ...]:
+    """Return one text, or a sequence of texts, as a tuple.
+
+    Parameters
+    ----------
+    name
+        Name of the parameter, for the error.
+    value
+        What the caller passed as this parameter.
+
+    Raises
+    ------
+    ParameterError
+        The value, or an item of it, is not text.
+
+    Examples
+    --------
+    >>> as_texts("prompt", "cup"), as_texts("prompt", ["cup", "spoon"])
+    (('cup',), ('cup', 'spoon'))
+    """
+    if isinstance(value, str):
+        return (value,)
+    texts: list[str] = []
+    for item in value if isinstance(value, Iterable) else [value]:
+        if not isinstance(item, str):
+            raise ParameterError(name, "be text or a sequence of texts", item)
+        texts.append(item)
+    return tuple(texts)
 
 
 def _check_number(name: str, value: object, low: float, high: float) -> None:

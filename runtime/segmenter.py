@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack, overload
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from . import postprocess
 from .bundle import Bundle
 from .cache import Arrays, ByteCache, CacheInfo
-from .errors import AutomaskError, EmptyMaskError, ParameterError
+from .errors import AutomaskError, EmptyMaskError
 from .families import Family, Picture, Prediction, Stopwatch
 from .images import ImageSource, encoded_bytes, read_image, read_reduced
 from .interrupt import Interrupt
-from .outline import Outline
-from .parameters import Parameters, Query
+from .outline import Outline, ResolvedQuery
+from .parameters import Parameters, Query, as_texts
 from .result import Result
 
 __all__ = ["Options", "Segmenter"]
@@ -62,7 +62,7 @@ class Segmenter:
     def __init__(
         self,
         bundle: Bundle,
-        family: Family,
+        family: Family[Any],
         cache: ByteCache[Arrays],
         max_pixels: int,
     ) -> None:
@@ -167,14 +167,14 @@ class Segmenter:
             seed=seed,
             base64=base64,
         )
-        query = Query(_as_list("prompt", prompt), _as_list("exclude", exclude), parameters)
+        query = Query(as_texts("prompt", prompt), as_texts("exclude", exclude), parameters)
         (answer,) = self.answer(image, [query], interrupt=interrupt)
         if isinstance(answer, AutomaskError):
             raise answer
         return answer[0] if isinstance(prompt, str) else answer
 
     def answer(
-        self, image: ImageSource, queries: Sequence[Query], *, interrupt: Interrupt | None = None
+        self, image: ImageSource, queries: Sequence[Query | ResolvedQuery], *, interrupt: Interrupt | None = None
     ) -> list[list[Result] | AutomaskError]:
         """Answer several independent queries on one image, in one pass of the model.
 
@@ -185,7 +185,8 @@ class Segmenter:
         image
             As in `mask`.
         queries
-            Each with its own prompts and parameters. What one asks for never changes what another gets.
+            Each with its own prompts and parameters; no query changes the answer to another. One that this model has
+            resolved before is not resolved again.
         interrupt
             Stops the work from another thread.
 
@@ -200,33 +201,30 @@ class Segmenter:
         CancelledError
             `interrupt` was set.
         """
-        errors = [self._what_is_wrong(query) for query in queries]
-        sound = [query for query, error in zip(queries, errors, strict=True) if error is None]
+        resolved = [self._try_to_resolve(query) for query in queries]
+        sound = [query for query in resolved if not isinstance(query, AutomaskError)]
         watch = Stopwatch()
         with nullcontext() if interrupt is None else interrupt.active():
             with watch.stage("decode"):
                 picture = self._read(image)
             answered = iter(self._answer(picture, sound, watch) if sound else ())
-        return [next(answered) if error is None else error for error in errors]
+        return [query if isinstance(query, AutomaskError) else next(answered) for query in resolved]
 
-    def _what_is_wrong(self, query: Query) -> AutomaskError | None:
+    def _try_to_resolve(self, query: Query | ResolvedQuery) -> ResolvedQuery | AutomaskError:
+        if isinstance(query, ResolvedQuery):
+            return query
         try:
-            self.check(query)
+            return self.resolve(query)
         except AutomaskError as error:
             return error
-        return None
+
+    def resolve(self, query: Query) -> ResolvedQuery:
+        """Resolve each text of a query once; raises as `Outline.resolve` does."""
+        return self.outline.resolve(query)
 
     def check(self, query: Query) -> None:
-        """Raise what `answer` would give for this query on any image.
-
-        Raises
-        ------
-        ParameterError
-            There is no prompt, or an empty one.
-        UnknownPromptError
-            The model has a fixed vocabulary and does not know the thing named.
-        """
-        self.outline.check(query)
+        """Raise what `resolve` raises for this query."""
+        self.resolve(query)
 
     @overload
     def mask_many(
@@ -285,14 +283,13 @@ class Segmenter:
         ParameterError, UnknownPromptError
             At once, before the first image is read.
         """
-        query = Query((prompt,), _as_list("exclude", exclude), Parameters(**options))
-        self.check(query)
-        return self._answer_many(images, query, return_errors=return_errors)
+        query = Query((prompt,), as_texts("exclude", exclude), Parameters(**options))
+        return self._answer_many(images, self.resolve(query), return_errors=return_errors)
 
     def _answer_many(
         self,
         images: Iterable[ImageSource],
-        query: Query,
+        query: ResolvedQuery,
         *,
         return_errors: bool,
     ) -> Iterator[Result | AutomaskError]:
@@ -338,17 +335,17 @@ class Segmenter:
         return pixels, np.array(size)
 
     def _answer(
-        self, picture: Picture, queries: Sequence[Query], watch: Stopwatch
+        self, picture: Picture, queries: Sequence[ResolvedQuery], watch: Stopwatch
     ) -> list[list[Result] | AutomaskError]:
-        texts = [text for query in queries for text in (*query.prompts, *query.exclude)]
-        thresholds = [query.parameters.threshold for query in queries for _ in (*query.prompts, *query.exclude)]
-        predictions = iter(self._family.predict(picture, texts, thresholds, watch))
+        prompts = [prompt for query in queries for prompt in (*query.prompts, *query.exclude)]
+        thresholds = [query.query.parameters.threshold for query in queries for _ in (*query.prompts, *query.exclude)]
+        predictions = iter(self._family.predict(picture, prompts, thresholds, watch))
         answers: list[list[Result] | AutomaskError] = []
         for query in queries:
             found = list(islice(predictions, len(query.prompts)))
             unwanted = list(islice(predictions, len(query.exclude)))
             try:
-                answers.append(self._finish(picture, query, found, unwanted, watch))
+                answers.append(self._finish(picture, query.query, found, unwanted, watch))
             except EmptyMaskError as error:
                 answers.append(error)
         return answers
@@ -410,11 +407,3 @@ def _finish_mask(
     for other in unwanted:
         mask = postprocess.subtract(mask, other)
     return postprocess.invert(mask) if parameters.invert_mask else mask
-
-
-def _as_list(name: str, prompts: str | Sequence[str]) -> tuple[str, ...]:
-    listed: list[object] = [prompts] if isinstance(prompts, str) or not isinstance(prompts, Iterable) else [*prompts]
-    for prompt in listed:
-        if not isinstance(prompt, str):
-            raise ParameterError(name, "be text or a sequence of texts", prompt)
-    return tuple(str(prompt) for prompt in listed)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ..instance import Instance
 
 __all__ = ["Family", "Picture", "Prediction", "Stopwatch", "Words"]
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +92,30 @@ class Stopwatch:
             self.stages[name] = self.stages.get(name, 0.0) + (perf_counter() - start) * 1e3
 
 
-class Words(Protocol):
-    """What a bundle understands, known without opening its graphs; it can be pickled."""
+class Words(Protocol[R_co]):
+    """The words that a bundle understands, known without opening its graphs; can be pickled."""
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The kinds of object that it knows; empty where it takes any text."""
 
-    def check(self, prompt: str) -> None:
-        """Raise what `Family.predict` would raise for this prompt on any picture."""
+    def resolve(self, prompt: str) -> R_co:
+        """Return what a prompt means to the model: its terms with a fixed vocabulary, else the text itself.
+
+        Raises
+        ------
+        ParameterError
+            The prompt is blank.
+        UnknownPromptError
+            The model has a fixed vocabulary, and part of the prompt is not in it.
+        """
 
 
-class Family(Protocol):
+class Family(Protocol[R]):
     """A loaded bundle: prompts in, predictions out."""
 
     @staticmethod
-    def read_words(bundle: Bundle) -> Words:
+    def read_words(bundle: Bundle) -> Words[R]:
         """Read what a bundle of this family understands."""
 
     @property
@@ -112,10 +123,10 @@ class Family(Protocol):
         """Where it runs: ``cpu``, ``cuda`` or ``tensorrt``."""
 
     @property
-    def words(self) -> Words:
+    def words(self) -> Words[R]:
         """What it understands."""
 
     def predict(
-        self, picture: Picture, prompts: Sequence[str], thresholds: Sequence[float], watch: Stopwatch
+        self, picture: Picture, prompts: Sequence[R], thresholds: Sequence[float], watch: Stopwatch
     ) -> list[Prediction]:
-        """One prediction for each prompt, at the threshold beside it, in order."""
+        """Return one prediction for each resolved prompt, at its own threshold, in order."""

@@ -83,27 +83,18 @@ class Boxes:
         return Vocabulary.from_file(bundle.folder / bundle.text["file"])
 
     def predict(
-        self, picture: Picture, prompts: Sequence[str], thresholds: Sequence[float], watch: Stopwatch
+        self, picture: Picture, prompts: Sequence[tuple[Term, ...]], thresholds: Sequence[float], watch: Stopwatch
     ) -> list[Prediction]:
-        """One prediction for each prompt, at its own threshold; they share the work on the picture.
-
-        Raises
-        ------
-        UnknownPromptError
-            A prompt names something the detector was not trained on.
-        ParameterError
-            A prompt is empty.
-        """
-        terms = [self.words.resolve(prompt) for prompt in prompts]
+        """Return one prediction for each resolved prompt, at its own threshold; they share the work on the picture."""
         with watch.stage("detect"):
             detections = self._detect(picture)
-            chosen = [self._choose(detections, *pair) for pair in zip(terms, thresholds, strict=True)]
+            chosen = [self._choose(detections, *pair) for pair in zip(prompts, thresholds, strict=True)]
         # A box that two prompts share is drawn once.
         wanted = sorted({(cell, index) for pairs in chosen for cell, index in pairs})
         instances = dict(zip(wanted, self._draw(picture, detections, wanted, watch), strict=True))
         return [
-            _prediction(prompt_terms, [instances[pair] for pair in pairs])
-            for prompt_terms, pairs in zip(terms, chosen, strict=True)
+            _prediction(terms, [instances[pair] for pair in pairs])
+            for terms, pairs in zip(prompts, chosen, strict=True)
         ]
 
     def _detect(self, picture: Picture) -> _Detections:

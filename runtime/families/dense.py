@@ -23,14 +23,21 @@ __all__ = ["AnyText", "Dense"]
 
 
 class AnyText:
-    """What an open vocabulary understands: whatever is said to it."""
+    """An open vocabulary: any text but a blank one."""
 
     labels: tuple[str, ...] = ()
 
-    def check(self, prompt: str) -> None:
-        """Refuse a blank prompt; any other text is understood somehow."""
+    def resolve(self, prompt: str) -> str:
+        """Return the prompt as it is.
+
+        Raises
+        ------
+        ParameterError
+            The prompt is blank.
+        """
         if not prompt.strip():
             raise ParameterError("prompt", "name something to mask", prompt)
+        return prompt
 
 
 class Dense:
@@ -69,16 +76,8 @@ class Dense:
     def predict(
         self, picture: Picture, prompts: Sequence[str], thresholds: Sequence[float], watch: Stopwatch
     ) -> list[Prediction]:
-        """One prediction for each prompt; all of them cost one image encoding and one call of the decoder.
-
-        Raises
-        ------
-        ParameterError
-            A prompt is blank.
-        """
+        """Return one prediction for each prompt; together they cost one image encoding and one decoder call."""
         del thresholds  # are applied to the score maps, by the caller
-        for prompt in prompts:
-            self.words.check(prompt)
         distinct = list(dict.fromkeys(prompts))
         with watch.stage("text"):
             tokens = [self._tokenizer.encode(prompt) for prompt in distinct]

@@ -136,10 +136,6 @@ class Vocabulary:
             raise BundleError(f"{path} must hold words that point to one of its labels, got another index or type")
         return found
 
-    def check(self, prompt: str) -> None:
-        """Raise what `resolve` raises for this prompt."""
-        self.resolve(prompt)
-
     def resolve(self, prompt: str) -> tuple[Term, ...]:
         """Find the classes that a prompt names.
 
