@@ -37,7 +37,7 @@ detector as float16. ONNX Runtime turns them into float32 once, when it loads a 
 - Attributes, places, relations: "the red car on the left" finds every car, and the result says what was dropped.
 - Stuff without a shape of its own: sky, grass, water, walls.
 - Small or crowded objects: the detector sees the whole photo at 416 x 416, and it is the limit of the quality.
-- Components of objects, and anything whose box the detector does not find.
+- Parts of objects, and anything whose box the detector does not find.
 
 The photos and labels of COCO, which the detector learned from, show mostly everyday scenes of some countries; other
 scenes will go worse. Do not use it where a wrong mask can hurt somebody. For free text, export a CLIPSeg bundle.
