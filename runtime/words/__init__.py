@@ -1,1 +1,3 @@
 """From a prompt to what a model understands: vocabulary, phrases, tokenizer."""
+
+__all__: list[str] = []

@@ -1,1 +1,3 @@
 """Logs, metrics and traces."""
+
+__all__: list[str] = []

@@ -28,7 +28,7 @@ CHARGER = """
 import sys
 from automask.service.errors import OutOfCreditsError
 from automask.service.keys.factory import open_key_store
-from automask.service.places import parse_location
+from automask.service.config.locations import parse_location
 
 file = open_key_store(parse_location(sys.argv[1]))
 print("ready", flush=True)
@@ -45,7 +45,7 @@ file.close()
 ADDER = """
 import sys
 from automask.service.keys.factory import open_key_store
-from automask.service.places import parse_location
+from automask.service.config.locations import parse_location
 
 print("ready", flush=True)
 sys.stdin.readline()
