@@ -77,7 +77,7 @@ def test_every_variable_that_is_named_is_a_setting() -> None:
 
 
 def test_every_file_that_is_named_is_there() -> None:
-    for name in re.findall(r"\bdeploy/(?!secrets)[\w./-]*\w", "\n".join(TEXTS.values())):
+    for name in re.findall(r"(?<![\w/])deploy/(?!secrets)[\w./-]*\w", "\n".join(TEXTS.values())):
         assert (ROOT / name).exists(), name
     for page in FILES:
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text() if page.suffix == ".md" else ""):
