@@ -254,11 +254,17 @@ def test_odd_sizes_work(segmenter: automask.Segmenter, shape: tuple[int, int]) -
     assert all(one.mask.shape == shape for one in result.instances[:1])
 
 
-def test_the_same_photo_in_another_size_gives_the_same_mask(segmenter: automask.Segmenter, coffee: Pixels) -> None:
-    small = segmenter.mask(coffee, "cup", grow_mask=0).mask
-    large = segmenter.mask(cv2.resize(coffee, (3600, 2400), interpolation=cv2.INTER_CUBIC), "cup", grow_mask=0).mask
+@pytest.fixture(scope="module")
+def exact() -> automask.Segmenter:
+    """In fp32: how far int8 masks of two nearly equal images differ depends on the processor."""
+    return automask.load(device="cpu", precision="fp32")
+
+
+def test_the_same_photo_in_another_size_gives_the_same_mask(exact: automask.Segmenter, coffee: Pixels) -> None:
+    small = exact.mask(coffee, "cup", grow_mask=0).mask
+    large = exact.mask(cv2.resize(coffee, (3600, 2400), interpolation=cv2.INTER_CUBIC), "cup", grow_mask=0).mask
     back = cv2.resize(large, (600, 400), interpolation=cv2.INTER_AREA) > 127
-    assert (back & (small > 0)).sum() / (back | (small > 0)).sum() > 0.95
+    assert (back & (small > 0)).sum() / (back | (small > 0)).sum() > 0.97
 
 
 def test_a_turned_photo_gives_its_mask_upright(segmenter: automask.Segmenter, coffee: Pixels, tmp_path: Path) -> None:
@@ -271,7 +277,7 @@ def test_a_turned_photo_gives_its_mask_upright(segmenter: automask.Segmenter, co
 
 
 def test_a_large_jpeg_is_decoded_whole_only_when_it_is_looked_at(coffee: Pixels, tmp_path: Path) -> None:
-    fresh = automask.load(device="cpu")
+    fresh = automask.load(device="cpu", precision="fp32")
     large, exif = np.rot90(cv2.resize(coffee, (3601, 2401), interpolation=cv2.INTER_CUBIC)), Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(large).save(tmp_path / "lying.jpg", exif=exif, quality=95)
