@@ -18,8 +18,8 @@ from automask.errors import ParameterError
 from ..config.locations import PostgresUrl, parse_location
 from ..keys.factory import open_key_store
 from ..keys.key import Key
+from ..keys.protocol import MAX_CREDITS, KeyStore
 from ..keys.rate_limits import Rate
-from ..keys.store import MAX_CREDITS, KeyStore
 
 __all__ = ["keys"]
 

@@ -14,8 +14,8 @@ import structlog
 from ..cancellation import run_to_completion
 from ..errors import OutOfCreditsError, UnauthenticatedError, UnavailableError
 from ..keys.key import Key
-from ..keys.rate_limits import RateLimiter
-from ..keys.store import KeyStore
+from ..keys.protocol import KeyStore
+from ..keys.rate_limits import LocalRateLimiter
 
 __all__ = ["OPEN", "Access"]
 
@@ -41,8 +41,8 @@ class Access:
 
     def __init__(self, keys: KeyStore | None) -> None:
         self._keys = keys
-        self._limiter = RateLimiter() if keys is None else keys.limiter("tasks")
-        self._fetches = RateLimiter() if keys is None else keys.limiter("fetches")
+        self._limiter = LocalRateLimiter() if keys is None else keys.limiter("tasks")
+        self._fetches = LocalRateLimiter() if keys is None else keys.limiter("fetches")
 
         self._owing: set[asyncio.Task[None]] = set()
 

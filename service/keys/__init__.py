@@ -1,3 +1,3 @@
-"""API keys: what they may do, and the places they are kept in."""
+"""API keys, their credits and rate limits; stored in SQLite or PostgreSQL."""
 
 __all__: list[str] = []

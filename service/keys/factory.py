@@ -1,4 +1,4 @@
-"""Opens the keys that belong to a place: a path, or the URL of a database."""
+"""Opening the key store at a location."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from pathlib import Path
 
 from ..config.locations import PostgresUrl
 from ..postgres.dependency import require_postgres
+from .protocol import KeyStore
 from .sqlite import SqliteKeyStore
-from .store import KeyStore
 
 __all__ = ["open_key_store"]
 
 
-def open_key_store(place: Path | PostgresUrl, *, create: bool = False) -> KeyStore:
-    """Open keys.
+def open_key_store(location: Path | PostgresUrl, *, create: bool = False) -> KeyStore:
+    """Open a key store.
 
     Parameters
     ----------
-    place
-        The path of an SQLite file, or the URL of a PostgreSQL database.
+    location
+        Path of an SQLite file, or URL of a PostgreSQL database.
     create
-        Make the file where there is none; the tables of a database are made anyway.
+        Create a missing SQLite file. Missing tables of a database are always created.
 
     Raises
     ------
     StoreError
         It cannot be opened.
     MissingDependencyError
-        What speaks to the database is not installed.
+        The PostgreSQL driver is not installed.
     """
-    if isinstance(place, PostgresUrl):
+    if isinstance(location, PostgresUrl):
         require_postgres()
         from .postgres import PostgresKeyStore
 
-        return PostgresKeyStore(place)
-    return SqliteKeyStore(place, create=create)
+        return PostgresKeyStore(location)
+    return SqliteKeyStore(location, create=create)

@@ -1,9 +1,12 @@
-"""How often a key may come: `10/s`, and the buckets that hold it to that."""
+"""Rate limits such as `10/s`, and token buckets in memory."""
+
+# Not the package `limits`: it has no token buckets, no exact time to retry, and no PostgreSQL.
 
 from __future__ import annotations
 
 import re
 import time
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,41 +17,41 @@ from automask.errors import ParameterError
 from ..config.durations import format_duration
 from ..errors import RateLimitError
 
-__all__ = ["Rate", "RateLimiter"]
+__all__ = ["LocalRateLimiter", "Rate", "RateLimiter"]
 
 _NANOSECONDS = {"s": 1_000_000_000, "min": 60_000_000_000, "h": 3_600_000_000_000}
 _RATE = re.compile("([0-9]{1,9})/([a-z]+)")
-_MOST = 1_000_000
-_RIGHT = "be a whole number from 1 to 1000000 per s, min or h, such as 10/s, 100/min or 5000/h"
+_MAX_COUNT = 1_000_000
+_REQUIREMENT = f"be a whole number from 1 to {_MAX_COUNT} per s, min or h, such as 10/s, 100/min or 5000/h"
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many requests in a span of time.
+    """A number of requests per period.
 
     Parameters
     ----------
     count
-        Requests, 1 to 1,000,000; this many may also come at once.
+        Requests, 1 to 1,000,000; also the size of the burst.
     unit
-        The span: ``"s"``, ``"min"`` or ``"h"``.
+        Period: ``"s"``, ``"min"`` or ``"h"``.
 
     Raises
     ------
     ParameterError
-        One of them is something else.
+        A value is invalid.
     """
 
     count: int
     unit: str
 
     def __post_init__(self) -> None:
-        if not 1 <= self.count <= _MOST or self.unit not in _NANOSECONDS:
-            raise ParameterError("rate", _RIGHT, str(self))
+        if not 1 <= self.count <= _MAX_COUNT or self.unit not in _NANOSECONDS:
+            raise ParameterError("rate", _REQUIREMENT, str(self))
 
     @classmethod
     def parse(cls, text: str) -> Rate:
-        """Read a rate.
+        """Parse a rate.
 
         Examples
         --------
@@ -59,63 +62,71 @@ class Rate:
         """
         match = _RATE.fullmatch(text)
         if match is None:
-            raise ParameterError("rate", _RIGHT, text)
+            raise ParameterError("rate", _REQUIREMENT, text)
         return cls(int(match[1]), match[2])
 
     @property
     def nanoseconds(self) -> int:
-        """Length of the span."""
+        """Length of the period."""
         return _NANOSECONDS[self.unit]
 
     def __str__(self) -> str:
         return f"{self.count}/{self.unit}"
 
 
-class RateLimiter:
-    """A bucket of tokens for each key: as many as the rate's count, filled up steadily, one taken by each request.
-
-    Parameters
-    ----------
-    clock
-        Nanoseconds of a steady clock.
-    """
-
-    def __init__(self, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        self._clock = clock
-        self._lock = Lock()
-        # A bucket is one number: when it is full again. Counted in nanoseconds times the rate's count, where every
-        # number is whole and nothing is ever rounded in anyone's favour.
-        self._full_at: OrderedDict[tuple[str, Rate], int] = OrderedDict()
+class RateLimiter(ABC):
+    """A token bucket for each key: it holds `Rate.count` tokens, refills steadily, and each request takes one."""
 
     def take(self, name: str, rate: Rate | None) -> None:
-        """Take one token of the key, or raise.
+        """Take one token.
 
         Parameters
         ----------
         name
             Name of the key.
         rate
-            How often it may come; None for as often as it likes. Another rate than before starts with a full bucket.
+            Its rate limit; None for unlimited. A changed rate starts with a full bucket.
 
         Raises
         ------
         RateLimitError
-            No token is there; nothing is taken. `retry_after` tells in how many seconds one will be.
+            The bucket is empty. `retry_after` is the number of seconds until the next token.
         """
         if rate is None:
             return
-        wait = self._wait(name, rate)
+        wait = self._take(name, rate)
         if wait > 0:
             seconds = wait / 1e9
             raise RateLimitError(
-                f"the key {name!r} may come {rate}; try again in {format_duration(seconds)}", retry_after=seconds
+                f"rate limit exceeded for key {name!r} ({rate}); retry in {format_duration(seconds)}",
+                retry_after=seconds,
             )
 
-    def _wait(self, name: str, rate: Rate) -> int:
-        """Take a token and return 0, or return the nanoseconds until there is one."""
+    @abstractmethod
+    def _take(self, name: str, rate: Rate) -> int:
+        """Take a token and return 0, or return the nanoseconds until the next one."""
+
+
+class LocalRateLimiter(RateLimiter):
+    """Token buckets in the memory of one process. Thread-safe.
+
+    Parameters
+    ----------
+    clock
+        Monotonic clock, in nanoseconds.
+    """
+
+    def __init__(self, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        # A bucket is one number: the time when it is full again, in nanoseconds times the rate's count. All of these
+        # are whole numbers, so nothing is rounded.
+        self._full_at: OrderedDict[tuple[str, Rate], int] = OrderedDict()
+
+    def _take(self, name: str, rate: Rate) -> int:
         with self._lock:
             now = self._clock()
-            self._forget(now)
+            self._drop_full(now)
             return self._try(name, rate, now)
 
     def _try(self, name: str, rate: Rate, now: int) -> int:
@@ -128,8 +139,8 @@ class RateLimiter:
         self._full_at.move_to_end(bucket)
         return 0
 
-    def _forget(self, now: int) -> None:
-        """Drop full buckets from the end that was not used for longest: a new one is full as well."""
+    def _drop_full(self, now: int) -> None:
+        """Drop full buckets, least recently used first: a new bucket is full as well."""
         while self._full_at:
             bucket = next(iter(self._full_at))
             if self._full_at[bucket] > now * bucket[1].count:

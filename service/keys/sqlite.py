@@ -1,4 +1,4 @@
-"""Keys in an SQLite file: for the servers of one machine."""
+"""The key store in an SQLite file: shared by the servers of one machine."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Literal, TypeVar
 from automask.errors import AutomaskError
 
 from ..errors import StoreError
-from .rate_limits import RateLimiter
-from .store import Execute, KeyStore
+from .rate_limits import LocalRateLimiter, RateLimiter
+from .sql import Execute, SqlKeyStore
 
 __all__ = ["SqliteKeyStore"]
 
 T = TypeVar("T")
 
-_APPLICATION_ID = 0x616D6B79  # "amky", by which a key file is told from any other SQLite file
-_VERSION = 1
+_APPLICATION_ID = 0x616D6B79  # "amky": distinguishes a key file from any other SQLite file
+_SCHEMA_VERSION = 1
 _SCHEMA = """
     CREATE TABLE keys (
         id TEXT PRIMARY KEY,
@@ -36,20 +36,20 @@ _SCHEMA = """
 """
 
 
-class SqliteKeyStore(KeyStore):
-    """The file of keys. Threads may share one, and processes the file.
+class SqliteKeyStore(SqlKeyStore):
+    """The key store in an SQLite file, which several processes may have open.
 
     Parameters
     ----------
     path
-        The file.
+        Path of the file.
     create
-        Make the file, readable by its owner alone, where there is none.
+        Create a missing file, readable only by its owner.
 
     Raises
     ------
     StoreError
-        There is no file, or it is damaged or something else than a key file; it is left as it is.
+        The file is missing, damaged or not a key file; it is left unchanged.
     """
 
     is_remote = False
@@ -57,7 +57,7 @@ class SqliteKeyStore(KeyStore):
     def __init__(self, path: str | os.PathLike[str], *, create: bool = False) -> None:
         self._path = Path(path).absolute()
         self._lock = Lock()
-        with self._explained():
+        with self._store_errors():
             if create:
                 self._create()
             self._check()
@@ -65,44 +65,42 @@ class SqliteKeyStore(KeyStore):
             self._inode = self._path.stat().st_ino
 
     def close(self) -> None:
-        """Close the file; closing again does nothing."""
         with self._lock:
             self._connection.close()
 
-    def limiter(self, kind: str) -> RateLimiter:  # noqa: ARG002 (each has its own memory)
-        """Make one for this process."""
-        return RateLimiter()
+    def limiter(self, kind: str) -> RateLimiter:  # noqa: ARG002 (each limiter has its own state)
+        """Return a rate limiter of this process."""
+        return LocalRateLimiter()
 
     @contextmanager
-    def _lent(self) -> Iterator[sqlite3.Connection]:
-        """Lend the connection to one thread."""
-        with self._lock, self._explained():
-            # SQLite would go on with a file that was moved away, and keys removed from the new one would stay good.
+    def _locked(self) -> Iterator[sqlite3.Connection]:
+        """Give one thread at a time the connection."""
+        with self._lock, self._store_errors():
+            # SQLite keeps using a file that was moved away; keys removed from its replacement would stay valid.
             if not self._path.exists() or self._path.stat().st_ino != self._inode:
-                raise StoreError(
-                    f"the key file {self._path} was moved or replaced while in use; restart what has it open"
-                )
+                raise StoreError(f"key file {self._path} was moved or replaced while in use; restart the server")
             yield self._connection
 
-    def _look(self, work: Callable[[Execute], T]) -> T:
-        with self._lent() as connection:
+    def _read(self, work: Callable[[Execute], T]) -> T:
+        with self._locked() as connection:
             return work(connection.execute)
 
-    def _change(self, work: Callable[[Execute], T], *, durable: bool) -> T:
-        with self._lent() as connection:
+    def _write(self, work: Callable[[Execute], T], *, durable: bool) -> T:
+        with self._locked() as connection:
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 return work(connection.execute)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _store_errors(self) -> Iterator[None]:
+        """Raise errors of SQLite and of the file system as `StoreError`."""
         try:
             yield
         except AutomaskError:  # some of them are OSErrors
             raise
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"the key file {self._path} cannot be used: {error}") from error
+            raise StoreError(f"key file {self._path} cannot be used: {error}") from error
 
     def _connect(self, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
         return sqlite3.connect(
@@ -110,7 +108,7 @@ class SqliteKeyStore(KeyStore):
         )
 
     def _create(self) -> None:
-        """Make the file elsewhere and link it, so that nobody ever sees half a file and one of several makers wins."""
+        """Create the file in a temporary folder and link it: no process sees half a file, and one of several wins."""
         if self._path.exists():
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,26 +118,24 @@ class SqliteKeyStore(KeyStore):
             with closing(sqlite3.connect(new)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {_VERSION}")
+                connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
                 connection.execute(_SCHEMA)
             with suppress(FileExistsError):
                 self._path.hardlink_to(new)
 
     def _check(self) -> None:
-        """Raise unless it is a sound key file; without writing, for it may be somebody else's."""
+        """Raise unless it is an intact key file. Writes nothing, because the file may belong to another program."""
         if not self._path.exists():
-            raise StoreError(
-                f"there is no key file {self._path}; `automask keys add NAME --keys {self._path}` makes one"
-            )
+            raise StoreError(f"no key file {self._path}; create it with `automask keys add NAME --keys {self._path}`")
         with closing(self._connect("ro")) as connection:
             ((ident,),) = connection.execute("PRAGMA application_id")
             ((version,),) = connection.execute("PRAGMA user_version")
             if ident != _APPLICATION_ID:
-                raise StoreError(f"{self._path} is not a key file of automask")
-            if version != _VERSION:
+                raise StoreError(f"{self._path} is not an automask key file")
+            if version != _SCHEMA_VERSION:
                 raise StoreError(
-                    f"the key file {self._path} is of version {version}, and this automask reads {_VERSION}"
+                    f"key file {self._path} has schema version {version}; this automask reads version {_SCHEMA_VERSION}"
                 )
             ((verdict, *_), *_) = connection.execute("PRAGMA integrity_check")
             if verdict != "ok":
-                raise StoreError(f"the key file {self._path} is damaged: {verdict}")
+                raise StoreError(f"key file {self._path} is damaged: {verdict}")

@@ -21,9 +21,9 @@ from automask.service.config.locations import PostgresUrl
 from automask.service.core.access import Access
 from automask.service.keys.factory import open_key_store
 from automask.service.keys.key import Key
+from automask.service.keys.protocol import KeyStore
 from automask.service.keys.rate_limits import Rate
 from automask.service.keys.sqlite import SqliteKeyStore
-from automask.service.keys.store import KeyStore
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub

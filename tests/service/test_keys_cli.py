@@ -55,13 +55,13 @@ def test_the_command_line_from_add_to_remove(path: Path) -> None:
     ("arguments", "message"),
     [
         (["add", "a b"], "name must be 1 to 64 letters"),
-        (["add", "shop"], "name must be one that no other key has"),
+        (["add", "shop"], "name must be unused by other keys"),
         (["add", "new", "--rate", "often"], "rate must be a whole number from 1"),
         (["add", "new", "--credits", "-1"], "'--credits'"),
         (["add", "new", "--models", "a,,b"], "models must be a sequence of names"),
         (["credits", "shop", "many"], "N must be a whole number, +N or unlimited, got 'many'"),
         (["credits", "shop", "1000000000001"], "credits must be a whole number from 0"),
-        (["credits", "shop", "+1"], "name must be a key whose credits are limited"),
+        (["credits", "shop", "+1"], "name must be a key with limited credits"),
     ],
 )
 def test_wrong_usage_is_exit_status_2(path: Path, arguments: list[str], message: str) -> None:

@@ -15,7 +15,7 @@ from automask.service.config.durations import format_duration, parse_duration
 from automask.service.config.locations import PostgresUrl
 from automask.service.errors import RateLimitError
 from automask.service.keys.postgres_rate_limits import PostgresRateLimiter
-from automask.service.keys.rate_limits import Rate, RateLimiter
+from automask.service.keys.rate_limits import LocalRateLimiter, Rate, RateLimiter
 from automask.service.postgres.database import Database
 from support.postgres import Postgres
 
@@ -39,7 +39,7 @@ Maker = Callable[[Clock], RateLimiter]
 def make(request: pytest.FixtureRequest) -> Iterator[Maker]:
     """Makes a limiter without a past."""
     if request.param == "memory":
-        yield lambda clock: RateLimiter(clock=clock)
+        yield lambda clock: LocalRateLimiter(clock=clock)
     else:
         url = PostgresUrl(request.getfixturevalue("postgres").database())
         with closing(Database(url, connections=4)) as database:
@@ -149,7 +149,7 @@ def test_after_the_time_it_tells_there_is_a_token_and_not_before(make: Maker, ra
     rate = Rate(rate.count % 50 + 1, rate.unit)
     for _ in range(rate.count):
         limiter.take("camera", rate)
-    with pytest.raises(RateLimitError, match=rf"'camera' may come {rate}; try again in ") as caught:
+    with pytest.raises(RateLimitError, match=rf"rate limit exceeded for key 'camera' \({rate}\); retry in ") as caught:
         limiter.take("camera", rate)
     assert caught.value.retry_after is not None
     wait = round(caught.value.retry_after * 1e9)
@@ -173,7 +173,7 @@ def test_each_key_has_its_own_bucket_and_some_have_none(make: Maker) -> None:
 
 def test_buckets_of_keys_that_are_gone_do_not_pile_up() -> None:
     clock = Clock()
-    limiter = RateLimiter(clock=clock)
+    limiter = LocalRateLimiter(clock=clock)
     rate = Rate(1, "min")
     for number in range(1000):
         clock.now += 1_000_000_000

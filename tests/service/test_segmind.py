@@ -216,13 +216,13 @@ def test_errors_have_the_status_and_the_sentence(house: House, image: str, way: 
     assert call(good, slug="sdxl") == (404, "there is no model 'sdxl' here, only 'automatic-mask-generator'")
     assert call(house.client(f"poor-{way}", credits=0)) == (
         406,
-        f"the key 'poor-{way}' has 0 credits left, and this costs 1",
+        f"key 'poor-{way}' has 0 credits left, but this request costs 1",
     )
     hasty = house.client(f"hasty-{way}", rate=Rate(1, "h"))
     hasty.run_sync(SLUG, image=image, prompt="cup")
     status, detail = call(hasty)
     assert status == 429
-    assert "may come 1/h; try again in 59m" in detail
+    assert "(1/h); retry in 59m" in detail
 
 
 def test_a_request_of_another_key_is_not_there(house: House, image: str) -> None:

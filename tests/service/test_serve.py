@@ -103,7 +103,7 @@ def test_help_lists_every_setting_with_its_default() -> None:
     ("options", "message"),
     [
         (["--model", "nope"], "no bundle 'nope': give a folder"),
-        (["--keys", "{folder}/none"], "there is no key file {folder}/none; `automask keys add NAME"),
+        (["--keys", "{folder}/none"], "no key file {folder}/none; create it with `automask keys add NAME"),
         (["--store", "{folder}/text"], "the request store {folder}/text"),
         (["--config", "{folder}/none.toml"], "[Errno 2] No such file or directory: '{folder}/none.toml'"),
         (["--uds", "{folder}/text"], "cannot listen on {folder}/text: it is there already, and no socket"),
