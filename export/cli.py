@@ -53,7 +53,7 @@ def embedded(*, output: Path, sources: Path | None, photo: Path | None, force: b
         from .architectures.embedded.build import build
     except ImportError as error:
         raise MissingDependencyError(f"this export needs {error.name}: pip install 'automask[export]'") from error
-    from automask.session import cache_folder
+    from automask.folders import cache_folder
 
     folder = (sources or cache_folder() / "sources").resolve()
     output = output.resolve()

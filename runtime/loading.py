@@ -10,24 +10,20 @@ from typing import Final
 
 from .bundle import MANIFEST, Bundle, locate_bundle, read_bundle
 from .cache import Arrays, ByteCache
+from .devices import AUTO, CPU, DEVICES, Device, pick_device
 from .errors import BundleError, DeviceError, ParameterError
 from .families.boxes import Boxes
 from .families.dense import Dense
 from .images import DEFAULT_MAX_PIXELS
 from .outline import Outline
 from .segmenter import Segmenter
-from .session import Device, Session, pick_device
+from .session import Session
 
 __all__ = ["load", "outline"]
 
 _FAMILIES: Final[Mapping[str, type[Boxes | Dense]]] = {
     "boxes": Boxes,
     "dense": Dense,
-}
-_PREFERRED = {
-    "cpu": ("int8", "fp32", "fp16"),
-    "cuda": ("fp16", "fp32"),
-    "tensorrt": ("fp16", "fp32"),
 }
 
 _log = logging.getLogger(__name__)
@@ -139,14 +135,16 @@ def _open_sessions(bundle: Bundle, device: str, precision: str | None, threads: 
     try:
         return _open_on(bundle, picked, precision, threads)
     except DeviceError as error:
-        if device != "auto":
+        if device != AUTO:
             raise
         _log.warning("%s; running on the CPU", error)
-        return _open_on(bundle, "cpu", precision, threads)
+        return _open_on(bundle, CPU, precision, threads)
 
 
 def _open_on(bundle: Bundle, device: str, precision: str | None, threads: int | None) -> dict[str, Session]:
-    preferred = _PREFERRED[device] if precision is None else (precision, *_PREFERRED[device])
+    preferred = DEVICES[device].precisions
+    if precision is not None:
+        preferred = (precision, *preferred)
     files = {role: graph.choose(preferred) for role, graph in bundle.graphs.items()}
     # Hashing takes longer than opening, and most of a bundle may be other precisions.
     bundle.check(opened=files.values())

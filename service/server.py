@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 from automask import MissingDependencyError, ParameterError, Segmenter
+from automask.devices import DEVICES
 from automask.v1 import mask_service_pb2
 from automask.v1.mask_service_pb2_grpc import add_MaskServiceServicer_to_server
 
@@ -188,8 +189,8 @@ class Server:
 
 
 def _workers(segmenters: dict[str, Segmenter]) -> int:
-    on_cpu = all(segmenter.device == "cpu" for segmenter in segmenters.values())
-    return (os.cpu_count() or 1) if on_cpu else 2
+    on_gpu = any(DEVICES[segmenter.device].is_gpu for segmenter in segmenters.values())
+    return 2 if on_gpu else (os.cpu_count() or 1)
 
 
 async def run(settings: Settings) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import automask
+from automask.devices import pick_device
 from automask.errors import AutomaskError
-from automask.session import pick_device
 from harness.models import clipseg
 from harness.peers import MobileSamInTorch, clipseg_in_transformers
 from harness.photos import PROMPTS, photo, unseen

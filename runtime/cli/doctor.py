@@ -9,35 +9,28 @@ from importlib import metadata
 
 import click
 
+from ..devices import CPU, DEVICES, import_onnxruntime, wheels
 from ..errors import AutomaskError
+from ..folders import cache_folder
 from ..loading import load
-from ..session import Device, cache_folder, import_onnxruntime
 
 __all__ = ["doctor"]
 
-_PACKAGES = (
-    "automask",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "numpy",
-    "opencv-python-headless",
-    "pillow",
-    "click",
-)
+_PACKAGES = ("numpy", "opencv-python-headless", "pillow", "click")
 
 
 @click.command()
 def doctor() -> None:
     """Show versions, the devices that really work, and one timed mask. Exits with 1 if the CPU does not work."""
     click.echo(f"python       {platform.python_version()} on {platform.system()} {platform.machine()}")
-    for package in _PACKAGES:
+    for package in ("automask", *wheels(), *_PACKAGES):
         click.echo(f"{package:<24} {_version(package)}")
     click.echo(f"CPU threads  {os.cpu_count()}")
     click.echo(f"cache folder {cache_folder()}")
     ort = import_onnxruntime()
     click.echo(f"ONNX Runtime lists {', '.join(ort.get_available_providers())}; what really works:")
-    works = [_try("cpu"), _try("cuda"), _try("tensorrt")]
-    if not works[0]:
+    works = {device: _try(device) for device in DEVICES}
+    if not works[CPU]:
         sys.exit(1)
 
 
@@ -48,10 +41,10 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _try(device: Device) -> bool:
+def _try(device: str) -> bool:
     """Mask one photo twice on a device: what a first call costs, and what a later one does."""
     try:
-        segmenter = load(device=device, cache_bytes=0)
+        segmenter = load(device=device, cache_bytes=0)  # type: ignore[arg-type]  # a row of the table
         first = segmenter.warm_up().timings["total"]
         result = segmenter.warm_up()
     except AutomaskError as error:

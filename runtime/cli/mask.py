@@ -13,12 +13,12 @@ from typing import Any
 
 import click
 
+from ..devices import AUTO, Device, device_names
 from ..errors import AutomaskError, EmptyMaskError
 from ..images import ImageSource
 from ..loading import load
 from ..result import Result
 from ..segmenter import Options
-from ..session import DEVICES, Device
 from .inputs import STDIO, Job, plan
 from .options import mask_options, secret_options
 from .summaries import describe, summarise
@@ -40,7 +40,7 @@ __all__ = ["mask"]
     help="Built-in name, bundle folder or Hub id; with --server, one of its models. [default: default, or its first]",
 )
 @mask_options
-@click.option("--device", type=click.Choice(DEVICES), help="Where to run. [default: auto]")
+@click.option("--device", type=click.Choice(device_names()), help=f"Where to run. [default: {AUTO}]")
 @click.option("--server", metavar="ADDRESS", help="Let a server do it: host:port, or unix:/path for a socket.")
 @secret_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image to standard output.")
@@ -80,7 +80,7 @@ def mask(
     if jobs[0].target is None and sys.stdout.isatty():
         raise click.UsageError("standard output is a terminal; redirect it or give -o FILE")
     report = _Report(as_json=as_json)
-    with _masker(server, secrets, model, device or "auto") as mask_many:
+    with _masker(server, secrets, model, device or AUTO) as mask_many:
         answers = mask_many(_sources(jobs), prompt, exclude=exclude, return_errors=True, **options)
         with click.progressbar(
             zip(jobs, answers, strict=True),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..bundle import Bundle
 from ..cache import Arrays, ByteCache
+from ..devices import DEVICES
 from ..instance import Instance
 from ..preprocess import Resize
 from ..session import Session
@@ -156,9 +157,7 @@ class Boxes:
 
     def _decode(self, embedding: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Draw one mask into each box: (n, 4) in pixels of the encoder's square to (n, h, w) logits."""
-        # On a CPU one call for all boxes gains nothing, and the int8 graph scales its activations over all it is
-        # given at once: a mask would depend on what else was asked for.
-        step = 1 if self.device == "cpu" else len(boxes)
+        step = len(boxes) if DEVICES[self.device].batches_boxes else 1
         parts = [boxes[start : start + step] for start in range(0, len(boxes), step)]
         drawn = [self._decoder_graph.run(image_embedding=embedding, boxes=part)[0] for part in parts]
         return np.concatenate(drawn)

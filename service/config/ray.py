@@ -6,6 +6,7 @@ from math import ceil
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from automask.devices import AUTO, DEVICES
 from automask.errors import ParameterError
 
 __all__ = ["RaySettings", "Scale"]
@@ -44,7 +45,7 @@ class Scale(BaseModel):
         if self.max_replicas < self.min_replicas:
             right = f"be at least {where}.min_replicas, {self.min_replicas}"
             raise ParameterError(f"{where}.max_replicas", right, self.max_replicas)
-        if device in {"cuda", "tensorrt"} and not self.num_gpus:
+        if device != AUTO and DEVICES[device].is_gpu and not self.num_gpus:
             right = f"be more than 0 for device = {device}: Ray hides every GPU from a replica that asks for none"
             raise ParameterError(f"{where}.num_gpus", right, self.num_gpus)
 

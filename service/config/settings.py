@@ -13,8 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, Validat
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import TomlConfigSettingsSource
 
+from automask.devices import AUTO, Device, device_names
 from automask.errors import ParameterError
-from automask.session import Device
 
 from .durations import parse_duration
 from .locations import PostgresUrl, parse_location
@@ -23,6 +23,7 @@ from .ray import RaySettings
 __all__ = ["PREFIX", "Settings", "load_settings", "state_folder"]
 
 PREFIX = "AUTOMASK_"
+_DEVICES = " or ".join(", ".join(device_names()).rsplit(", ", 1))
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Names = Annotated[
@@ -85,7 +86,7 @@ class Settings(BaseSettings):
     cors_origins: Names = Field((), description="Origins whose pages may call over HTTP, * for all; repeatable.")
     uds: Path | None = Field(None, description="Unix socket to listen on as well: the fastest way on one machine.")
     model: Names = Field(("default",), min_length=1, description="Built-in name, bundle folder or Hub id; repeatable.")
-    device: Device = Field("auto", description="Where to run: auto, cpu, cuda or tensorrt.")
+    device: Device = Field(AUTO, description=f"Where to run: {_DEVICES}.")
     workers: int | None = Field(None, ge=1, description="Tasks worked on at once. [default: CPU cores, 2 on a GPU]")
     threads: int | None = Field(None, ge=1, description="CPU threads of one graph. [default: one per core]")
     cache_mb: int = Field(256, ge=0, description="Megabytes of photos' encodings that each model keeps.")

@@ -12,7 +12,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from automask.session import import_onnxruntime
+from automask.devices import import_onnxruntime
 
 from ...figures import Figure
 from ...picture import Image
