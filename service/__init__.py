@@ -26,10 +26,10 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .client.aio import AsyncClient, AsyncJob
+    from .client.async_client import AsyncClient
     from .client.client import Client
-    from .client.jobs import Job
-    from .client.reports import JobStatus, Model
+    from .client.jobs import AsyncJob, Job
+    from .client.responses import JobStatus, Model
 
 __all__ = [
     "AsyncClient",
@@ -51,12 +51,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncClient": "client.aio",
-    "AsyncJob": "client.aio",
+    "AsyncClient": "client.async_client",
+    "AsyncJob": "client.jobs",
     "Client": "client.client",
     "Job": "client.jobs",
-    "JobStatus": "client.reports",
-    "Model": "client.reports",
+    "JobStatus": "client.responses",
+    "Model": "client.responses",
 }
 
 

@@ -21,7 +21,7 @@ from automask.segmenter import Options
 
 from ..client.client import Client
 from ..client.connections import DEFAULT_TARGET
-from ..client.reports import JobStatus
+from ..client.responses import JobStatus
 from ..config.durations import parse_duration
 
 __all__ = ["cancel", "result", "status", "submit", "watch"]

@@ -1,14 +1,10 @@
-"""The client that waits for each answer."""
+"""The blocking client."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import Literal, Self, Unpack, overload
-
-import grpc
 
 from automask.errors import AutomaskError
 from automask.images import ImageSource
@@ -16,40 +12,40 @@ from automask.result import Result
 from automask.segmenter import Options
 from automask.v1 import mask_service_pb2 as messages
 
-from ..wire.status import error_from_rpc
 from ..wire.tasks import portable
-from .connections import DEFAULT_TARGET, Connection, Pem, Secrets
-from .frames import AHEAD, photo_or_error, read_frame
+from .base import BaseClient
+from .calls import TaskTemplate, read_fetched
+from .connections import Connection
+from .frames import FrameWindow, prepare_frame
 from .jobs import Job
-from .questions import Photo, Question, read_fetched
-from .reports import Model, read_models
+from .responses import Model
 
 __all__ = ["Client"]
 
 
-class Client:
-    """A connection to a server; share it between threads, and close it or use it in a ``with``.
+class Client(BaseClient[Connection]):
+    """A client of a server. Share it between threads; close it, or use it in a ``with``.
 
-    It raises the errors of the library and of `automask.service`. What passes is tried again, for some seconds and
-    within `timeout`: a server that is not there, that is starting, or that says when to come again.
+    Its methods raise the errors of the library and of `automask.service`. Calls that fail with a transient error are
+    retried within `timeout`, at most 8 times: the server is unavailable, is starting, or says when to retry.
 
     Parameters
     ----------
     target
-        ``host:port``, or ``unix:/path`` for a socket.
+        ``host:port``, or ``unix:/path`` for a Unix socket.
     api_key
-        By default the environment variable ``AUTOMASK_API_KEY``; without one, none is sent.
+        API key; by default the environment variable ``AUTOMASK_API_KEY``, or none.
     ca
-        Certificate of the authority that signed the server's, a path or PEM; makes the connection use TLS.
+        Certificate of the authority that signed the server's certificate: a path, or PEM bytes. Turns on TLS.
     cert, key
-        The client's own certificate and key, for servers that ask for one; they make the connection use TLS, too.
+        Certificate and private key of the client, for servers that require them: paths, or PEM bytes. Turn on TLS.
     timeout
-        Seconds that a call may take, all its tries together.
+        Seconds for a call, all its attempts together. Does not apply to `mask_many` and `Job.watch`.
 
     Raises
     ------
     ParameterError
-        `cert` without `key`, or the other way round; or an `api_key` that is none.
+        `cert` without `key`, or `key` without `cert`; or `api_key` is not one line of ASCII.
     OSError
         A file cannot be read.
 
@@ -59,17 +55,7 @@ class Client:
     ...     c.mask("room.jpg", "sofa").save("sofa.png")
     """
 
-    def __init__(
-        self,
-        target: str = DEFAULT_TARGET,
-        *,
-        api_key: str | None = None,
-        ca: Pem | None = None,
-        cert: Pem | None = None,
-        key: Pem | None = None,
-        timeout: float = 60.0,
-    ) -> None:
-        self._connection = Connection(target, Secrets.read(api_key, ca, cert, key), timeout)
+    _connect = Connection
 
     def __enter__(self) -> Self:
         return self
@@ -77,11 +63,8 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"<Client of {self._connection.target}>"
-
     def close(self) -> None:
-        """Close the connection; calls that still run are cancelled."""
+        """Close the connection; running calls are cancelled."""
         self._connection.close()
 
     @overload
@@ -120,29 +103,29 @@ class Client:
         Parameters
         ----------
         image
-            As in the library. Files travel as they are, pixels as pixels.
+            As in the library. Files are sent as they are, pixels as pixels.
         prompt, exclude
             As in the library.
         model
-            Name of a model of the server; by default its first.
+            Name of a model of the server; by default its first one.
         **options
-            The parameters of the library's `mask`.
+            The parameters of `automask.Segmenter.mask`.
 
         Returns
         -------
-        A `Result`, or a list of them in the order of the prompts. `Result.score_map` is None.
+        A `Result` for one prompt, or a list of them in the order of the prompts. `Result.score_map` is None.
 
         Raises
         ------
+        DeadlineError
+            The call took longer than the `timeout` of the client.
+        UnavailableError
+            The server cannot be reached.
         AutomaskError
-            All that the library raises, and the errors of `automask.service`.
+            Any error of the library, and the other errors of `automask.service`.
         """
-        question = Question.ask(prompt, exclude, model, options)
-        photo = portable(image)
-        answer = self._connection.call(
-            self._connection.stub.Generate, messages.GenerateRequest(task=question.task(photo))
-        )
-        result: Result | list[Result] = question.read(answer.response, photo)
+        template = TaskTemplate.build(prompt, exclude, model, options)
+        result: Result | list[Result] = self._connection.send(template.generate(portable(image)))
         return result
 
     @overload
@@ -179,39 +162,48 @@ class Client:
         return_errors: bool = False,
         **options: Unpack[Options],
     ) -> Iterator[Result | AutomaskError]:
-        """Mask the same thing in many images over one stream; some travel while others are worked on.
+        """Mask the same thing in many images over one stream. Up to four images are sent ahead.
 
         Parameters
         ----------
         images
-            Any iterable of what `mask` takes; read at most four ahead.
+            Any iterable of what `mask` takes.
         prompt, exclude, model, **options
             As in `mask`.
         return_errors
-            Yield the error of an image in its place and go on, instead of raising it. An error of the connection ends
-            the stream, and is raised.
+            Yield the error of an image in its turn and continue, instead of raising it. An error of the connection is
+            raised and ends the stream; it is not retried.
 
         Returns
         -------
-        An iterator over one `Result` for each image, in order; with `return_errors` it may be an `AutomaskError`.
-        """
-        question = Question.ask(prompt, exclude, model, options)
-        return self._answers(images, question, return_errors=return_errors)
+        An iterator over one `Result` per image, in order; with `return_errors`, an item may be an `AutomaskError`.
 
-    def _answers(
-        self, images: Iterable[ImageSource], question: Question, *, return_errors: bool
-    ) -> Iterator[Result | AutomaskError]:
+        Raises
+        ------
+        ParameterError
+            A parameter is out of its range; raised at once. All other errors are raised by the iterator.
+        """
+        template = TaskTemplate.build(prompt, exclude, model, options)
+        return self._stream(images, FrameWindow(template, return_errors=return_errors))
+
+    def _stream(self, images: Iterable[ImageSource], window: FrameWindow) -> Iterator[Result | AutomaskError]:
         outgoing: SimpleQueue[messages.GenerateStreamRequest | None] = SimpleQueue()
-        stream = self._connection.stub.GenerateStream(iter(outgoing.get, None), metadata=self._connection.metadata)
-        try:
-            yield from _read_frames(iter(images), question, outgoing.put, stream, return_errors=return_errors)
-            outgoing.put(None)
-            next(stream, None)  # lets it end by itself
-        except grpc.RpcError as error:
-            raise error_from_rpc(error, self._connection.target) from error
-        finally:
-            outgoing.put(None)
-            stream.cancel()
+        images = iter(images)
+        with self._connection.stream("GenerateStream", iter(outgoing.get, None)) as stream:
+            try:
+                while True:
+                    for image in images:
+                        if message := window.add(prepare_frame(image)):
+                            outgoing.put(message)
+                        if window.is_full:
+                            break
+                    if window.is_empty:
+                        break
+                    yield window.take(next(stream, None) if window.needs_response else None)
+                outgoing.put(None)
+                next(stream, None)  # lets the stream end by itself
+            finally:
+                outgoing.put(None)  # ends the thread of gRPC that reads this queue
 
     @overload
     def submit(  # type: ignore[overload-overlap]  # as in `mask`
@@ -250,61 +242,51 @@ class Client:
         deadline: float | None = None,
         **options: Unpack[Options],
     ) -> Job[Result] | Job[list[Result]]:
-        """Leave a request with the server. When this returns it is on the server's disk, and survives a crash.
+        """Submit a request. When this returns, the request is on the server's disk and survives a crash.
 
         Parameters
         ----------
         image, prompt, exclude, model, **options
             As in `mask`.
         idempotency_key
-            A name of your own for this request, 1 to 128 characters: the same again gives the same job, not a second
-            one. By default one is made up, so that this call can be tried again.
+            Your own name for this request, 1 to 128 characters: submitting the same task with the same key again
+            returns the same job. By default a random one, so that this call can be retried.
         deadline
-            Seconds after which a request that has not ended fails with `DeadlineError`; by default none.
+            Seconds from now, more than 0, after which a request that has not ended fails with `DeadlineError`; by
+            default none.
 
         Returns
         -------
-        The `Job`; its `request_id` takes it up again later, through `job`.
+        The `Job`. Its `request_id` finds it again later, through `job`.
+
+        Raises
+        ------
+        ParameterError
+            The idempotency key was used with another task, or a parameter is out of its range.
+        QueueFullError
+            The server's queue or disk is full.
+        AutomaskError
+            Any error of the library, and the other errors of `automask.service`.
         """
-        question = Question.ask(prompt, exclude, model, options)
-        photo = portable(image)
-        answer = self._connection.call(
-            self._connection.stub.Submit, question.submission(photo, idempotency_key, deadline)
-        )
-        return Job(self._connection, answer.status.request_id, lambda response: question.read(response, photo))
+        template = TaskTemplate.build(prompt, exclude, model, options)
+        sent = portable(image)
+        request_id = self._connection.send(template.submit(sent, idempotency_key, deadline))
+        return Job(self._connection, request_id, lambda response: template.read(response, sent))
 
     def job(self, request_id: str) -> Job[Result | list[Result]]:
-        """Take up a request that was submitted earlier, by whomever. Nothing is asked of the server yet.
+        """Return the job of a request that was submitted earlier. Does not call the server.
 
-        One prompt gives a `Result`, several give a list. The results do not carry the photo: `Result.image` raises an
-        `ImageError`.
+        The result is a `Result` for one prompt, a list of them for several. Results do not carry the photo:
+        `Result.image` raises `ImageError`.
         """
         return Job(self._connection, request_id, read_fetched)
 
     def models(self) -> list[Model]:
-        """List the models of the server, the default one first."""
-        return read_models(self._connection.call(self._connection.stub.ListModels, messages.ListModelsRequest()))
+        """Return the models of the server, the default model first.
 
-
-def _read_frames(
-    images: Iterator[ImageSource],
-    question: Question,
-    send: Callable[[messages.GenerateStreamRequest], None],
-    stream: Iterator[messages.GenerateStreamResponse],
-    *,
-    return_errors: bool,
-) -> Iterator[Result | AutomaskError]:
-    waiting: deque[Photo | AutomaskError] = deque()
-    while True:
-        for image in islice(images, AHEAD - len(waiting)):
-            photo = photo_or_error(image)
-            waiting.append(photo)
-            if not isinstance(photo, AutomaskError):
-                send(messages.GenerateStreamRequest(task=question.task(photo)))
-        if not waiting:
-            return
-        first = waiting.popleft()
-        answer = first if isinstance(first, AutomaskError) else read_frame(next(stream, None), question, first)
-        if isinstance(answer, AutomaskError) and not return_errors:
-            raise answer
-        yield answer
+        Raises
+        ------
+        AutomaskError
+            The errors of `automask.service`.
+        """
+        return self._connection.send(self._models_call())

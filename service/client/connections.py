@@ -1,41 +1,41 @@
-"""How a client reaches its server: the channel and its settings, the key, and calls that are made again."""
+"""Connections to a server: the gRPC channel, the credentials, and calls with retries."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
+from tenacity import AsyncRetrying, Retrying
 
 from automask.errors import ParameterError
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 
 from ..wire.status import error_from_rpc
-from .retries import Tries
+from .calls import Call
+from .retries import Deadline, retry_options
 
-if TYPE_CHECKING:
-    from automask.v1.mask_service_pb2_grpc import MaskServiceAsyncStub  # only the stubs for type checkers have it
-
-__all__ = ["DEFAULT_TARGET", "AsyncConnection", "Connection", "Pem", "Secrets"]
+__all__ = ["DEFAULT_TARGET", "AsyncConnection", "BaseConnection", "Connection", "Credentials", "Pem"]
 
 T = TypeVar("T")
 
 Pem: TypeAlias = "str | PathLike[str] | bytes"
 
 DEFAULT_TARGET: Final = "127.0.0.1:50051"
-_OPTIONS: Final = (
+_CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    # A server that restarts is found again at once: gRPC's own pauses grow up to two minutes.
+    # Reconnect quickly to a server that restarts: gRPC's own pauses grow up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    # A box that lost its power closes no connection.
+    # A machine that loses power does not close its connections.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
@@ -43,105 +43,146 @@ _API_KEY: Final = "AUTOMASK_API_KEY"
 
 
 @dataclass(frozen=True, slots=True)
-class Secrets:
-    """Who the client is, and whom it trusts.
+class Credentials:
+    """Credentials of a client.
 
     Attributes
     ----------
     metadata
         Sent with each call.
-    credentials
-        None for a connection without TLS.
+    tls
+        Certificates; None for a connection without TLS.
     """
 
     metadata: tuple[tuple[str, str], ...]
-    credentials: grpc.ChannelCredentials | None
+    tls: grpc.ChannelCredentials | None
 
     @classmethod
-    def read(cls, api_key: str | None, ca: Pem | None, cert: Pem | None, key: Pem | None) -> Secrets:
-        """Read what a client was given; the parameters are those of `Client`."""
+    def read(cls, api_key: str | None, ca: Pem | None, cert: Pem | None, key: Pem | None) -> Credentials:
+        """Check and read the parameters of a client, as `Client` documents them."""
         text = (os.environ.get(_API_KEY, "") if api_key is None else api_key).strip()
         if not (text.isascii() and text.isprintable()):
             raise ParameterError("api_key", "be one line of ASCII", "something else")  # never show a secret
         if (cert is None) != (key is None):
             raise ParameterError("cert and key", "be given together", "one of them")
-        credentials = None
+        tls = None
         if ca is not None or cert is not None:
-            credentials = grpc.ssl_channel_credentials(_read(ca), _read(key), _read(cert))
-        return cls((("x-api-key", text),) if text else (), credentials)
+            tls = grpc.ssl_channel_credentials(_read_pem(ca), _read_pem(key), _read_pem(cert))
+        return cls((("x-api-key", text),) if text else (), tls)
 
 
-def _read(pem: Pem | None) -> bytes | None:
+def _read_pem(pem: Pem | None) -> bytes | None:
     return pem if pem is None or isinstance(pem, bytes) else Path(pem).read_bytes()
 
 
-class Connection:
-    """A channel to a server and what each call over it needs.
+class BaseConnection:
+    """What both connections share: the channel's settings, and errors.
 
     Parameters
     ----------
     target
         ``host:port`` or ``unix:/path``.
-    secrets
-        Who the client is, and whom it trusts.
+    credentials
+        API key and certificates.
     timeout
-        Seconds for a call, all its tries together.
+        Seconds for a call, all its attempts together.
     """
 
-    def __init__(self, target: str, secrets: Secrets, timeout: float) -> None:
-        self.target, self.metadata, self.timeout = target, secrets.metadata, timeout
-        if secrets.credentials is None:
-            self._channel = grpc.insecure_channel(target, _OPTIONS)
+    _grpc: Any
+    """The module whose channels it opens: `grpc` or `grpc.aio`."""
+
+    def __init__(self, target: str, credentials: Credentials, timeout: float) -> None:
+        self.target, self.metadata, self.timeout = target, credentials.metadata, timeout
+        if credentials.tls is None:
+            self._channel = self._grpc.insecure_channel(target, _CHANNEL_OPTIONS)
         else:
-            self._channel = grpc.secure_channel(target, secrets.credentials, _OPTIONS)
-        self.stub = MaskServiceStub(self._channel)
+            self._channel = self._grpc.secure_channel(target, credentials.tls, _CHANNEL_OPTIONS)
+        self._stub = MaskServiceStub(self._channel)
 
-    def close(self) -> None:
-        """Cancel what still runs, and close the channel."""
-        self._channel.close()
-
-    def call(self, method: grpc.UnaryUnaryMultiCallable[Any, T], request: Any) -> T:  # noqa: ANN401
-        """Make a call that is safe to make twice, and make it again where that may help.
+    @contextmanager
+    def stream(self, method: str, *request: Any) -> Iterator[Any]:  # noqa: ANN401
+        """Open a stream and cancel it at the end; errors of the RPC become `AutomaskError`.
 
         Parameters
         ----------
         method
-            One of `stub`.
+            Name of a streaming method of the service.
+        *request
+            Its message or its iterator of messages, if they are known at the start.
+
+        Yields
+        ------
+        The call of `grpc` or `grpc.aio`.
+        """
+        call = getattr(self._stub, method)(*request, metadata=self.metadata)
+        try:
+            with self._library_errors():
+                yield call
+        finally:
+            call.cancel()
+
+    @contextmanager
+    def _library_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise error_from_rpc(error, self.target) from error
+
+
+class Connection(BaseConnection):
+    """A connection whose calls block."""
+
+    _grpc = grpc
+
+    def close(self) -> None:
+        """Close the channel; running calls are cancelled."""
+        self._channel.close()
+
+    def send(self, call: Call[T]) -> T:
+        """Make a call, with retries, and return its answer. The call must be safe to repeat."""
+        deadline = Deadline(self.timeout)
+        retrying = Retrying(**retry_options(deadline))
+        return call.read(retrying(lambda: self.attempt(call.method, call.request, deadline.left)))
+
+    def attempt(self, method: str, request: Message, timeout: float | None) -> Any:  # noqa: ANN401
+        """Make a call once.
+
+        Parameters
+        ----------
+        method
+            Name of a unary method of the service.
         request
             Its message.
+        timeout
+            Seconds; None for no limit.
+
+        Returns
+        -------
+        The response message.
         """
-        tries = Tries(self.timeout)
-        while True:
-            try:
-                return method(request, timeout=tries.left, metadata=self.metadata)
-            except grpc.RpcError as error:
-                pause = tries.after(error_from_rpc(error, self.target))
-            time.sleep(pause)
+        with self._library_errors():
+            return getattr(self._stub, method)(request, timeout=timeout, metadata=self.metadata)
 
 
-class AsyncConnection:
-    """The same for asyncio; made inside the event loop that it is used in."""
+class AsyncConnection(BaseConnection):
+    """A connection for asyncio; create it inside the event loop that uses it."""
 
-    stub: MaskServiceAsyncStub
-
-    def __init__(self, target: str, secrets: Secrets, timeout: float) -> None:
-        self.target, self.metadata, self.timeout = target, secrets.metadata, timeout
-        if secrets.credentials is None:
-            self._channel = grpc.aio.insecure_channel(target, _OPTIONS)
-        else:
-            self._channel = grpc.aio.secure_channel(target, secrets.credentials, _OPTIONS)
-        self.stub = MaskServiceStub(self._channel)
+    _grpc = grpc.aio
 
     async def close(self) -> None:
-        """Cancel what still runs, and close the channel."""
+        """Close the channel; running calls are cancelled."""
         await self._channel.close()
 
-    async def call(self, method: grpc.aio.UnaryUnaryMultiCallable[Any, T], request: Any) -> T:  # noqa: ANN401
-        """Make a call that is safe to make twice, as `Connection.call` does."""
-        tries = Tries(self.timeout)
-        while True:
-            try:
-                return await method(request, timeout=tries.left, metadata=self.metadata)
-            except grpc.RpcError as error:
-                pause = tries.after(error_from_rpc(error, self.target))
-            await asyncio.sleep(pause)
+    async def send(self, call: Call[T]) -> T:
+        """Make a call, as `Connection.send` does."""
+        deadline = Deadline(self.timeout)
+
+        async def attempt() -> Any:  # noqa: ANN401
+            return await self.attempt(call.method, call.request, deadline.left)
+
+        return call.read(await AsyncRetrying(**retry_options(deadline))(attempt))
+
+    async def attempt(self, method: str, request: Message, timeout: float | None) -> Any:  # noqa: ANN401
+        """Make a call once, as `Connection.attempt` does."""
+        with self._library_errors():
+            return await getattr(self._stub, method)(request, timeout=timeout, metadata=self.metadata)

@@ -1,108 +1,88 @@
-"""When a client tries again, and how long it waits before. No input or output here."""
+"""Retries of a client: which errors are transient, how long to pause, and when to give up."""
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import grpc
+from tenacity import AttemptManager, RetryCallState, retry_if_exception, wait_random_exponential
 
 from automask.errors import AutomaskError
 
 from ..wire.status import row_of
 
-__all__ = ["MAX_TRIES", "Tries", "backoff", "passes"]
+__all__ = ["MAX_ATTEMPTS", "Deadline", "count_anew", "is_transient", "pause", "retry_options"]
 
-MAX_TRIES: Final = 8  # some 6 s on average and 13 at most: a server restarts in that time
-_FIRST, _LONGEST = 0.1, 5.0
+MAX_ATTEMPTS: Final = 8  # about 6 s of pauses on average, 13 s at most: time for a server to restart
+_JITTER: Final = wait_random_exponential(multiplier=0.1, max=5.0)
 
 
-def passes(error: AutomaskError) -> bool:
-    """Whether an error may be gone at the next try: nobody there, or a server that says when to come again."""
+def is_transient(error: BaseException) -> bool:
+    """Return whether the next attempt may succeed: the server is unavailable, or says when to retry."""
+    if not isinstance(error, AutomaskError):
+        return False
     code = row_of(error).code
-    told = getattr(error, "retry_after", None) is not None
-    return code == grpc.StatusCode.UNAVAILABLE or (code == grpc.StatusCode.RESOURCE_EXHAUSTED and told)
+    return code is grpc.StatusCode.UNAVAILABLE or (
+        code is grpc.StatusCode.RESOURCE_EXHAUSTED and _retry_after(error) is not None
+    )
 
 
-def backoff(failures: int, retry_after: float | None, chance: float) -> float:
-    """Seconds to wait before the next try: exponential, with full jitter.
-
-    Parameters
-    ----------
-    failures
-        How often it failed in a row, 1 or more.
-    retry_after
-        Seconds that the server wants to be left alone; the jitter comes on top of them.
-    chance
-        A random number, 0..1.
+def pause(state: RetryCallState) -> float:
+    """Return the seconds to wait before the next attempt: the server's ``RetryInfo``, plus exponential full jitter.
 
     References
     ----------
     M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
-
-    Examples
-    --------
-    >>> backoff(1, None, 1.0), backoff(3, None, 1.0), backoff(100, None, 1.0), backoff(1, 2.0, 0.5)
-    (0.1, 0.4, 5.0, 2.05)
     """
-    # An exponent without bound would end in an overflow.
-    return (retry_after or 0.0) + chance * min(_LONGEST, _FIRST * 2.0 ** min(failures - 1, 10))
+    error = state.outcome.exception() if state.outcome else None
+    return (_retry_after(error) or 0.0) + _JITTER(state)
 
 
-class Tries:
-    """The tries of one call, within its time.
+def _retry_after(error: BaseException | None) -> float | None:
+    return getattr(error, "retry_after", None)
+
+
+class Deadline:
+    """The time for a call, all its attempts together.
 
     Parameters
     ----------
     timeout
-        Seconds for all of them together; None for as long as it takes.
-    most
-        How often to try at most; None for as often as time allows.
+        Seconds from now; None for no limit.
     clock
-        Tells the seconds.
-    chance
-        Draws the jitter, 0..1.
+        Returns seconds that only grow.
     """
 
-    def __init__(
-        self,
-        timeout: float | None,
-        *,
-        most: int | None = MAX_TRIES,
-        clock: Callable[[], float] = time.monotonic,
-        chance: Callable[[], float] = random.random,
-    ) -> None:
-        self._clock, self._chance, self._most = clock, chance, most
+    def __init__(self, timeout: float | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._end = None if timeout is None else clock() + timeout
-        self._failures = 0
 
     @property
     def left(self) -> float | None:
-        """Seconds that are left, 0 or more; None without a limit."""
+        """Seconds left, 0 or more; None without a limit."""
         return None if self._end is None else max(0.0, self._end - self._clock())
 
-    def went_well(self) -> None:
-        """Begin to count anew."""
-        self._failures = 0
 
-    def after(self, error: AutomaskError) -> float:
-        """Tell how many seconds to wait before trying again.
+def retry_options(deadline: Deadline, max_attempts: int | None = MAX_ATTEMPTS) -> dict[str, Any]:
+    """Return the parameters of `tenacity.Retrying` and `tenacity.AsyncRetrying`.
 
-        Parameters
-        ----------
-        error
-            Why the last try failed.
+    Parameters
+    ----------
+    deadline
+        Give up if the next pause would pass it.
+    max_attempts
+        Give up after this many failures in a row; None for no limit.
+    """
 
-        Raises
-        ------
-        AutomaskError
-            That error: it will not pass, was met too often, or there is no time left.
-        """
-        self._failures += 1
-        pause = backoff(self._failures, getattr(error, "retry_after", None), self._chance())
-        left = self.left
-        if not passes(error) or self._failures == self._most or (left is not None and pause >= left):
-            raise error
-        return pause
+    def is_over(state: RetryCallState) -> bool:
+        left = deadline.left
+        return state.attempt_number == max_attempts or (left is not None and state.upcoming_sleep >= left)
+
+    return {"retry": retry_if_exception(is_transient), "wait": pause, "stop": is_over, "reraise": True}
+
+
+def count_anew(attempt: AttemptManager) -> None:
+    """Forget earlier failures: this attempt received an answer, so the server is there."""
+    attempt.retry_state.attempt_number = 1

@@ -4,6 +4,7 @@ import asyncio
 import io
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -421,24 +422,36 @@ def test_nobody_there() -> None:
 
 
 def test_a_client_outlives_its_server(tmp_path: Path, coffee_file: Path) -> None:
-    """Killed, started again at the same place: the same client goes on, and a job that was left is done."""
+    """The server is killed and started again at the same address: clients and jobs continue, blocking or not."""
     store = ("--store", tmp_path / "requests.sqlite3")
     with ServerProcess("--port", 0, *store) as process:
         port = process.address.rpartition(":")[2]
         client = Client(process.address)
         expected = client.mask(coffee_file, "cup").mask
         jobs = [client.submit(coffee_file, "cup") for _ in range(8)]
-        waiting: list[Any] = []
-        thread = threading.Thread(target=lambda: waiting.append([job.result() for job in jobs]))
-        thread.start()
-        process.end(9)
-    with ServerProcess("--port", port, *store):
-        np.testing.assert_array_equal(client.mask(coffee_file, "cup").mask, expected)
-        thread.join()
-        for result in waiting[0]:
-            np.testing.assert_array_equal(result.mask, expected)
-        assert {job.status().state for job in jobs} == {"COMPLETED"}
-        client.close()
+        address, last = process.address, jobs[-1].request_id
+
+        async def wait_in_loop() -> Any:
+            async with AsyncClient(address) as client:
+                states = [status.state async for status in client.job(last).watch()]
+                return states[-1], await client.job(last).result(), await client.mask(coffee_file, "cup")
+
+        with ThreadPoolExecutor(3) as pool:
+            results = pool.submit(lambda: [job.result() for job in jobs])
+            watched = pool.submit(lambda: [status.state for status in jobs[-1].watch()])
+            in_loop = pool.submit(lambda: asyncio.run(wait_in_loop()))
+            process.end(9)
+            with ServerProcess("--port", port, *store):
+                np.testing.assert_array_equal(client.mask(coffee_file, "cup").mask, expected)
+                for result in results.result():
+                    np.testing.assert_array_equal(result.mask, expected)
+                assert watched.result()[-1] == "COMPLETED"
+                state, fetched, masked = in_loop.result()
+                assert state == "COMPLETED"
+                np.testing.assert_array_equal(fetched.mask, expected)
+                np.testing.assert_array_equal(masked.mask, expected)
+                assert {job.status().state for job in jobs} == {"COMPLETED"}
+                client.close()
 
 
 def test_cancelling_a_task_stops_the_call(server: Server, coffee: NDArray[np.uint8]) -> None:

@@ -1,13 +1,23 @@
-"""When a client tries again: pure functions, and a clock that only moves when told."""
+"""Retries of the client, on a clock that only moves while it pauses."""
 
+import random
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tenacity import RetryCallState, Retrying
 
 from automask.errors import AutomaskError, CancelledError, DeviceError, ImageError
-from automask.service.client.retries import MAX_TRIES, Tries, backoff, passes
+from automask.service.client.retries import (
+    MAX_ATTEMPTS,
+    Deadline,
+    count_anew,
+    is_transient,
+    pause,
+    retry_options,
+)
 from automask.service.errors import (
     DeadlineError,
     InternalError,
@@ -19,8 +29,39 @@ from automask.service.errors import (
     UnavailableError,
 )
 
-chances = st.floats(0, 1)
-waits = st.none() | st.floats(0, 100)
+delays = st.none() | st.floats(0, 100)
+seeds = st.integers(0, 2**32)
+
+
+def pause_after(failures: int, retry_after: float | None = None, seed: int = 0) -> float:
+    state = RetryCallState(Retrying(), None, (), {})
+    state.attempt_number = failures
+    error = UnavailableError("loading", retry_after=retry_after)
+    state.set_exception((type(error), error, None))
+    random.seed(seed)
+    return pause(state)
+
+
+class Attempts:
+    """A call that always fails, and how often and how long it was retried."""
+
+    def __init__(self, errors: Iterable[AutomaskError], timeout: float | None, max_attempts: int | None) -> None:
+        self.now, self.count, self.pauses = 0.0, 0, list[float]()
+        self._errors: Iterator[AutomaskError] = iter(errors)
+        self.deadline = Deadline(timeout, clock=lambda: self.now)
+        self.retrying = Retrying(**retry_options(self.deadline, max_attempts), sleep=self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+        assert self.deadline.left is None or self.deadline.left > 0
+
+    def fail(self) -> None:
+        self.count += 1
+        raise next(self._errors)
+
+    def run(self) -> None:
+        self.retrying(self.fail)
 
 
 @pytest.mark.parametrize(
@@ -33,59 +74,66 @@ waits = st.none() | st.floats(0, 100)
         (QueueFullError("larger than the message limit"), False),
         *((kind("no"), False) for kind in (ImageError, CancelledError, DeadlineError, InternalError, NotFoundError)),
         *((kind("no"), False) for kind in (OutOfCreditsError, UnauthenticatedError)),
+        (KeyboardInterrupt(), False),
     ],
 )
-def test_only_what_passes_is_tried_again(error: AutomaskError, *, expected: bool) -> None:
-    assert passes(error) is expected
+def test_only_transient_errors_are_retried(error: BaseException, *, expected: bool) -> None:
+    assert is_transient(error) is expected
 
 
-@given(st.integers(1, 10_000), waits, chances)
-def test_a_pause_is_as_long_as_the_server_wants_and_bounded(
-    failures: int, retry_after: float | None, chance: float
+@given(st.integers(1, 10_000), delays, seeds)
+def test_a_pause_lasts_as_long_as_the_server_asks_and_at_most_5_s_more(
+    failures: int, retry_after: float | None, seed: int
 ) -> None:
     least = retry_after or 0.0
-    assert least <= backoff(failures, retry_after, chance) <= least + 5.0
+    assert least <= pause_after(failures, retry_after, seed) <= least + 5.0
 
 
-@given(st.integers(1, 100), chances)
-def test_pauses_grow(failures: int, chance: float) -> None:
-    assert backoff(failures, None, chance) <= backoff(failures + 1, None, chance)
+@given(st.integers(1, 100), seeds)
+def test_pauses_grow_with_each_failure(failures: int, seed: int) -> None:
+    assert pause_after(failures, seed=seed) <= pause_after(failures + 1, seed=seed)
 
 
-@given(st.lists(waits, min_size=30, max_size=30), st.floats(0, 60), st.lists(chances, min_size=30, max_size=30))
-def test_the_tries_of_a_call_never_take_more_than_its_time(
-    told: list[float | None], timeout: float, drawn: list[float]
-) -> None:
-    now, tries = [0.0], 0
-    call = Tries(timeout, clock=lambda: now[0], chance=iter(drawn).__next__)
+@given(st.lists(delays, min_size=30, max_size=30), st.floats(0, 60))
+def test_all_attempts_of_a_call_end_before_its_deadline(retry_after: list[float | None], timeout: float) -> None:
+    errors = [UnavailableError("loading", retry_after=seconds) for seconds in retry_after]
+    call = Attempts(errors, timeout, MAX_ATTEMPTS)
     with suppress(UnavailableError):
-        for retry_after in told:
-            tries += 1
-            now[0] += call.after(UnavailableError("loading", retry_after=retry_after))
-            assert call.left is not None
-            assert call.left > 0
-    assert now[0] <= timeout
-    assert tries <= MAX_TRIES
+        call.run()
+    assert call.now <= timeout
+    assert 1 <= call.count <= MAX_ATTEMPTS
 
 
-def test_it_gives_up_after_some_tries_but_counts_anew_when_one_went_well() -> None:
-    call = Tries(None)
-    for _ in range(3):
-        for _ in range(MAX_TRIES - 1):
-            call.after(UnavailableError("loading"))
-        call.went_well()
-    for _ in range(MAX_TRIES - 1):
-        call.after(UnavailableError("loading"))
+def test_a_call_gives_up_after_eight_attempts() -> None:
+    call = Attempts([UnavailableError("loading")] * MAX_ATTEMPTS, None, MAX_ATTEMPTS)
     with pytest.raises(UnavailableError):
-        call.after(UnavailableError("loading"))
+        call.run()
+    assert call.count == MAX_ATTEMPTS == 8
 
 
-def test_without_limits_it_never_gives_up() -> None:
-    call = Tries(None, most=None)
-    assert call.left is None
-    assert max(call.after(UnavailableError("loading")) for _ in range(2000)) <= 5.0
+def test_an_answer_resets_the_count_of_failures() -> None:
+    call, answers = Attempts([], None, MAX_ATTEMPTS), 0
+    with pytest.raises(UnavailableError):  # noqa: PT012 (the loop raises at its last step)
+        for attempt in call.retrying:
+            with attempt:
+                if answers < 3 and attempt.retry_state.attempt_number == MAX_ATTEMPTS:
+                    count_anew(attempt)
+                    answers += 1
+                raise UnavailableError("loading")
+    assert len(call.pauses) == 4 * (MAX_ATTEMPTS - 1)
 
 
-def test_what_does_not_pass_is_raised_at_once() -> None:
+def test_without_limits_retries_never_end() -> None:
+    call = Attempts([*[UnavailableError("loading")] * 2000, ImageError("truncated")], None, None)
+    assert call.deadline.left is None
+    with pytest.raises(ImageError):
+        call.run()
+    assert call.count == 2001
+    assert max(call.pauses) <= 5.0
+
+
+def test_other_errors_are_raised_at_once() -> None:
+    call = Attempts([ImageError("truncated")], 60.0, MAX_ATTEMPTS)
     with pytest.raises(ImageError, match="truncated"):
-        Tries(60.0).after(ImageError("truncated"))
+        call.run()
+    assert call.pauses == []

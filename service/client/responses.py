@@ -1,47 +1,45 @@
-"""What a server tells of its requests and models."""
+"""Responses of a server: the status of a request, and its models."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 
 from google.protobuf.message import Message
 
 from automask.errors import AutomaskError, CancelledError
 from automask.v1 import mask_service_pb2 as messages
 
-from ..errors import DeadlineError
 from ..states import ENDS, State
 from ..wire.status import to_error
 
-__all__ = ["LONGEST_WAIT", "JobStatus", "Model", "has_result", "read_models", "read_status"]
-
-LONGEST_WAIT: Final = 60.0
-"""Seconds that a server lets one `GetResult` wait."""
+__all__ = ["JobStatus", "Model", "read_models", "read_status"]
 
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """Where a submitted request is.
+    """The status of a submitted request. Times are by the server's clock.
 
     Attributes
     ----------
     request_id
-        Its id.
+        Id of the request.
     state
-        ``QUEUED``, ``PROCESSING``, ``COMPLETED``, ``FAILED`` or ``CANCELLED``; a text, too.
+        ``QUEUED``, ``PROCESSING``, ``COMPLETED``, ``FAILED`` or ``CANCELLED``; also a `str`.
     queue_position
-        Requests before this one, 0 for the next; None unless ``QUEUED``.
+        Number of requests before this one, 0 for the next; None unless ``QUEUED``.
     error
-        What went wrong; None unless ``FAILED`` or ``CANCELLED``.
+        Why it ended; None unless ``FAILED`` or ``CANCELLED``.
     attempts
-        How often work on it has begun, 0..3.
-    created, started, ended
-        When it was accepted, when work on it last began, and when it ended, by the server's clock; None where that has
-        not happened.
+        How often a worker has started on it, 0..3.
+    created
+        When it was accepted.
+    started
+        When a worker last started on it; None before.
+    ended
+        When it ended; None before.
     expires
-        When the server forgets it; None until it has ended.
+        When the server deletes it; None until it has ended.
     """
 
     request_id: str
@@ -56,7 +54,7 @@ class JobStatus:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether the state is final."""
         return self.state in ENDS
 
 
@@ -67,17 +65,17 @@ class Model:
     Attributes
     ----------
     name
-        What `Client.mask` takes as `model`.
+        Value of the parameter `model` of `Client.mask`.
     description
-        What it is, in a sentence.
+        One sentence.
     family
-        How its graphs fit together: ``boxes`` or ``dense``.
+        How its graphs fit together: ``boxes``, ``regions``, ``dense`` or ``concept``.
     device
-        Where it runs: ``cpu``, ``cuda`` or ``tensorrt``.
+        Where it runs, such as ``cpu`` or ``cuda``.
     licence
-        Of its weights.
+        Licence of its weights.
     vocabulary
-        The kinds of object that it knows; empty where it takes any text.
+        The names of the objects that it knows; empty if it takes any text.
     """
 
     name: str
@@ -89,7 +87,7 @@ class Model:
 
 
 def read_status(message: messages.RequestStatus) -> JobStatus:
-    """Take a status off the wire."""
+    """Convert the message of a status."""
     state = State[messages.RequestState.Name(message.state).removeprefix("REQUEST_STATE_")]
     error = to_error(message.error) if message.HasField("error") else None
     if state is State.CANCELLED:
@@ -112,31 +110,8 @@ def _time(message: Message, field: str) -> datetime | None:
     return moment
 
 
-def has_result(answer: messages.GetResultResponse, *, is_last: bool) -> bool:
-    """Whether an answer carries the result.
-
-    Parameters
-    ----------
-    answer
-        To a `GetResult`.
-    is_last
-        Whether there is no time to ask again.
-
-    Raises
-    ------
-    AutomaskError
-        The request failed or was cancelled, or it has not ended and `is_last`.
-    """
-    status = read_status(answer.status)
-    if status.error is not None:
-        raise status.error
-    if is_last and not status.has_ended:
-        raise DeadlineError(f"request {status.request_id} is still {status.state}, and the time to wait for it is over")
-    return status.has_ended
-
-
 def read_models(message: messages.ListModelsResponse) -> list[Model]:
-    """Take the loaded models off the wire, the default one first."""
+    """Convert the message of the models, the default model first."""
     return [
         Model(
             name=model.name,
