@@ -24,6 +24,8 @@ from support.postgres import Postgres, running_postgres
 if TYPE_CHECKING:
     from support.ray_one_node import RayCluster
 
+pytest_plugins = ["support.skips"]
+
 # A shared machine can stall any single example; time is for benchmarks/ to measure.
 settings.register_profile("automask", deadline=None)
 settings.load_profile("automask")
