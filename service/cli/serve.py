@@ -1,4 +1,4 @@
-"""`automask serve`: one option for each setting."""
+"""`automask serve`, with one option for each setting."""
 
 from __future__ import annotations
 
@@ -21,23 +21,27 @@ from ..telemetry.tracing import configure_tracing
 
 __all__ = ["serve"]
 
-_TIMES = ("http_timeout", "retention", "drain")
+_DURATIONS = ("http_timeout", "retention", "drain")
 _METAVARS = {
     "host": "ADDRESS",
     "public_url": "URL",
     "trusted_proxies": "ADDRESS",
-    "fetch_urls": "WHICH",
+    "fetch_urls": "POLICY",
     "cors_origins": "ORIGIN",
     "model": "MODEL",
     "device": "DEVICE",
     "engine": "ENGINE",
-    **dict.fromkeys(_TIMES, "TIME"),
+    "store": "FILE|URL",
+    "media": "FOLDER|URL",
+    "keys": "FILE|URL",
+    "log_level": "LEVEL",
+    **dict.fromkeys(_DURATIONS, "DURATION"),
 }
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, field in reversed(Settings.model_fields.items()):
-        if name != "ray":  # is a table of its own
+        if name != "ray":  # a table, only in the file and the environment
             command = _option(name, field)(command)
     return command
 
@@ -47,9 +51,7 @@ def _option(name: str, field: FieldInfo) -> Callable[..., Any]:
     flag = f"--{name.replace('_', '-')}"
     if field.annotation is bool:
         return click.option(flag, is_flag=True, default=None, help=text)
-    metavar = _METAVARS.get(
-        name, "LEVEL" if name == "log_level" else "FILE" if "Path" in str(field.annotation) else "N"
-    )
+    metavar = _METAVARS.get(name, "FILE" if "Path" in str(field.annotation) else "N")
     return click.option(flag, multiple=isinstance(field.default, tuple), metavar=metavar, help=text)
 
 
@@ -57,19 +59,19 @@ def _default(name: str, field: FieldInfo) -> str:
     if field.annotation is bool or field.default in {None, (), PydanticUndefined}:
         return ""
     shown = ", ".join(field.default) if isinstance(field.default, tuple) else field.default
-    if name in _TIMES:
+    if name in _DURATIONS:
         shown = format_duration(field.default)
     return f" [default: {shown}]"
 
 
 @click.command(context_settings={"show_default": False, "max_content_width": 120})
-@click.option("--config", type=click.Path(path_type=Path), envvar=f"{PREFIX}CONFIG", help="TOML file of settings.")
+@click.option("--config", type=click.Path(path_type=Path), envvar=f"{PREFIX}CONFIG", help="TOML file with settings.")
 @_options
-def serve(*, config: Path | None, **given: Any) -> None:  # noqa: ANN401 (checked by pydantic)
-    """Serve masks over gRPC, and with --http-port over HTTP, until SIGTERM or Ctrl-C, which let running work end.
+def serve(*, config: Path | None, **options: Any) -> None:  # noqa: ANN401 (checked by pydantic)
+    """Serve masks over gRPC, and with --http-port over HTTP. SIGTERM or Ctrl-C let running tasks finish first.
 
     Every setting is also an environment variable (AUTOMASK_PORT=50051) and a key of the TOML file (port = 50051,
-    model = ["default", "clipseg"]). The command line wins over the environment, the environment over the file.
+    model = ["default", "clipseg"]). The command line has priority over the environment, the environment over the file.
 
     \b
     automask serve
@@ -83,11 +85,11 @@ def serve(*, config: Path | None, **given: Any) -> None:  # noqa: ANN401 (checke
     \b
     automask mask room.jpg "sofa" --server 127.0.0.1:50051
 
-    Exit status: 0 after draining, 1 if it cannot start, 2 wrong usage.
+    Exit status: 0 after draining, 1 if the server cannot start, 2 wrong usage.
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
-    said = {name: value for name, value in given.items() if value not in {None, ()}}
+    overrides = {name: value for name, value in options.items() if value not in {None, ()}}
     try:
-        settings = load_settings(config, **said)
+        settings = load_settings(config, **overrides)
     except ParameterError as error:
         raise click.UsageError(str(error)) from error
     configure_logs(as_json=settings.log_json, level=settings.log_level)

@@ -1,3 +1,1 @@
-"""Settings: command line, environment and TOML file."""
-
-__all__: list[str] = []
+"""Settings of a server: command line, environment and TOML file."""

@@ -1,4 +1,4 @@
-"""Spans of time as people write them: `30s`, `1h30m`, `500ms`."""
+"""Durations in text form: `30s`, `1h30m`, `500ms`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _MICROSECONDS = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 
 _DIGITS = r"[0-9]{1,18}(?:\.[0-9]{1,18})?"
 _NUMBER = re.compile(_DIGITS)
 _DURATION = re.compile("".join(f"(?:({_DIGITS}){unit})?" for unit in _MICROSECONDS))
-_LONGEST = 10_000 * 86_400  # threads refuse to wait for some centuries
-_RIGHT = "be a duration of at most 10000d such as 30s, 1h30m or 500ms, or a number of seconds"
+_MAX_SECONDS = 10_000 * 86_400  # Python refuses timeouts of some centuries
+_REQUIREMENT = "be a duration of at most 10000d such as 30s, 1h30m or 500ms, or a number of seconds"
 
 
 def parse_duration(duration: str | float, *, parameter: str = "duration") -> float:
-    """Seconds in a duration.
+    """Parse a duration to seconds.
 
     Parameters
     ----------
     duration
-        Numbers with the units d, h, m, s and ms, largest first; or seconds as a number, or as the text of one.
+        Numbers with the units d, h, m, s and ms, largest first; or a number of seconds, also as text.
     parameter
-        What the error calls it.
+        Name for the error message.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def parse_duration(duration: str | float, *, parameter: str = "duration") -> flo
     Raises
     ------
     ParameterError
-        It is not understood, negative or too long.
+        The duration is malformed, negative or too long.
 
     Examples
     --------
@@ -43,13 +43,13 @@ def parse_duration(duration: str | float, *, parameter: str = "duration") -> flo
     (5400.0, 0.5, 90.0)
     """
     seconds = _seconds(duration) if isinstance(duration, str) else duration
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float, Fraction)) or not 0 <= seconds <= _LONGEST:
-        raise ParameterError(parameter, _RIGHT, duration)
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float, Fraction)) or not 0 <= seconds <= _MAX_SECONDS:
+        raise ParameterError(parameter, _REQUIREMENT, duration)
     return float(seconds)
 
 
 def _seconds(text: str) -> Fraction | None:
-    """Exactly what is written, so that a sum of parts is rounded once; None where it is not understood."""
+    """Return exact seconds, so that a sum of parts is rounded only once; None if malformed."""
     if _NUMBER.fullmatch(text):
         return Fraction(text)
     match = _DURATION.fullmatch(text)
@@ -60,12 +60,12 @@ def _seconds(text: str) -> Fraction | None:
 
 
 def format_duration(seconds: float) -> str:
-    """Write a duration, rounded to a microsecond, so that `parse_duration` reads it.
+    """Format seconds for `parse_duration`, rounded to a microsecond.
 
     Parameters
     ----------
     seconds
-        Finite and not negative.
+        Finite, 0 or more.
 
     Examples
     --------
@@ -73,10 +73,10 @@ def format_duration(seconds: float) -> str:
     ('1h30m', '500ms', '1m1s250ms', '0s')
     """
     left = round(seconds * 1_000_000)
-    said = []
+    parts = []
     for unit, size in _MICROSECONDS.items():
         count = left / size if unit == "ms" else left // size
         left %= size
         if count:
-            said.append(f"{count:g}{unit}" if unit == "ms" else f"{count}{unit}")
-    return "".join(said) or "0s"
+            parts.append(f"{count:g}{unit}" if unit == "ms" else f"{count}{unit}")
+    return "".join(parts) or "0s"

@@ -1,4 +1,4 @@
-"""Where requests and keys are kept: a path, or the URL of a database, whose password is never shown."""
+"""Locations of request and key stores: a path, or the URL of a PostgreSQL database, whose password is never shown."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from automask.errors import ParameterError
 __all__ = ["PostgresUrl", "parse_location"]
 
 _SCHEMES: Final = ("postgresql://", "postgres://")
-_RIGHT: Final = (
-    "be a path or a URL such as postgresql://user:password@host:5432/database, with what is special in user and "
-    "password written as %40 for @, %2F for / and so on"
+_REQUIREMENT: Final = (
+    "be a path or a URL such as postgresql://user:password@host:5432/database, with special characters of user and "
+    "password percent-encoded (%40 for @, %2F for /)"
 )
 
 
 class PostgresUrl:
-    """The URL of a PostgreSQL database. Its text and repr tell where it is, never who comes with which password.
+    """The URL of a PostgreSQL database. Its str and repr contain neither user nor password.
 
     Parameters
     ----------
     secret
-        The URL as libpq takes it; what it leaves out libpq takes from ``PGHOST`` and its like.
+        The URL in the form of libpq, which takes omitted parts from ``PGHOST`` and similar variables.
 
     Attributes
     ----------
     secret
-        As given.
+        The complete URL, with user and password.
 
     Raises
     ------
     ParameterError
-        It is none. The error does not repeat it.
+        The URL is invalid. The message does not repeat it.
     """
 
     def __init__(self, secret: str) -> None:
@@ -42,9 +42,9 @@ class PostgresUrl:
             _, netloc, path, query, fragment = urlsplit(secret)
         except ValueError:
             netloc, path, query, fragment = "", "", "", "?"
-        # Else what is special in a password has cut it in two, and its rest would be taken for something else.
+        # An unencoded character in a password would split it, and its rest would be shown as host or path.
         if fragment or "@" in path + query or not secret.startswith(_SCHEMES):
-            raise ParameterError("the URL of the database", _RIGHT, "another")
+            raise ParameterError("database URL", _REQUIREMENT, "<hidden>")
         self._shown = f"postgresql://{netloc.rpartition('@')[2]}{path}"
 
     def __eq__(self, other: object) -> bool:
@@ -60,8 +60,8 @@ class PostgresUrl:
         return f"PostgresUrl({self._shown!r})"
 
 
-def parse_location(place: object) -> object:
-    """Make a `PostgresUrl` of the text of one, and leave all else to be a path."""
-    if isinstance(place, str) and place.startswith(_SCHEMES):
-        return PostgresUrl(place)
-    return place if isinstance(place, PostgresUrl) else Path(place) if isinstance(place, str) else place
+def parse_location(location: object) -> object:
+    """Convert text to a `PostgresUrl` or a `Path`; return anything else unchanged."""
+    if not isinstance(location, str):
+        return location
+    return PostgresUrl(location) if location.startswith(_SCHEMES) else Path(location)

@@ -126,7 +126,7 @@ def test_what_keeps_it_from_starting_is_one_line_and_status_1(options: list[str]
         (["--port", "eighty"], "port must be a valid integer"),
         (["--bogus"], "No such option '--bogus'"),
         (["--host", "192.168.1.5"], "host must be a loopback address unless keys, tls_cert and tls_key are set"),
-        (["--tls-cert", "c.pem"], "tls_cert and tls_key must be given together"),
+        (["--tls-cert", "c.pem"], "tls_cert and tls_key must be set together"),
         (["--model", ""], "model must not be empty, got ''"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Settings: every one from the caller, the environment and a TOML file, and what is refused."""
+"""Settings from the caller, the environment and a TOML file; refused values."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from automask.errors import ParameterError
 from automask.service.config.settings import Settings, load_settings
 
-# For each setting: a value as one writes it in the environment, as one writes it in TOML, and what both mean.
+# For each setting: a value in the environment, the same in TOML, and the parsed value.
 VALUES: dict[str, tuple[str, str, Any]] = {
     "host": ("::1", '"::1"', "::1"),
     "port": ("7001", "7001", 7001),
@@ -44,7 +44,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "log_level": ("debug", '"debug"', "debug"),
     "log_json": ("1", "true", True),
 }
-# Some are refused alone.
+# Settings that are valid only together with others.
 COMPANIONS: dict[str, dict[str, Any]] = {
     "tls_cert": {"tls_key": "k.pem"},
     "tls_key": {"tls_cert": "c.pem"},
@@ -54,7 +54,7 @@ COMPANIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(autouse=True)
-def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(f"AUTOMASK_{name.upper()}", raising=False)
 
@@ -65,7 +65,7 @@ def toml(folder: Path, text: str) -> Path:
     return path
 
 
-def test_each_setting_has_a_value_to_try() -> None:
+def test_each_setting_has_a_test_value() -> None:
     assert VALUES.keys() | {"ray"} == Settings.model_fields.keys()
 
 
@@ -77,7 +77,7 @@ def test_each_setting_comes_from_the_caller_the_environment_and_the_file(
     companions = COMPANIONS.get(name, {})
     file = toml(tmp_path, f"{name} = {in_toml}\n")
     default = Settings.model_fields[name].get_default(call_default_factory=True, validated_data={})
-    assert default != expected, "or this shows nothing"
+    assert default != expected, "the default would pass as well"
     assert getattr(load_settings(file, **companions), name) == expected
     assert getattr(load_settings(**{**companions, name: in_environment}), name) == expected
     assert getattr(load_settings(**{**companions, name: expected}), name) == expected
@@ -85,16 +85,14 @@ def test_each_setting_comes_from_the_caller_the_environment_and_the_file(
     assert getattr(load_settings(**companions), name) == expected
 
 
-def test_an_empty_variable_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_counts_as_unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toml(tmp_path, "max_queue = 7\n")
     for name in Settings.model_fields:
         monkeypatch.setenv(f"AUTOMASK_{name.upper()}", "")
     assert load_settings(file).model_fields_set == {"max_queue"}
 
 
-def test_the_table_for_ray_comes_from_the_environment_and_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_ray_table_comes_from_the_environment_and_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toml(tmp_path, 'model = ["a", "b"]\n[ray]\nmax_replicas = 4\n[ray.models.b]\nnum_gpus = 0.5\n')
     monkeypatch.setenv("AUTOMASK_RAY_MIN_REPLICAS", "2")
     table = load_settings(file).ray
@@ -104,26 +102,26 @@ def test_the_table_for_ray_comes_from_the_environment_and_the_file(
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("changes", "message"),
     [
-        ({"insecure": False}, "engine must come with keys: Ray Serve's port is open on every address"),
-        ({"uds": "a.sock"}, "uds must be left out with engine = ray"),
-        ({"tls_cert": "a.pem"}, "tls_cert must be left out with engine = ray"),
-        ({"metrics_port": 9090}, "metrics_port must be left out with engine = ray"),
-        ({"device": "cuda"}, "ray.num_gpus must be more than 0 for device = cuda"),
+        ({"insecure": False}, "engine must be used with keys, because Ray Serve's port is open on every address"),
+        ({"uds": "a.sock"}, "uds must be unset with engine = ray"),
+        ({"tls_cert": "a.pem"}, "tls_cert must be unset with engine = ray"),
+        ({"metrics_port": 9090}, "metrics_port must be unset with engine = ray"),
+        ({"device": "cuda"}, "ray.num_gpus must be greater than 0 for device = cuda"),
         ({"ray": {"replicas": 2}}, "ray.replicas must be one of min_replicas, "),
         ({"ray": {"min_replicas": 3}}, "ray.max_replicas must be at least ray.min_replicas, 3, got 1"),
         ({"ray": {"models": {"x": {"min_replicas": 3}}}}, "ray.models.x.max_replicas must be at least "),
         ({"ray": {"num_gpus": -1}}, "ray.num_gpus must be greater than or equal to 0, got -1"),
     ],
 )
-def test_what_does_not_go_with_ray_is_refused(said: dict[str, Any], message: str) -> None:
+def test_settings_that_do_not_fit_ray_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ParameterError) as caught:
-        load_settings(**{"engine": "ray", "insecure": True, **said})
+        load_settings(**{"engine": "ray", "insecure": True, **changes})
     assert str(caught.value).startswith(message)
 
 
-def test_the_caller_wins_over_the_environment_the_environment_over_the_file(
+def test_overrides_come_before_the_environment_and_the_environment_before_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = toml(tmp_path, 'port = 1\nmodel = ["file", "too"]\nmax_queue = 1\n')
@@ -137,9 +135,7 @@ def test_the_caller_wins_over_the_environment_the_environment_over_the_file(
     assert (settings.port, settings.model, settings.max_queue) == (3, ("caller",), 1)
 
 
-def test_a_bad_value_that_another_one_wins_over_does_not_matter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_overridden_value_is_not_validated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toml(tmp_path, 'port = "what"\n')
     monkeypatch.setenv("AUTOMASK_PORT", "7")
     assert load_settings(file).port == 7
@@ -172,9 +168,9 @@ BAD: list[tuple[str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "right"), BAD)
-def test_a_bad_value_is_named_with_its_place_and_what_would_be_right(
-    name: str, value: str, right: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("name", "value", "requirement"), BAD)
+def test_an_invalid_value_is_named_with_its_source_and_requirement(
+    name: str, value: str, requirement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = toml(tmp_path, f'{name} = "{value}"\n')
     with pytest.raises(ParameterError) as by_caller:
@@ -184,9 +180,9 @@ def test_a_bad_value_is_named_with_its_place_and_what_would_be_right(
     monkeypatch.setenv(variable := f"AUTOMASK_{name.upper()}", value)
     with pytest.raises(ParameterError) as by_environment:
         load_settings(file)
-    assert str(by_caller.value).startswith(f"{name} must {right}")
-    assert str(by_file.value).startswith(f"{name} (in {file}) must {right}")
-    assert str(by_environment.value).startswith(f"{name} (in {variable}) must {right}")
+    assert str(by_caller.value).startswith(f"{name} must {requirement}")
+    assert str(by_file.value).startswith(f"{name} (in {file}) must {requirement}")
+    assert str(by_environment.value).startswith(f"{name} (in {variable}) must {requirement}")
     assert ", got " in str(by_caller.value)
 
 
@@ -200,13 +196,13 @@ def test_a_bad_value_is_named_with_its_place_and_what_would_be_right(
         ("[port]\nx = 1", "must be a valid integer, got {'x': 1}"),
     ],
 )
-def test_a_bad_type_in_the_file(text: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_type_in_the_file(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ParameterError) as caught:
         load_settings(toml(tmp_path, text))
     assert str(caught.value).endswith(message)
 
 
-def test_an_unknown_name_is_refused_with_those_there_are(tmp_path: Path) -> None:
+def test_an_unknown_setting_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     file = toml(tmp_path, "prot = 50051\n")
     with pytest.raises(ParameterError) as caught:
         load_settings(file)
@@ -215,7 +211,7 @@ def test_an_unknown_name_is_refused_with_those_there_are(tmp_path: Path) -> None
         load_settings(prot=1)
 
 
-def test_a_file_that_is_no_toml_or_is_not_there(tmp_path: Path) -> None:
+def test_an_invalid_and_a_missing_file(tmp_path: Path) -> None:
     file = toml(tmp_path, "port = \n")
     with pytest.raises(ParameterError) as caught:
         load_settings(file)
@@ -231,26 +227,26 @@ def test_loopback_needs_nothing(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "[::]", "box.example", ""])  # noqa: S104 (refused)
-def test_any_other_address_needs_keys_and_tls_or_to_be_called_insecure(host: str) -> None:
+def test_any_other_address_needs_keys_and_tls_or_insecure(host: str) -> None:
     tls: dict[str, Any] = {"tls_cert": "c.pem", "tls_key": "k.pem"}
     keys: dict[str, Any] = {"keys": "keys.sqlite3"}
-    for said in ({}, tls, keys):
+    for incomplete in ({}, tls, keys):
         with pytest.raises(ParameterError, match="host must be a loopback address unless keys, tls_cert and tls_key"):
-            load_settings(host=host, **said)
+            load_settings(host=host, **incomplete)
     assert load_settings(host=host, **tls, **keys).host == host
     assert load_settings(host=host, insecure=True).host == host
 
 
-def test_half_of_tls_is_refused() -> None:
+def test_incomplete_tls_is_refused() -> None:
     halves: list[dict[str, Any]] = [{"tls_cert": "c.pem"}, {"tls_key": "k.pem"}]
     for half in halves:
-        with pytest.raises(ParameterError, match="tls_cert and tls_key must be given together, got '[ck].pem'"):
+        with pytest.raises(ParameterError, match="tls_cert and tls_key must be set together, got '[ck].pem'"):
             load_settings(**half)
-    with pytest.raises(ParameterError, match="client_ca must come with tls_cert and tls_key, got 'ca.pem'"):
+    with pytest.raises(ParameterError, match="client_ca must be set together with tls_cert and tls_key, got 'ca.pem'"):
         load_settings(client_ca=Path("ca.pem"))
 
 
-def test_the_store_is_where_state_belongs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_store_is_in_the_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert load_settings().store == tmp_path / "automask" / "requests.sqlite3"
     monkeypatch.delenv("XDG_STATE_HOME")
