@@ -17,7 +17,7 @@ help:
 	@echo 'make check    lint (ruff) and types (mypy)'
 	@echo 'make proto    make the gRPC code from proto/ and lint the contract (make proto-check only compares)'
 	@echo 'make bench    measure everything beside what else one would use, and put the figures into the README (about an hour)'
-	@echo 'make bench QUESTIONS="startup service"   only these of: quality pipeline startup scaling postprocess gpu service playground keeping writes durability cluster capacity'
+	@echo 'make bench QUESTIONS="startup service"   only these of: quality pipeline startup scaling postprocess gpu service playground store_latency durability cluster store_throughput capacity'
 	@echo 'make quality DATA=DIR   measure the masks on photos with ground truth'
 	@echo 'make clean    remove everything that these made'
 
@@ -73,7 +73,7 @@ bench: $(VENV)/.bench
 
 quality: $(VENV)/.dev
 	@test -n '$(DATA)' || { echo 'make quality DATA=DIR, a folder with images/, masks/ and pairs.json'; exit 2; }
-	$(BIN)/python benchmarks/questions/quality.py --data '$(DATA)'
+	$(BIN)/python benchmarks/quality.py --data '$(DATA)'
 
 clean:
 	rm -rf $(VENV) .venv-proto build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -1,6 +1,6 @@
-"""Make the pages' figures and the pictures from what `run.py` wrote.
+"""Make the tables and pictures of the README and of docs/ from the figures that `run.py` wrote.
 
-`--check` writes nothing, and fails where a page or a picture is not what the figures give.
+With `--check` nothing is written; the exit status is 1 if a page or a picture does not match the figures.
 """
 
 from __future__ import annotations
@@ -9,16 +9,35 @@ import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from harness.drawing import Answers, Picture
 from harness.machine import ROOT
-from harness.picture import PICTURES
-from questions import QUESTIONS, gpu
+from questions import QUESTIONS, capacity, cluster, gpu, pipeline, postprocess, scaling
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BEGIN, END = "<!-- Made by benchmarks/report.py: begin -->\n", "<!-- Made by benchmarks/report.py: end -->\n"
-FOLDED = {"scaling": "How the cost grows, in figures", "postprocess": "Growing a mask, in figures"}
+COLLAPSED = {"scaling": "How the time grows, in figures", "postprocess": "Growing a mask, in figures"}
 
-Answers = Mapping[str, dict[str, Any]]
+
+def draw_overview(sheet: Figure, *figures: dict[str, Any]) -> None:
+    """Draw pipeline, postprocess and scaling on one sheet."""
+    of_pipeline, of_postprocess, of_scaling = figures
+    axes = sheet.subplots(2, 3).ravel()
+    pipeline.draw(axes[0], of_pipeline)
+    postprocess.draw(axes[1], of_postprocess)
+    scaling.draw(axes[2:], of_scaling)
+    sheet.legend(*axes[2].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+
+
+OVERVIEW = "docs/figures.svg"
+PICTURES: Mapping[str, Picture] = {
+    OVERVIEW: Picture(("pipeline", "postprocess", "scaling"), (11, 6.4), draw_overview),
+    "docs/capacity.svg": Picture(("capacity",), (11, 3.6), capacity.draw),
+    "docs/cluster.svg": Picture(("cluster",), (11, 3.6), cluster.draw),
+}
 
 
 def read(results: Path) -> dict[str, dict[str, Any]]:
@@ -28,34 +47,34 @@ def read(results: Path) -> dict[str, dict[str, Any]]:
     for question, answer in answers.items():
         if answer.get("question") != question:
             raise SystemExit(
-                f"{files[question]} was not written by run.py; measure anew: python benchmarks/run.py {question}"
+                f"{files[question]} was not written by run.py; measure again: python benchmarks/run.py {question}"
             )
     return answers
 
 
 def section(page: str, answers: Answers) -> str:
-    """Write what stands between the two marks of a page."""
+    """Return the text between the two marks of a page."""
     shown = {question: answer for question, answer in answers.items() if QUESTIONS[question].page == page}
-    blocks = [measured_on(page, shown)]
-    if page == "README.md" and PICTURES["docs/figures.svg"].can_draw(answers):
-        blocks.append("![Milliseconds by contender, and how they grow](docs/figures.svg)\n")
-    for question, asked in QUESTIONS.items():
-        if question in shown:
-            blocks.append(folded(question, asked.markdown(shown[question]["figures"])))
-        elif question == "gpu" and page == asked.page:
+    blocks = [conditions(page, shown)]
+    if page == "README.md" and PICTURES[OVERVIEW].can_draw(answers):
+        blocks.append(f"![Milliseconds by contender, and how they grow]({OVERVIEW})\n")
+    for name, question in QUESTIONS.items():
+        if name in shown:
+            blocks.append(collapse(name, question.markdown(shown[name]["figures"])))
+        elif name == "gpu" and page == question.page:
             blocks.append(gpu.without_figures())
     return "\n".join(blocks)
 
 
-def folded(question: str, text: str) -> str:
-    """Let a long table open on a click."""
-    if question not in FOLDED:
+def collapse(question: str, text: str) -> str:
+    """Return a long table as one that opens on a click, other text as it is."""
+    if question not in COLLAPSED:
         return text
-    return f"<details><summary>{FOLDED[question]}</summary>\n\n{text}\n</details>\n"
+    return f"<details><summary>{COLLAPSED[question]}</summary>\n\n{text}\n</details>\n"
 
 
-def measured_on(page: str, answers: Answers) -> str:
-    """Say what was measured on what, in as few lines as that takes."""
+def conditions(page: str, answers: Answers) -> str:
+    """List machine, versions and commit, with the questions that were measured on each."""
     groups: dict[str, list[str]] = {}
     for question, answer in answers.items():
         facts, versions = answer["machine"], answer["versions"]
@@ -65,7 +84,7 @@ def measured_on(page: str, answers: Answers) -> str:
         installed = ", ".join(f"{name} {version}" for name, version in versions.items())
         quick = "; **from a quick run: they mean nothing**" if answer["quick"] else ""
         load = answer.get("load", 0.0)
-        busy = f"; **other work kept it busy, load {load:g}**" if load > facts["threads"] else ""
+        busy = f"; **measured beside other work, load {load:g}**" if load > facts["threads"] else ""
         groups.setdefault(f"{hardware}; {installed}; commit {answer['commit']}{busy}{quick}", []).append(question)
     up = "../" * page.count("/")
     lines = [
@@ -73,13 +92,13 @@ def measured_on(page: str, answers: Answers) -> str:
         for what, names in groups.items()
     ]
     return (
-        "Medians (and quartiles), all contenders by turns in one run on the same threads; beside a ratio or a time "
-        "stands what was aimed at.\n" + "".join(f"- {line}\n" for line in lines)
+        "Medians (and quartiles). All contenders take turns in one run, with the same number of threads. A target "
+        "stands in parentheses behind its figure.\n" + "".join(f"- {line}\n" for line in lines)
     )
 
 
-def replaced(text: str, new: str, page: str) -> str:
-    """Put the section between its marks."""
+def replace_section(text: str, new: str, page: str) -> str:
+    """Return the text of a page with a new section between its marks."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -88,15 +107,15 @@ def replaced(text: str, new: str, page: str) -> str:
 
 
 def main() -> None:
-    """Write, or compare."""
+    """Write the pages and pictures, or compare them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="compare only")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 on a difference")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the figures")
     parser.add_argument("--into", type=Path, default=ROOT, help="folder of the README and docs/")
     arguments = parser.parse_args()
     answers, into = read(arguments.results), arguments.into
-    pages = {into / page: page for page in dict.fromkeys(asked.page for asked in QUESTIONS.values())}
-    new = {file: replaced(file.read_text(), section(page, answers), str(file)) for file, page in pages.items()}
+    pages = {into / page: page for page in dict.fromkeys(question.page for question in QUESTIONS.values())}
+    new = {file: replace_section(file.read_text(), section(page, answers), str(file)) for file, page in pages.items()}
     drawable = {into / name: picture for name, picture in PICTURES.items() if picture.can_draw(answers)}
     if not arguments.check:
         for file, text in new.items():
@@ -105,9 +124,9 @@ def main() -> None:
             picture.draw(answers, file)
         return
     stale = [str(file) for file, text in new.items() if text != file.read_text()]
-    stale += [str(file) for file, picture in drawable.items() if not picture.is_of(answers, file)]
+    stale += [str(file) for file, picture in drawable.items() if not picture.is_current(answers, file)]
     if stale:
-        raise SystemExit(f"{' and '.join(stale)}: not what the figures give; run python benchmarks/report.py")
+        raise SystemExit(f"{' and '.join(stale)}: does not match the figures; run python benchmarks/report.py")
 
 
 if __name__ == "__main__":

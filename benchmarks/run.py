@@ -1,7 +1,7 @@
-"""Measure everything side by side, one question after the other, and write the figures to a folder.
+"""Run the questions of the benchmarks, one after the other, and write their figures to a folder.
 
-Without a question all are asked, in the order of their list. Each has a file of its own here, which says what is
-compared with what. `report.py` makes the README's tables and the picture from the figures.
+Without a name all questions run. Each has its own module in `questions/`, which describes what it compares. `report.py`
+makes the tables and pictures of the README and of docs/ from the figures.
 """
 
 from __future__ import annotations
@@ -18,61 +18,63 @@ from time import perf_counter
 from typing import Any
 
 from harness import machine
-from harness.workplace import NotHereError, Workplace
+from harness.options import MissingRequirementError, RunOptions
 from questions import QUESTIONS
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def ask(question: str, workplace: Workplace) -> dict[str, Any]:
-    """Measure, and say on what and when."""
-    started, begun, commit, load = datetime.now(UTC), perf_counter(), machine.commit(), os.getloadavg()[0]
-    figures = QUESTIONS[question].measure(workplace)
+def answer(question: str, options: RunOptions) -> dict[str, Any]:
+    """Measure, and return the figures with the date, the commit, the machine and the versions."""
+    date, started, commit, load = datetime.now(UTC), perf_counter(), machine.commit(), os.getloadavg()[0]
+    figures = QUESTIONS[question].measure(options)
     return {
         "question": question,
-        "date": f"{started:%Y-%m-%d}",
+        "date": f"{date:%Y-%m-%d}",
         "commit": commit,
         "machine": machine.hardware(),
         "versions": machine.versions(),
         "load": round(load, 1),
-        "quick": workplace.quick,
-        "seconds": round(perf_counter() - begun, 1),
+        "quick": options.quick,
+        "seconds": round(perf_counter() - started, 1),
         "figures": figures,
     }
 
 
-def run(questions: Sequence[str], workplace: Workplace, results: Path) -> None:
-    """Ask one question after the other; the figures of each are kept as soon as they are there."""
+def run(questions: Sequence[str], options: RunOptions, results: Path) -> None:
+    """Run the questions in order. The figures of each are written as soon as it has ended."""
     results.mkdir(parents=True, exist_ok=True)
     for question in questions:
         print(f"{question} …", file=sys.stderr, flush=True)
         try:
-            answer = ask(question, workplace)
-        except NotHereError as reason:
+            answered = answer(question, options)
+        except MissingRequirementError as reason:
             print(f"{question}: skipped: {reason}", flush=True)
             continue
-        (results / f"{question}.json").write_text(json.dumps(answer, indent=1) + "\n")
-        print(QUESTIONS[question].markdown(answer["figures"]), flush=True)
-        print(f"{question}: {answer['seconds']:.0f} s", file=sys.stderr, flush=True)
+        (results / f"{question}.json").write_text(json.dumps(answered, indent=1) + "\n")
+        print(QUESTIONS[question].markdown(answered["figures"]), flush=True)
+        print(f"{question}: {answered['seconds']:.0f} s", file=sys.stderr, flush=True)
 
 
 def main() -> None:
-    """Read the command line."""
+    """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("questions", nargs="*", metavar="question", help=f"of: {', '.join(QUESTIONS)} (default: all)")
-    parser.add_argument("--quick", action="store_true", help="only show that it works; the figures mean nothing")
+    parser.add_argument(
+        "questions", nargs="*", metavar="question", help=f"one of {', '.join(QUESTIONS)} (default: all)"
+    )
+    parser.add_argument("--quick", action="store_true", help="only check that it works; the figures mean nothing")
     parser.add_argument("--results", type=Path, help="folder for the figures (default: benchmarks/results)")
-    parser.add_argument("--data", type=Path, help="photos with ground truth for `quality`; see quality.py --help")
+    parser.add_argument("--data", type=Path, help="photos with ground truth for `quality`; see questions/quality.py")
     arguments = parser.parse_args()
     unknown = [question for question in arguments.questions if question not in QUESTIONS]
     if unknown:
-        parser.error(f"there is no question {', '.join(unknown)}; choose of {', '.join(QUESTIONS)}")
+        parser.error(f"unknown question {', '.join(unknown)}; choose from {', '.join(QUESTIONS)}")
     if arguments.quick and not arguments.results:
-        parser.error("--quick measures nothing that may stand in benchmarks/results; give --results FOLDER")
-    print(f"{machine.line()}; commit {machine.commit()}\n")
+        parser.error("--quick needs --results FOLDER: its figures must not replace those in benchmarks/results")
+    print(f"{machine.summary()}; commit {machine.commit()}\n")
     with tempfile.TemporaryDirectory() as folder:
-        workplace = Workplace(arguments.quick, Path(folder), arguments.data)
-        run(arguments.questions or list(QUESTIONS), workplace, arguments.results or RESULTS)
+        options = RunOptions(arguments.quick, Path(folder), arguments.data)
+        run(arguments.questions or list(QUESTIONS), options, arguments.results or RESULTS)
 
 
 if __name__ == "__main__":

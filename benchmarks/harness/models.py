@@ -1,4 +1,4 @@
-"""The models to measure with: a CLIPSeg of the real size with random weights, which time does not depend on."""
+"""A CLIPSeg of the real size with random weights: the time does not depend on the weights."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness.workplace import Workplace
+from .options import RunOptions
 
 _TINY = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
 
 
-def clipseg(workplace: Workplace, *precisions: str) -> tuple[Path, Path]:
-    """Have the checkpoint and the bundle made of it, once in a run; tiny ones in a quick run."""
-    checkpoint = workplace.folder / "checkpoint"
+def clipseg(options: RunOptions, *precisions: str) -> tuple[Path, Path]:
+    """Return a checkpoint and the bundle exported from it; both are made once in a run, and tiny in a quick run."""
+    checkpoint = options.folder / "checkpoint"
     if not checkpoint.exists():
-        _save(checkpoint, tiny=workplace.quick)
-    bundle = workplace.folder / f"bundle.{'.'.join(precisions)}"
+        _save(checkpoint, tiny=options.quick)
+    bundle = options.folder / f"bundle.{'.'.join(precisions)}"
     if not bundle.exists():
         command = [sys.executable, "-m", "automask", "export", "clipseg", "--model", checkpoint, "--output", bundle]
-        options = [part for precision in precisions for part in ("--precision", precision)]
-        done = subprocess.run([*map(str, command), *options], capture_output=True, text=True, check=False)
+        chosen = [part for precision in precisions for part in ("--precision", precision)]
+        done = subprocess.run([*map(str, command), *chosen], capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"the export of CLIPSeg failed: {done.stderr}")
     return checkpoint, bundle
 
 
 def _save(folder: Path, *, tiny: bool) -> None:
-    """Save a checkpoint of rd64-refined's sizes and a tokenizer of single characters."""
+    """Save a checkpoint with the sizes of rd64-refined and a tokenizer of single characters."""
     import torch
     from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTokenizerFast, ViTImageProcessor
 

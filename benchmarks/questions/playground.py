@@ -1,27 +1,29 @@
-"""How long a slider of the playground takes: from its move to the new mask on the canvas, in a real Chromium.
+"""The playground in a real Chromium: the time from the move of a slider to the new mask on the canvas.
 
-Beside it, in the same rounds, what a photo takes that the server has not seen, as each move would without the cache of
-encodings. Browser and server share the machine.
+In the same rounds also the time of a new photo: without the cache of encodings, each move of a slider would take as
+long. Browser and server share the machine.
 """
 
 from __future__ import annotations
 
 import shutil
 from base64 import b64encode
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from selenium import webdriver
-
+from harness.options import MissingRequirementError, RunOptions, requires
 from harness.photos import photo, unseen
-from harness.turns import Spread, figures_by_turns, show, table, times_as_fast
-from harness.workplace import NotHereError, Workplace
+from harness.tables import format_spread, table
+from harness.timing import Spread, measure_in_turns, speedup
 from support.server_process import ServerProcess
+
+if TYPE_CHECKING:
+    from selenium import webdriver
 
 SIZES = ((600, 400), (2048, 1365))
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1000")
 NEW, THRESHOLD, GROW = "new photo", "threshold moves", "grow moves"
 
-# Each acts, and says how many milliseconds later the page has nothing left to ask: the mask is drawn by then.
+# Each script acts, and returns after how many milliseconds the page is idle again: the mask is drawn by then.
 SETTLED = """
 const [what, value, done] = arguments;
 const stage = document.querySelector("#stage");
@@ -46,29 +48,37 @@ document.body.dispatchEvent(new ClipboardEvent("paste", {{ clipboardData: data, 
 """
 
 
-def measure(workplace: Workplace) -> dict[str, Any]:
-    """Milliseconds by size and case."""
+def measure(options: RunOptions) -> dict[str, Any]:
+    """Measure milliseconds by size and case.
+
+    Raises
+    ------
+    MissingRequirementError
+        There is no Chromium, or no selenium.
+    """
+    with requires("the extra dev"):
+        from selenium import webdriver
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
-        raise NotHereError("it takes chromium and chromedriver (Debian: apt-get install chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
+        raise MissingRequirementError("needs chromium and chromedriver (apt-get install chromium chromium-driver)")
+    browser_options = webdriver.ChromeOptions()
+    browser_options.binary_location = chromium
     for flag in FLAGS:
-        options.add_argument(flag)
-    store = workplace.folder / "playground.sqlite3"
+        browser_options.add_argument(flag)
+    store = options.folder / "playground.sqlite3"
     figures: dict[str, Any] = {}
     with (
         ServerProcess("--port", 0, "--http-port", 0, "--store", store) as server,
-        webdriver.Chrome(options, webdriver.ChromeService(driver)) as browser,
+        webdriver.Chrome(browser_options, webdriver.ChromeService(driver)) as browser,
     ):
         browser.set_script_timeout(60)
         for width, height in SIZES:
             browser.get(f"http://{server.http_address}/")
-            figures[f"{width}×{height}"] = _move(browser, photo(width, height), workplace.pick(40, 1))
+            figures[f"{width}×{height}"] = _time_actions(browser, photo(width, height), options.pick(40, 1))
     return figures
 
 
-def _move(browser: webdriver.Chrome, jpeg: bytes, rounds: int) -> dict[str, Spread]:
+def _time_actions(browser: webdriver.Chrome, jpeg: bytes, rounds: int) -> dict[str, Spread]:
     browser.find_element("css selector", "#prompt").send_keys("cup")
 
     def timed(script: str, what: str, value: object) -> dict[str, float]:
@@ -79,13 +89,13 @@ def _move(browser: webdriver.Chrome, jpeg: bytes, rounds: int) -> dict[str, Spre
         THRESHOLD: lambda turn: timed(MOVE, "#threshold", 0.3 + 0.01 * (turn % 9)),
         GROW: lambda turn: timed(MOVE, "#grow", 11 + turn % 9),
     }
-    return {case: one["ms"] for case, one in figures_by_turns(jobs, rounds).items()}
+    return {case: one["ms"] for case, one in measure_in_turns(jobs, rounds).items()}
 
 
 def markdown(figures: dict[str, Any]) -> str:
-    """Lay out the table."""
+    """Format the figures that `measure` returned."""
     rows = [
-        (size, *(show(row[case]) for case in (NEW, THRESHOLD, GROW)), f"{times_as_fast(row[NEW], row[GROW]):.1f}")
+        (size, *(format_spread(row[case]) for case in (NEW, THRESHOLD, GROW)), f"{speedup(row[NEW], row[GROW]):.1f}")
         for size, row in figures.items()
     ]
     return (

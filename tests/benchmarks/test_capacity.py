@@ -1,4 +1,4 @@
-"""The model of a queue against what is known exactly, and against its simulation."""
+"""The queueing model against exact formulas and against its simulation, and the capacity calculator."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capacity import Pass, Queue, Work, delayed, measured, needed, per_million, sped_up
+from harness.capacity_plan import dollars_per_million, fewest_servers
 from harness.machine import ROOT
-from harness.simulation import System, repeated, simulate, zipf
+from harness.photos import zipf
+from harness.queueing import Pass, Queue, Work, erlang_c
+from questions.capacity.simulation import System, simulate, simulate_repeatedly
 
 EXPONENTIAL = Pass(0.0, 1.0, tuple(-log(1 - (number + 0.5) / 400) for number in range(400)))
-ALIKE = Pass(0.0, 1.0)
+CONSTANT = Pass(0.0, 1.0)
 PASSES = st.builds(
     Pass,
     st.floats(0.001, 1),
@@ -34,8 +36,8 @@ def work(kind: Pass) -> Work:
 
 
 @given(BUSY)
-def test_one_server_is_exact(busy: float) -> None:
-    assert Queue(busy, work(ALIKE), 1).wait == pytest.approx(busy / (2 * (1 - busy)))  # M/D/1
+def test_one_server_matches_the_exact_formulas(busy: float) -> None:
+    assert Queue(busy, work(CONSTANT), 1).wait == pytest.approx(busy / (2 * (1 - busy)))  # M/D/1
     memoryless = Queue(busy, work(EXPONENTIAL), 1)
     close = 0.03 if busy < 0.9 else 0.2  # the factors are 400 quantiles, and their mean is a little less than 1
     assert memoryless.wait == pytest.approx(busy / (1 - busy), rel=close)  # M/M/1
@@ -44,17 +46,17 @@ def test_one_server_is_exact(busy: float) -> None:
 
 
 @given(BUSY, st.integers(1, 60))
-def test_erlangs_formula_is_the_sum_that_it_stands_for(busy: float, servers: int) -> None:
+def test_erlang_c_equals_its_definition_as_a_sum(busy: float, servers: int) -> None:
     load = busy * servers
     terms = [1.0]
     for number in range(1, servers + 1):
         terms.append(terms[-1] * load / number)
     last = terms[-1] / (1 - busy)
-    assert delayed(load, servers) == pytest.approx(last / (sum(terms[:-1]) + last))
+    assert erlang_c(load, servers) == pytest.approx(last / (sum(terms[:-1]) + last))
 
 
 @given(WORKS, BUSY, BUSY, st.integers(1, 20))
-def test_more_calls_wait_longer_and_more_servers_shorten_it(one: Work, busy: float, other: float, servers: int) -> None:
+def test_waits_grow_with_load_and_shrink_with_servers(one: Work, busy: float, other: float, servers: int) -> None:
     less, more = (Queue(share * servers / one.mean, one, servers) for share in sorted((busy, other)))
     assert less.wait <= more.wait * (1 + 1e-9)
     assert less.latency(0.95) <= more.latency(0.95) * (1 + 1e-5)
@@ -65,14 +67,14 @@ def test_more_calls_wait_longer_and_more_servers_shorten_it(one: Work, busy: flo
 
 @given(WORKS, st.floats(0.1, 1000), st.floats(0.1, 1000))
 def test_a_higher_rate_needs_no_fewer_servers(one: Work, rate: float, other: float) -> None:
-    less, more = (needed(each, one) for each in sorted((rate, other)))
+    less, more = (fewest_servers(each, one) for each in sorted((rate, other)))
     assert less.servers <= more.servers
     assert more.utilisation <= 0.7
     assert more.servers == 1 or replace(more, servers=more.servers - 1).utilisation > 0.7
 
 
 @given(st.floats(0.001, 1), st.floats(0, 0.1), st.lists(st.floats(0.9, 1.1), min_size=2, max_size=9))
-def test_a_line_is_found_again(fixed: float, each: float, factors: list[float]) -> None:
+def test_a_fit_recovers_the_line(fixed: float, each: float, factors: list[float]) -> None:
     mean = sum(factors) / len(factors)
     found = Pass.fitted({number: [(fixed + each * number) * one / mean for one in factors] for number in (1, 2, 8)})
     assert found.fixed == pytest.approx(fixed, abs=1e-6)
@@ -82,27 +84,27 @@ def test_a_line_is_found_again(fixed: float, each: float, factors: list[float]) 
     assert found.gain(16) == pytest.approx(16 * (fixed + each) / (fixed + 16 * each), rel=1e-3)
 
 
-def test_what_a_million_costs() -> None:
-    queue = needed(50, Work(Pass(0.08, 0.02), ALIKE, prompts=4))
+def test_dollars_per_million_masks() -> None:
+    queue = fewest_servers(50, Work(Pass(0.08, 0.02), CONSTANT, prompts=4))
     assert queue.servers == 12
     assert queue.work.mean == pytest.approx(0.16)
-    assert per_million(queue, 0.53) == pytest.approx(12 * 0.53 / (50 * 4 * 3600) * 1e6)
-    assert sped_up(queue.work, 4).mean == pytest.approx(0.04)
+    assert dollars_per_million(queue, 0.53) == pytest.approx(12 * 0.53 / (50 * 4 * 3600) * 1e6)
+    assert queue.work.sped_up(4).mean == pytest.approx(0.04)
 
 
-def test_a_p95_takes_more_servers_or_is_refused() -> None:
-    one = Work(Pass(0.1, 0.0), ALIKE)
-    assert needed(50, one).servers < needed(50, one, p95=0.11).servers
-    assert needed(50, one, p95=0.11).latency(0.95) <= 0.11
+def test_a_p95_needs_more_servers_or_is_refused() -> None:
+    one = Work(Pass(0.1, 0.0), CONSTANT)
+    assert fewest_servers(50, one).servers < fewest_servers(50, one, p95=0.11).servers
+    assert fewest_servers(50, one, p95=0.11).latency(0.95) <= 0.11
     with pytest.raises(
-        ValueError, match=r"p95 must be 0\.100 s or more, what a call takes without any wait, got 0\.05"
+        ValueError, match=r"p95 must be 0\.100 s or more, the time of a call without any wait, got 0\.05"
     ):
-        needed(50, one, p95=0.05)
+        fewest_servers(50, one, p95=0.05)
 
 
 @pytest.mark.parametrize("servers", [1, 3])
-def test_the_simulation_waits_as_erlang_says(servers: int) -> None:
-    outcome, error = repeated(System(0.7 * servers, work(EXPONENTIAL), servers), calls=10_000, runs=6)
+def test_the_simulation_agrees_with_erlang_c(servers: int) -> None:
+    outcome, error = simulate_repeatedly(System(0.7 * servers, work(EXPONENTIAL), servers), calls=10_000, runs=6)
     queue = Queue(0.7 * servers, work(EXPONENTIAL), servers)
     assert outcome.wait == pytest.approx(queue.wait, rel=0.1)
     assert error < 0.1
@@ -112,29 +114,29 @@ def test_the_simulation_waits_as_erlang_says(servers: int) -> None:
 
 def test_the_simulation_mixes_new_and_cached_photos() -> None:
     mixed = Work(Pass(0.9, 0.1), Pass(0.1, 0.1), call=0.05, hits=0.75)
-    outcome, _ = repeated(System(0.3, mixed, 1), calls=10_000, runs=4)
+    outcome, _ = simulate_repeatedly(System(0.3, mixed, 1), calls=10_000, runs=4)
     assert outcome.hits == pytest.approx(0.75, rel=0.03)
     assert outcome.wait == pytest.approx(Queue(0.3, mixed, 1).wait, rel=0.1)
     assert outcome.p50 == pytest.approx(0.25, abs=0.01)
 
 
-def test_a_queue_each_is_worse_than_one_before_all() -> None:
+def test_separate_queues_wait_longer_than_one_shared_queue() -> None:
     waits = [
-        simulate(System(5.6, work(ALIKE), 8, route), calls=8_000).wait
+        simulate(System(5.6, work(CONSTANT), 8, route), calls=8_000).wait
         for route in ("one queue", "two choices", "random")
     ]
     assert waits == sorted(waits)
-    assert waits[2] == pytest.approx(Queue(0.7, work(ALIKE), 1).wait, rel=0.15)  # eight times M/D/1
+    assert waits[2] == pytest.approx(Queue(0.7, work(CONSTANT), 1).wait, rel=0.15)  # eight times M/D/1
 
 
-def test_photos_find_the_replica_that_holds_them() -> None:
+def test_sticky_routing_hits_caches_more_often() -> None:
     system = System(20, Work(Pass(0.1, 0.0), Pass(0.01, 0.0)), 8, "two choices", zipf(400), cache=20)
     anywhere, own = (simulate(replace(system, route=route), calls=8_000) for route in ("two choices", "sticky"))
     assert own.hits > 1.2 * anywhere.hits
     assert own.p50 == pytest.approx(0.01, rel=0.2)
 
 
-def test_calls_on_one_photo_that_wait_become_one_pass() -> None:
+def test_waiting_calls_on_one_photo_share_a_pass() -> None:
     system = System(20, Work(Pass(0.09, 0.01), Pass(0.09, 0.01)), 1, photos=(1.0,), cache=1, max_batch=16)
     outcome = simulate(system, calls=2_000)
     assert outcome.batch > 1.5  # twice as many as it could take one by one
@@ -151,7 +153,7 @@ def test_the_calculator(tmp_path: Path) -> None:
     assert "| 50 | 0% | 1 | 8 | 62% |" in done.stdout
     assert "| 23.6 |" in done.stdout
     assert "$1,000 per million calls" in done.stdout
-    assert measured(setup, hits=1.0).mean == pytest.approx(0.01)
+    assert Work.measured(setup, hits=1.0).mean == pytest.approx(0.01)
 
     done = subprocess.run(
         [*script, "--rate", "5", "--price", "1", "--p95", "0.05"], capture_output=True, text=True, check=False
@@ -161,7 +163,7 @@ def test_the_calculator(tmp_path: Path) -> None:
 
 
 def test_what_is_not_alike_waits_longer() -> None:
-    assert work(ALIKE).variation == 0
+    assert work(CONSTANT).variation == 0
     assert work(EXPONENTIAL).variation == pytest.approx(1, rel=0.02)
-    assert Queue(0.5, work(ALIKE), 1).within(0.999) == 0
-    assert Queue(0.5, work(ALIKE), 1).within(1.001) == pytest.approx(1 - 0.5 * exp(-0.001), rel=1e-3)
+    assert Queue(0.5, work(CONSTANT), 1).within(0.999) == 0
+    assert Queue(0.5, work(CONSTANT), 1).within(1.001) == pytest.approx(1 - 0.5 * exp(-0.001), rel=1e-3)

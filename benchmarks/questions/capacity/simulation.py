@@ -1,7 +1,7 @@
-"""The system of `capacity.py` played through call by call with simpy, to see how far its formulas hold.
+"""A discrete-event simulation of the service with simpy, to check the queueing model.
 
-It knows what the formulas leave out: replicas with a queue each and how calls are spread over them, caches that hold so
-many photos, calls on the same photo that wait together and become one pass.
+It covers what the formulas leave out: replicas with a queue each and the way calls are spread over them, caches of
+limited size, and calls on the same photo that wait together and become one pass.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import simpy
 
-from capacity import Work
+from harness.queueing import Work
 
 Route = Literal["one queue", "random", "two choices", "sticky"]
 Steps = Generator[simpy.Event, Any, None]
@@ -26,27 +26,27 @@ Steps = Generator[simpy.Event, Any, None]
 
 @dataclass(frozen=True)
 class System:
-    """What is simulated.
+    """The system to simulate.
 
     Attributes
     ----------
     rate
         Calls a second, Poisson.
     work
-        What a call takes. Its `hits` count only where there are no `photos`.
+        What a call costs. Its `hits` are used only without `photos`.
     servers
-        Each works on one pass at a time.
+        Each runs one pass at a time.
     route
-        ``"one queue"`` before all; or a queue each, chosen at random, as the shorter of two, or by the photo
-        (``"sticky"``).
+        ``"one queue"`` for all servers; or a queue for each, chosen at random (``"random"``), as the shorter of two
+        (``"two choices"``), or by the photo (``"sticky"``).
     photos
-        How often each photo is asked for, in any unit; none means that no two calls are about the same.
+        The popularity of each photo, in any unit. Empty: no two calls are about the same photo.
     cache
-        Photos that a server remembers, the one that was asked for longest ago goes first.
+        Photos that a server caches; the least recently used one is dropped first.
     max_batch
-        Most waiting calls on one photo that become one pass.
+        Largest number of waiting calls on one photo that become one pass.
     patience
-        A sticky call goes to the shortest queue where its own has so many calls more.
+        A sticky call goes to the shortest queue if its own queue has this many calls more.
     """
 
     rate: float
@@ -61,14 +61,16 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it: seconds, and shares of 0 to 1.
+    """The outcome: seconds, and shares from 0 to 1.
 
     Attributes
     ----------
-    wait, p50, p95
-        In the queue on average; from the client's side.
+    wait
+        Mean seconds in the queue.
+    p50, p95
+        Latency for the client.
     busy
-        Share of time in which a server works.
+        Share of time in which a server is busy.
     hits
         Share of passes on a cached photo.
     batch
@@ -92,11 +94,11 @@ class _Call:
 @dataclass
 class _Server:
     queue: simpy.Store
-    present: int = 0  # waiting or worked on
+    present: int = 0  # calls that wait or run
     seen: OrderedDict[int, None] = field(default_factory=OrderedDict)
 
 
-class _Run:
+class _Simulation:
     def __init__(self, system: System, calls: int, seed: int) -> None:
         self.system, self.calls, self.random = system, calls, Random(seed)  # noqa: S311 (arrivals, no secrets)
         self.env = simpy.Environment()
@@ -113,7 +115,7 @@ class _Run:
         for server in self.servers:
             self.env.process(self._serve(server))
         self.env.run(until=self.answered)
-        first = self.calls // 10  # the queue starts empty, which is not how it is later
+        first = self.calls // 10  # the queue starts empty, which is not its steady state
         p50, p95 = np.percentile(self.latencies[first:], [50, 95])
         return Outcome(
             wait=mean(self.waits[first:]),
@@ -128,11 +130,11 @@ class _Run:
         for number in range(self.calls):
             yield self.env.timeout(self.random.expovariate(self.system.rate))
             photo = bisect(self.popularity, self.random.random() * self.popularity[-1]) if self.popularity else -number
-            server = self._chosen(photo)
+            server = self._choose_server(photo)
             server.present += 1
             server.queue.put(_Call(self.env.now, photo))
 
-    def _chosen(self, photo: int) -> _Server:
+    def _choose_server(self, photo: int) -> _Server:
         route, servers = self.system.route, self.servers
         if route == "two choices" and len(servers) > 1:
             return min(self.random.sample(servers, 2), key=lambda one: one.present)
@@ -144,8 +146,8 @@ class _Run:
     def _serve(self, server: _Server) -> Steps:
         while True:
             first: _Call = yield server.queue.get()
-            batch = [first, *self._partners(server.queue, first)]
-            started, seconds = self.env.now, self._pass(server, batch)
+            batch = [first, *self._take_same_photo(server.queue, first)]
+            started, seconds = self.env.now, self._pass_seconds(server, batch)
             yield self.env.timeout(seconds)
             self.worked += seconds
             self.passes += 1
@@ -156,8 +158,8 @@ class _Run:
             if len(self.waits) == self.calls:
                 self.answered.succeed()
 
-    def _partners(self, queue: simpy.Store, first: _Call) -> list[_Call]:
-        """Take calls on the same photo out of the queue; one queue is shared out among its servers, as in `Engine`."""
+    def _take_same_photo(self, queue: simpy.Store, first: _Call) -> list[_Call]:
+        """Take calls on the same photo out of the queue; servers that share a queue leave some, as in `Engine`."""
         alike = [call for call in queue.items if call.photo == first.photo]
         sharing = self.system.servers if self.system.route == "one queue" else 1
         alike = alike[: min(self.system.max_batch - 1, len(alike) // sharing)]
@@ -165,7 +167,7 @@ class _Run:
             queue.items.remove(call)
         return alike
 
-    def _pass(self, server: _Server, batch: Sequence[_Call]) -> float:
+    def _pass_seconds(self, server: _Server, batch: Sequence[_Call]) -> float:
         is_cached = self._is_cached(server, batch[0].photo)
         self.hits += is_cached
         kind = self.system.work.cached if is_cached else self.system.work.new
@@ -183,19 +185,14 @@ class _Run:
 
 
 def simulate(system: System, *, calls: int, seed: int = 0) -> Outcome:
-    """Play so many calls through, of which the first tenth does not count; the same seed gives the same."""
-    return _Run(system, calls, seed).outcome()
+    """Simulate so many calls, of which the first tenth does not count. The same seed gives the same outcome."""
+    return _Simulation(system, calls, seed).outcome()
 
 
-def repeated(system: System, *, calls: int, runs: int) -> tuple[Outcome, float]:
-    """Play several times; give the means, and the standard error of the mean wait relative to it."""
+def simulate_repeatedly(system: System, *, calls: int, runs: int) -> tuple[Outcome, float]:
+    """Simulate several times; return the means, and the relative standard error of the mean wait."""
     outcomes = [simulate(system, calls=calls, seed=seed) for seed in range(runs)]
     fields = Outcome.__dataclass_fields__
     middle = Outcome(**{name: mean(getattr(one, name) for one in outcomes) for name in fields})
     waits = [one.wait for one in outcomes]
     return middle, (stdev(waits) / runs**0.5 / middle.wait if middle.wait and runs > 1 else 0.0)
-
-
-def zipf(photos: int, exponent: float = 1.0) -> tuple[float, ...]:
-    """Popularity of so many photos: the n-th is asked for in proportion to 1 / n to the power of the exponent."""
-    return tuple(1 / number**exponent for number in range(1, photos + 1))

@@ -1,0 +1,71 @@
+"""Load: many clients at once, each of which sends its next call as soon as the last one is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from threading import Lock, Thread
+from time import perf_counter
+from typing import Any
+
+import grpc
+import httpx
+
+import automask
+
+from .photos import PROMPTS, photo, unseen
+from .service_calls import Call
+from .timing import spread
+
+PHOTO = photo(1200, 800, least_bytes=290_000)
+
+Load = dict[str, Any]
+"""Masks `per_second`, the spread of their milliseconds, and the number of `errors`."""
+
+
+def run_clients(call: Call, clients: int, more: Callable[[], bool], *, new_every: int) -> Load:
+    """Call from several threads at once until `more` returns False.
+
+    Parameters
+    ----------
+    call
+        The way to call.
+    clients
+        How many threads.
+    more
+        Whether to make another call; called before each one, never by two threads at once.
+    new_every
+        Every so many calls the photo is new; 0 for never.
+    """
+    times: list[float] = []
+    errors: list[str] = []
+    lock, numbers = Lock(), count()
+
+    def client() -> None:
+        while True:
+            with lock:
+                if not more():
+                    return
+                number = next(numbers)
+            data = unseen(PHOTO) if new_every and number % new_every == 0 else PHOTO
+            start = perf_counter()
+            try:
+                call(data, PROMPTS[number % len(PROMPTS)])
+            except (grpc.RpcError, httpx.HTTPError, automask.AutomaskError) as error:
+                errors.append(str(error))
+            times.append((perf_counter() - start) * 1e3)
+
+    threads = [Thread(target=client) for _ in range(clients)]
+    start = perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = perf_counter() - start
+    return {"per_second": round(len(times) / seconds, 2), **spread(times), "errors": len(errors)}
+
+
+def first(number: int) -> Callable[[], bool]:
+    """Return a function that is True so many times, and False from then on."""
+    left = iter(range(number))
+    return lambda: next(left, None) is not None
