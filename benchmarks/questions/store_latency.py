@@ -23,7 +23,7 @@ from harness.timing import time_in_turns
 
 PHOTO_KB = (30, 300, 3000)
 MASK = os.urandom(20_000)
-_RULES = StorePolicy(encode_error=lambda error: to_status(error).SerializeToString(), max_queue=10, max_bytes=1 << 40)
+_POLICY = StorePolicy(encode_error=lambda error: to_status(error).SerializeToString(), max_queue=10, max_bytes=1 << 40)
 
 
 def one_request(store: Store, photo: bytes) -> Callable[[int], None]:
@@ -60,7 +60,7 @@ def measure(options: RunOptions) -> dict[str, Any]:
             "PostgreSQL, media in a folder": (PostgresUrl(cluster.create_database()), str(folder / "media")),
         }
         stores = {
-            name: stack.enter_context(open_store(location, _RULES, media=media))
+            name: stack.enter_context(open_store(location, _POLICY, media=media))
             for name, (location, media) in locations.items()
         }
         return {

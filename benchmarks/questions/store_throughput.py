@@ -14,7 +14,7 @@ from typing import Any
 
 from automask.service.config.locations import PostgresUrl
 from automask.service.store.factory import open_store
-from automask.service.store.policy import Rules
+from automask.service.store.policy import StorePolicy
 from harness.options import RunOptions, requires
 from harness.photos import COFFEE
 from harness.tables import digits, format_spread, table
@@ -27,11 +27,11 @@ RESULT = bytes(10_000)
 def requests_per_second(location: Path | PostgresUrl, servers: int, requests: int) -> float:
     """Let each server add, lease and complete so many requests, and return the rate of all servers together."""
     photo = COFFEE.read_bytes()
-    rules = Rules(encode_error=lambda error: str(error).encode(), max_queue=1_000_000)
+    policy = StorePolicy(encode_error=lambda error: str(error).encode(), max_queue=1_000_000)
     barrier = Barrier(servers + 1)
 
     def serve() -> None:
-        with open_store(location, rules) as store:
+        with open_store(location, policy) as store:
             barrier.wait()
             for _ in range(requests):
                 store.add(photo, owner="", model="")
