@@ -1,1 +1,1 @@
-"""Checkpoints to bundles: everything that needs torch, and never runs at inference time."""
+"""The exporter: checkpoints to bundles. It needs torch, and never runs at inference time."""

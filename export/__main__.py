@@ -12,7 +12,7 @@ from .cli import export
 
 
 def main() -> None:
-    """Run the command; an error that automask raised is one line."""
+    """Run the command; print an error of automask as one line, and exit with status 1."""
     try:
         export(prog_name="python -m automask.export")
     except AutomaskError as error:

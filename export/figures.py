@@ -1,17 +1,17 @@
-"""Measured figures, each with the limit that decides whether an export may be published."""
+"""Measured figures, each with the limit that decides whether a bundle may be published."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from automask.errors import AutomaskError
 
-__all__ = ["Figure", "ParityError", "check"]
+__all__ = ["Figure", "ParityError", "Report", "check"]
 
 
 class ParityError(AutomaskError, RuntimeError):
-    """A graph does not compute what it was made of."""
+    """An exported graph does not compute the same as its source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,12 @@ class Figure:
 
     Attributes
     ----------
-    value, limit
-        What was measured, and the worst that is accepted; None where the figure is told and decides nothing.
+    value
+        The measured value.
+    limit
+        The worst accepted value; None if the figure is informative only.
     at_least
-        Whether the limit is a lower one.
+        Whether the limit is a lower bound.
     """
 
     name: str
@@ -33,19 +35,35 @@ class Figure:
 
     @property
     def holds(self) -> bool:
-        """Whether the value is within the limit; not-a-number never is."""
+        """Whether the value is within the limit; NaN never is."""
         if self.limit is None:
             return True
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     @property
-    def said_limit(self) -> str:
-        """The limit in words; nothing where the figure decides nothing."""
+    def limit_text(self) -> str:
+        """The limit in words; empty if there is none."""
         return "" if self.limit is None else f"at {'least' if self.at_least else 'most'} {self.limit:g}"
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All measurements of one export.
+
+    Attributes
+    ----------
+    figures
+        Parity and agreement; those with a limit decided.
+    criteria
+        By precision, the figure that decided, and why.
+    """
+
+    figures: list[Figure]
+    criteria: Mapping[str, str] = field(default_factory=dict)
+
+
 def check(figures: Iterable[Figure]) -> dict[str, float]:
-    """Values by name, rounded to four digits.
+    """Return the values by name, rounded to four significant digits.
 
     Raises
     ------
@@ -55,6 +73,6 @@ def check(figures: Iterable[Figure]) -> dict[str, float]:
     figures = list(figures)
     bad = [f for f in figures if not f.holds]
     if bad:
-        said = "; ".join(f"{f.name} must be {f.said_limit}, got {f.value:g}" for f in bad)
-        raise ParityError(f"the exported graphs differ from their sources: {said}")
+        found = "; ".join(f"{f.name} must be {f.limit_text}, got {f.value:g}" for f in bad)
+        raise ParityError(f"the exported graphs differ from their sources: {found}")
     return {f.name: float(f"{f.value:.4g}") for f in figures}

@@ -1,19 +1,46 @@
-"""ONNX graphs that every export writes: slimmed, checked, the same bytes each time."""
+"""ONNX graphs: their tensors, and how every export slims and saves them, to the same bytes each time."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxslim
 
-__all__ = ["OPSET", "save", "slim"]
+__all__ = ["OPSET", "Tensor", "save", "slim"]
 
 OPSET = 17
 
 
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An input or output of a graph.
+
+    Attributes
+    ----------
+    shape
+        Lengths of the axes; a name marks an axis of any length.
+    dtype
+        numpy's name of the element type.
+    """
+
+    shape: tuple[int | str, ...]
+    dtype: str = "float32"
+
+    @property
+    def dynamic_axes(self) -> dict[int, str]:
+        """Names of the axes of any length."""
+        return {axis: length for axis, length in enumerate(self.shape) if isinstance(length, str)}
+
+    def described(self) -> dict[str, Any]:
+        """Return the tensor's entry in the manifest."""
+        return {"dtype": self.dtype, "shape": list(self.shape)}
+
+
 def slim(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Fold constants, merge what can be merged, and drop what only the exporter wanted."""
+    """Fold constants, merge nodes, and drop the exporter's notes."""
     slimmed: onnx.ModelProto = onnxslim.slim(model)
     del slimmed.graph.value_info[:]
     for node in slimmed.graph.node:

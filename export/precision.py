@@ -1,31 +1,53 @@
-"""The same graph in fewer bits: 8-bit integer products for processors, half precision for graphics cards."""
+"""Graphs in other precisions: int8 matrix products for CPUs, float16 for GPUs."""
 
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from .fusion import fuse_attention
 from .graphs import save
 
-__all__ = ["half", "integer"]
+__all__ = ["write_precision"]
 
 
-def integer(source: Path, target: Path) -> None:
-    """Write a graph whose matrix products are in int8, with activations quantised on the fly.
+def write_precision(source: Path, target: Path, precision: str, *, optimize: bool) -> None:
+    """Convert a float32 graph to a precision.
 
-    Weights have a scale per output channel and 7 bits: x86 processors without VNNI add pairs of 8-bit products in 16
-    bits and saturate. Convolutions stay in float32; tables that are looked up are stored in float16.
+    Parameters
+    ----------
+    source
+        The float32 graph.
+    target
+        The file to write.
+    precision
+        One of `PRECISIONS`.
+    optimize
+        Fuse attention into ONNX Runtime's own operator.
+    """
+    _WRITERS[precision](source, target)
+    if optimize:  # last, because the quantiser cannot read ONNX Runtime's own operators
+        save(fuse_attention(onnx.load(target)), target)
+
+
+def _write_int8(source: Path, target: Path) -> None:
+    """Write a graph with int8 matrix products, whose activations are quantised at run time.
+
+    Weights have one scale per output channel and 7 bits: x86 processors without VNNI add pairs of 8-bit products in 16
+    bits and saturate. Convolutions stay in float32; lookup tables are stored in float16.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     root = logging.getLogger()
     level = root.level
-    root.setLevel(logging.ERROR)  # it logs, on the root logger, that the graph was not preprocessed: `slim` did that
+    root.setLevel(logging.ERROR)  # it logs, on the root logger, that the graph was not preprocessed; `slim` did that
     try:
         quantize_dynamic(
             source,
@@ -43,19 +65,19 @@ def integer(source: Path, target: Path) -> None:
     _finish(model, target)
 
 
-def half(source: Path, target: Path) -> None:
+def _write_fp16(source: Path, target: Path) -> None:
     """Write a graph that computes in float16; inputs and outputs stay float32."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     with warnings.catch_warnings():
-        # Weights below the least float16 become that: nothing that parity would not show.
+        # Weights below the smallest float16 are rounded up to it; the agreement check covers the effect.
         warnings.filterwarnings("ignore", "the float32 number", UserWarning)
         model = convert_float_to_float16(onnx.load(source), keep_io_types=True)
     _finish(model, target)
 
 
 def _half_tables(model: onnx.ModelProto) -> None:
-    """Store what `Gather` looks up, such as a vocabulary's embeddings, in float16; what comes out is float32 again."""
+    """Store lookup tables (the data of `Gather`), such as token embeddings, in float16; their output stays float32."""
     tables = {t.name: t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT and len(t.dims) == 2}
     readers = [node for node in model.graph.node for name in node.input if name in tables]
     for node in [n for n in readers if n.op_type == "Gather" and n.input[0] in tables]:
@@ -70,7 +92,7 @@ def _half_tables(model: onnx.ModelProto) -> None:
 
 
 def _sort(model: onnx.ModelProto) -> None:
-    """Put every node after those it reads: the float16 converter appends its casts at the end."""
+    """Put every node after its inputs: the float16 converter appends its casts at the end."""
     waiting, nodes = list(model.graph.node), []
     made = {n for node in waiting for n in node.output}
     while waiting:
@@ -88,3 +110,10 @@ def _finish(model: onnx.ModelProto, target: Path) -> None:
     del model.metadata_props[:]
     model.producer_name, model.producer_version = "automask", ""
     save(model, target)
+
+
+_WRITERS: Mapping[str, Callable[[Path, Path], object]] = {
+    "fp32": shutil.copyfile,
+    "fp16": _write_fp16,
+    "int8": _write_int8,
+}

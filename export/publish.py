@@ -1,4 +1,4 @@
-"""A bundle's folder: checked before, filled beside its place, put there only when everything succeeded."""
+"""Publishing a bundle: its folder is filled beside the output, and moved there only after every step succeeded."""
 
 from __future__ import annotations
 
@@ -13,64 +13,64 @@ from pathlib import Path
 from automask.bundle import MANIFEST
 from automask.errors import AutomaskError
 
-__all__ = ["OutputError", "SpaceError", "check_output", "check_space", "staged", "variant_name", "write_json"]
+__all__ = ["OutputError", "SpaceError", "check_output", "check_space", "staged", "write_json"]
 
 
 class OutputError(AutomaskError, FileExistsError):
-    """The output folder is there already and may not be replaced."""
+    """The output folder exists and must not be replaced."""
 
 
 class SpaceError(AutomaskError, OSError):
-    """The disk has no room for what is to be written."""
+    """The disk is full, or has less space than the export needs."""
 
 
 def check_output(output: Path, *, force: bool) -> None:
-    """Refuse to touch a folder that is not ours, or that is but nobody said so.
+    """Check that a folder is free, empty, or a bundle that may be replaced.
 
     Raises
     ------
     OutputError
-        See above.
+        The folder holds anything else, or a bundle and `force` is false.
     """
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     if not (output / MANIFEST).is_file():
-        raise OutputError(f"{output} exists and is no bundle (no {MANIFEST}); give another --output")
+        raise OutputError(f"{output} exists and is no bundle (no {MANIFEST}); use another --output")
     if not force:
-        raise OutputError(f"{output} holds a bundle already; give another --output, or --force to replace it")
+        raise OutputError(f"{output} holds a bundle already; use another --output, or --force to replace it")
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Refuse at once what would fail after minutes.
+    """Check the free space before minutes of work.
 
     Parameters
     ----------
     folder
-        Where to write; it need not exist yet.
+        Folder to write to; it need not exist yet.
     needed
         Bytes.
 
     Raises
     ------
     SpaceError
-        There is less.
+        The disk has less.
     """
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(there).free
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
     if free < needed:
-        raise SpaceError(f"{there} must have {needed / 1e6:.0f} MB free for this export, got {free / 1e6:.0f} MB")
+        raise SpaceError(f"{existing} must have {needed / 1e6:.0f} MB free for this export, got {free / 1e6:.0f} MB")
 
 
 @contextmanager
 def staged(output: Path) -> Iterator[tuple[Path, Path]]:
-    """Give a folder to fill and one to work in; the first becomes `output` when the block ends without an error.
+    """Yield two empty folders: one to fill with the bundle and one for temporary files.
 
-    A bundle that is at `output` already is replaced.
+    If the block ends without an error, the first becomes `output`, and replaces a bundle there.
 
     Raises
     ------
     SpaceError
-        The disk was full.
+        The disk became full.
     """
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -93,8 +93,3 @@ def write_json(path: Path, content: object, *, indent: int | None) -> None:
     separators = (",", ":") if indent is None else None
     text = json.dumps(content, ensure_ascii=False, indent=indent, separators=separators, sort_keys=indent is None)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def variant_name(role: str, precision: str) -> str:
-    """Name of a graph's file: float32 is the plain one."""
-    return f"{role}.onnx" if precision == "fp32" else f"{role}.{precision}.onnx"

@@ -20,13 +20,12 @@ from safetensors.torch import load_file, save_file
 
 from automask.bundle import open_bundle
 from automask.errors import AutomaskError
-from automask.export import publish
+from automask.export import publish, submodels
+from automask.export.agreement import Agreement
 from automask.export.architectures.clipseg import inputs
-from automask.export.architectures.clipseg.manifest import LICENCE_QUESTION
-from automask.export.architectures.clipseg.masks import Agreement
+from automask.export.architectures.clipseg.licence import LICENCE_QUESTION
 from automask.export.checkpoint import CheckpointError
 from automask.export.figures import ParityError, check
-from automask.export.parts import export_parts
 from support.clipseg_checkpoints import Tiny, run_command, tiny_bundle
 
 Array = NDArray[Any]
@@ -49,7 +48,7 @@ def test_masks_decide_where_they_can_be_compared() -> None:
     agreement = Agreement()
     agreement.add(waves(4, 5) + 0.01, waves(4, 5))
     figures = {f.name: f for f in agreement.figures("int8")}
-    assert "mask IoU" in agreement.basis("int8")
+    assert "mask IoU" in agreement.criterion("int8")
     assert figures["int8 end to end: mean mask IoU"].limit == 0.98
     assert figures["int8 end to end: relative error of logits"].limit is None
     check(figures.values())
@@ -66,7 +65,7 @@ def test_masks_that_moved_are_refused() -> None:
 def test_flat_full_and_empty_masks_decide_nothing(spread: float, shift: float) -> None:
     agreement = Agreement()
     agreement.add(waves(4, spread) * 1.5 + shift, waves(4, spread) + shift)
-    assert "0 of 4 masks" in agreement.basis("int8")
+    assert "0 of 4 masks" in agreement.criterion("int8")
     with pytest.raises(ParityError, match="relative error of logits must be at most 0.1, got 0.5"):
         check(agreement.figures("int8"))
 
@@ -199,15 +198,15 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path) -> None:
 
 def test_parity_that_fails_leaves_nothing(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph that computes something else: here, of a model whose weights moved after it was split."""
-    from automask.export.architectures.clipseg import fill
+    original = submodels.export_submodels
 
     def moved(parts: Any, folder: Path, **options: Any) -> dict[str, Path]:
-        files = export_parts(parts, folder, **options)
+        files = original(parts, folder, **options)
         with torch.no_grad():
             parts["mask_decoder"].module.decoder.film_add.bias += 1
         return files
 
-    monkeypatch.setattr(fill, "export_parts", moved)
+    monkeypatch.setattr(submodels, "export_submodels", moved)
     with pytest.raises(ParityError, match="fp32 mask_decoder: relative error must be at most 0.001"):
         run_command(tiny.source, tmp_path / "bundle")
     assert not list(tmp_path.iterdir())

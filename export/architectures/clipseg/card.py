@@ -12,18 +12,18 @@ _TEXT = """\
 
 {description} Written by `automask export clipseg` from {origin}.
 
-| graph | what it does | files |
+| graph | purpose | files |
 |---|---|---|
 {graphs}
 
-Photos are stretched to {size} x {size} with Pillow's filter ({interpolation}), as the checkpoint's own processor does.
-Prompts are any text, cut at {length} tokens.
+Images are stretched to {size} x {size} with Pillow's filter ({interpolation}), as the checkpoint's own processor does.
+Prompts are any text, truncated to {length} tokens.
 
 ## Licence
 
 {licence}
 
-## Parity with the checkpoint, measured when this was made
+## Parity with the checkpoint, measured at export
 
 {basis}
 
@@ -31,14 +31,14 @@ Prompts are any text, cut at {length} tokens.
 |---|---|---|
 {figures}
 
-## What it cannot do
+## Limits
 
-Masks are as coarse as the network's view of the photo. Words that the training photos and their captions did not
-show together go wrong, without saying so, and so do relations ("left of"). CLIP learned from photos and captions of
-the web, with their prejudices: do not use it to judge people, nor where a wrong mask can hurt somebody.
+Masks are as coarse as the network's input. Words that the training images and their captions did not show together
+give wrong masks without a warning, and so do relations ("left of"). CLIP learned from images and captions of the web,
+with their prejudices: do not use it to judge people, nor where a wrong mask can harm somebody.
 Paper: Lueddecke and Ecker, "Image Segmentation Using Text and Image Prompts", CVPR 2022 (arXiv 2112.10003).
 """
-_DOES = {
+_PURPOSES = {
     "image_encoder": "CLIP's image encoder, up to the last layer that the decoder reads",
     "text_encoder": "CLIP's text encoder: a prompt's embedding",
     "mask_decoder": "CLIPSeg's decoder: logits for each prompt",
@@ -46,23 +46,23 @@ _DOES = {
 
 
 def model_card(manifest: Mapping[str, Any]) -> str:
-    """Write the card from what `automask.json` says."""
+    """Write the card from the manifest."""
     image, parity = manifest["image"]["image_encoder"], manifest["parity"]
     return _TEXT.format(
         name=manifest["name"],
         description=manifest["description"],
         origin=", ".join(f"`{s['file']}` of {s['package']} ({s['version']})" for s in manifest["sources"]),
         graphs="\n".join(
-            f"| {role} | {_DOES[role]} | {', '.join(f'`{file}`' for file in graph['variants'].values())} |"
+            f"| {role} | {_PURPOSES[role]} | {', '.join(f'`{file}`' for file in graph['variants'].values())} |"
             for role, graph in manifest["graphs"].items()
         ),
         size=image["size"],
         interpolation=image["interpolation"],
         length=manifest["text"]["max_length"],
         licence=manifest["licence"],
-        basis="\n".join(f"- {precision}: {said}" for precision, said in parity["judged_by"].items()),
+        basis="\n".join(f"- {precision}: {criterion}" for precision, criterion in parity["judged_by"].items()),
         figures="\n".join(
-            f"| {name} | {value:g} | {parity['limits'].get(name, 'told only')} |"
+            f"| {name} | {value:g} | {parity['limits'].get(name, 'none')} |"
             for name, value in parity["figures"].items()
         ),
     )

@@ -1,4 +1,4 @@
-"""CLIPSeg for optimum, which has no configuration of it: the whole model, and the three parts of a bundle."""
+"""CLIPSeg's configuration for optimum, which has none: the whole model, and the three submodels of a bundle."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from optimum.exporters.onnx.config import TextAndVisionOnnxConfig
 from optimum.exporters.tasks import TasksManager
 from optimum.utils import DummyTextInputGenerator, DummyVisionInputGenerator, NormalizedTextAndVisionConfig
 
-from ...graphs import OPSET
-from ...parts import Part, Tensor
+from ...graphs import OPSET, Tensor
+from ...submodels import Submodel
 from .modules import DEPTH, ImageEncoder, MaskDecoder, TextEncoder, upscaling
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ __all__ = ["TASK", "CLIPSegOnnxConfig", "submodels"]
 
 TASK = "image-segmentation"
 
-# CLIPSeg is in none of transformers' AutoModels for segmentation: without this, optimum would load the bare CLIP.
+# transformers has CLIPSeg in no AutoModel for segmentation; without this, optimum would load the bare CLIP.
 TasksManager._CUSTOM_CLASSES["pt", "clipseg", TASK] = ("transformers", "CLIPSegForImageSegmentation")  # noqa: SLF001
 
 
 @TasksManager.create_register("onnx")("clipseg", TASK)
 class CLIPSegOnnxConfig(TextAndVisionOnnxConfig):
-    """The whole model in one graph, as optimum's own commands export it; `parts` is what a bundle is made of."""
+    """The whole model in one graph, for optimum's own commands; a bundle is made of its `submodels`."""
 
     NORMALIZED_CONFIG_CLASS = NormalizedTextAndVisionConfig
     DUMMY_INPUT_GENERATOR_CLASSES = (DummyTextInputGenerator, DummyVisionInputGenerator)
@@ -34,7 +34,7 @@ class CLIPSegOnnxConfig(TextAndVisionOnnxConfig):
 
     @property
     def inputs(self) -> dict[str, dict[int, str]]:
-        """Every prompt has its own image here."""
+        """Dynamic axes of the inputs; every prompt has its own image here."""
         return {
             "input_ids": {0: "batch_size", 1: "sequence_length"},
             "pixel_values": {0: "batch_size"},
@@ -43,12 +43,12 @@ class CLIPSegOnnxConfig(TextAndVisionOnnxConfig):
 
     @property
     def outputs(self) -> dict[str, dict[int, str]]:
-        """The score map before the sigmoid."""
+        """Dynamic axes of the output: the score maps before the sigmoid."""
         return {"logits": {0: "batch_size"}}
 
     @staticmethod
-    def parts(model: CLIPSegForImageSegmentation, size: int) -> dict[str, Part]:
-        """Split a model.
+    def submodels(model: CLIPSegForImageSegmentation, size: int) -> dict[str, Submodel]:
+        """Split a model into its graphs, by role.
 
         Parameters
         ----------
@@ -65,18 +65,18 @@ class CLIPSegOnnxConfig(TextAndVisionOnnxConfig):
         words = Tensor(("prompts", "length"), "int64")
         embedding = {"conditional_embedding": Tensor(("prompts", config.projection_dim))}
         return {
-            "image_encoder": Part(
+            "image_encoder": Submodel(
                 ImageEncoder(model, size), {"pixel_values": Tensor(("batch", 3, size, size))}, activations
             ),
-            "text_encoder": Part(TextEncoder(model), {"input_ids": words, "attention_mask": words}, embedding),
-            "mask_decoder": Part(
+            "text_encoder": Submodel(TextEncoder(model), {"input_ids": words, "attention_mask": words}, embedding),
+            "mask_decoder": Submodel(
                 MaskDecoder(model, size), activations | embedding, {"logits": Tensor(("prompts", pixels, pixels))}
             ),
         }
 
 
-def submodels(model: CLIPSegForImageSegmentation, size: int) -> dict[str, Part]:
-    """Split a model by the configuration that is registered with optimum for it."""
+def submodels(model: CLIPSegForImageSegmentation, size: int) -> dict[str, Submodel]:
+    """Split a model into its graphs, by the configuration that is registered with optimum."""
     constructor = TasksManager.get_exporter_config_constructor("onnx", model, task=TASK, library_name="transformers")
-    parts: dict[str, Part] = constructor(model.config).parts(model, size)
-    return parts
+    split: dict[str, Submodel] = constructor(model.config).submodels(model, size)
+    return split

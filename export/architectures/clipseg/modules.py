@@ -1,4 +1,4 @@
-"""CLIPSeg cut in three, so that a photo is encoded once, a prompt once, and only the small decoder runs for both."""
+"""CLIPSeg as three torch modules: an image is encoded once, a prompt once, and only the small decoder runs per pair."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ if TYPE_CHECKING:
 
 __all__ = ["DEPTH", "ImageEncoder", "MaskDecoder", "TextEncoder", "read_layers", "upscaling"]
 
-# Layers of the image encoder that the decoder reads, one for each layer of its own.
+# Number of the image encoder's layers that the decoder reads, one for each layer of its own.
 DEPTH = 3
 
 
 def read_layers(model: CLIPSegForImageSegmentation) -> list[int]:
-    """How many vision layers lie before each activation, in the order in which the decoder consumes them."""
+    """Return the number of vision layers before each activation, in the decoder's order."""
     count = model.config.vision_config.num_hidden_layers
-    # `i + 1` and its wrapping round are transformers' own: state 0 is the embedding, state n the nth layer's output.
+    # As in transformers, index i means state i + 1, and negative ones count from the end: state 0 is the embedding,
+    # state n the output of layer n.
     return [range(count + 1)[i + 1] for i in reversed(model.config.extract_layers)]
 
 
 def upscaling(model: CLIPSegForImageSegmentation) -> int:
-    """How many pixels of the logits, along a side, come of one patch: not always the patch's own."""
+    """Return the side, in pixels of the logits, that one patch becomes; it may differ from the patch size."""
     convolutions = [m for m in model.decoder.transposed_convolution.modules() if isinstance(m, nn.ConvTranspose2d)]
     return math.prod(c.stride[0] for c in convolutions)
 
 
 class ImageEncoder(nn.Module):
-    """The vision transformer up to the last layer that is read; the others are dead weight.
+    """The vision transformer up to the last layer that the decoder reads; the others have no effect.
 
     Parameters
     ----------
     model
         The whole model.
     size
-        Side of the image in pixels. The position embeddings are interpolated for it once, by transformers' own code.
+        Side of the image in pixels. transformers' own code interpolates the position embeddings for it, once.
     """
 
     def __init__(self, model: CLIPSegForImageSegmentation, size: int) -> None:
@@ -53,7 +54,7 @@ class ImageEncoder(nn.Module):
         self.register_buffer("positions", _positions(vision.embeddings, size))
 
     def forward(self, pixel_values: Tensor) -> dict[str, Tensor]:
-        """Photos (batch, 3, size, size) to the activations of the read layers, each (batch, tokens, hidden)."""
+        """Encode images (batch, 3, size, size) to the activations of the read layers, each (batch, tokens, hidden)."""
         patches = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
         first = self.class_embedding.expand(pixel_values.shape[0], 1, -1)
         states = [self.norm(torch.cat([first, patches], dim=1) + self.positions)]
@@ -81,13 +82,13 @@ class TextEncoder(nn.Module):
         self.text_projection = model.clip.text_projection
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
-        """Token ids and mask (prompts, length) to embeddings (prompts, projection)."""
+        """Encode token ids and mask (prompts, length) to embeddings (prompts, projection)."""
         pooled = self.text_model(input_ids=input_ids, attention_mask=attention_mask).pooler_output
         return {"conditional_embedding": self.text_projection(pooled)}
 
 
 class MaskDecoder(nn.Module):
-    """CLIPSeg's decoder, for one image and any number of prompts, or as many images as prompts.
+    """CLIPSeg's decoder, for one image and any number of prompts, or for as many images as prompts.
 
     Parameters
     ----------
@@ -106,7 +107,7 @@ class MaskDecoder(nn.Module):
     def forward(
         self, activation_0: Tensor, activation_1: Tensor, activation_2: Tensor, conditional_embedding: Tensor
     ) -> dict[str, Tensor]:
-        """Activations (batch, tokens, hidden) and embeddings (prompts, projection) to logits (prompts, size, size)."""
+        """Decode activations (batch, tokens, hidden) and embeddings (prompts, projection) to logits (prompts, h, w)."""
         decoder = self.decoder
         scale = decoder.film_mul(conditional_embedding)[:, None]
         shift = decoder.film_add(conditional_embedding)[:, None]
@@ -115,7 +116,7 @@ class MaskDecoder(nn.Module):
             if i > 0:
                 state = decoder.reduces[i](activation) + state
             if i == decoder.conditional_layer:
-                # Here one image becomes as many as there are prompts: until then it is computed once.
+                # Here one image broadcasts to the number of prompts; everything before is computed once.
                 state = scale * state + shift
             state = decoder.layers[i](state, attention_mask=None, causal_attention_mask=None)[0]
         cells = state[:, 1:].permute(0, 2, 1).reshape(-1, state.shape[2], self.side, self.side)

@@ -1,92 +1,82 @@
-"""The default bundle, from registry files to a finished folder, or nothing."""
+"""The steps from registry files to the published default bundle."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from automask.bundle import MANIFEST
-
-from ...figures import Figure, ParityError, check
+from ...figures import Figure, ParityError, Report, check
 from ...graphs import save
-from ...picture import picture
+from ...manifest import write_manifest
+from ...parity import Array, parity_image
+from ...pipeline import Progress
 from ...publish import check_output, staged, write_json
 from . import card, detector, parity, segmenter, sources, vocabulary
-from .manifest import manifest
+from .manifest import VOCABULARY, describe
 
 __all__ = ["build"]
 
 
-def build(
-    output: Path, source_folder: Path, *, photo: Path | None, force: bool, echo: Callable[[str], None]
-) -> list[Figure]:
+def build(output: Path, source_folder: Path, *, photo: Path | None, force: bool, progress: Progress) -> Report:
     """Build the bundle.
 
     Parameters
     ----------
     output
-        Folder to make. Nothing is left there unless everything succeeded.
+        Folder of the bundle. Nothing is left there unless every step succeeds.
     source_folder
-        Where the source files are, or are fetched to.
+        Folder of the source files; missing ones are downloaded to it.
     photo
-        What to measure parity on; a drawn picture if none.
+        Image to measure parity on; None for a synthetic one.
     force
-        Replace a bundle that is there.
-    echo
-        Called with lines that tell how it goes.
+        Replace a bundle that exists at the output.
 
     Returns
     -------
-    list of Figure
-        The parity that was measured.
+    Report
+        The measured parity.
 
     Raises
     ------
     OutputError
-        The folder exists and is not to be replaced.
+        The folder exists and must not be replaced.
     SourceError
-        A source file is missing or is not the pinned one.
+        A source file is missing, or is not the pinned one.
     ParityError
-        A graph does not compute what it was made of.
+        A graph does not compute the same as its source.
     """
     check_output(output, force=force)
     with staged(output) as (bundle, work):
-        return _fill(bundle, work, source_folder, photo, echo)
+        progress("sources")
+        sources.fetch_all(source_folder, progress)
+        pixels = parity_image(photo)
+        progress("detector (in a separate environment for Paddle)")
+        figures = _write_detector(bundle, work, source_folder, parity.detector_image(pixels))
+        progress("image encoder and mask decoder")
+        model = segmenter.load(source_folder / "mobile_sam.pt")
+        segmenter.export_encoder(model.encoder, bundle)
+        segmenter.export_decoder(model.decoder, bundle)
+        progress("vocabulary")
+        labels = detector.class_names(source_folder / "infer_cfg.yml")
+        write_json(bundle / VOCABULARY, _vocabulary(source_folder, labels), indent=None)
+        progress("parity")
+        figures += parity.segmenter_figures(model, bundle, parity.encoder_image(pixels))
+        manifest = describe(bundle, check(figures))
+        size = sum(path.stat().st_size for path in bundle.iterdir())
+        write_manifest(bundle, manifest, card.model_card(manifest, labels, size))
+    return Report(figures)
 
 
-def _fill(
-    bundle: Path, work: Path, source_folder: Path, photo: Path | None, echo: Callable[[str], None]
-) -> list[Figure]:
-    echo("sources")
-    sources.fetch_all(source_folder, echo)
-    pixels = picture(photo)
-    echo("detector (in Paddle's own environment)")
-    figures = _detector(bundle, work, source_folder, parity.detector_image(pixels))
-    echo("image encoder and mask decoder")
-    model = segmenter.load(source_folder / "mobile_sam.pt")
-    segmenter.export_encoder(model.encoder, bundle)
-    segmenter.export_decoder(model.decoder, bundle)
-    echo("vocabulary")
-    kinds = detector.class_names(source_folder / "infer_cfg.yml")
-    write_json(bundle / "vocabulary.json", _words(source_folder, kinds), indent=None)
-    echo("parity")
-    figures += parity.segmenter_figures(model, bundle, parity.encoder_image(pixels))
-    said = manifest(bundle, check(figures))
-    size = sum(path.stat().st_size for path in bundle.iterdir())
-    write_json(bundle / MANIFEST, said, indent=1)
-    (bundle / "MODEL_CARD.md").write_text(card.model_card(said, kinds, size), encoding="utf-8")
-    return figures
-
-
-def _detector(bundle: Path, work: Path, source_folder: Path, image: parity.Array) -> list[Figure]:
+def _write_detector(bundle: Path, work: Path, source_folder: Path, image: Array) -> list[Figure]:
     conversion = detector.convert(source_folder, work, image)
-    whole = detector.detector_graph(conversion.model)
-    save(detector.compressed(whole), bundle / "detector.onnx")
-    return parity.detector_figures(whole, bundle / "detector.onnx", conversion, image)
+    exact = detector.detector_graph(conversion.model)
+    save(detector.compressed(exact), bundle / "detector.onnx")
+    return parity.detector_figures(exact, bundle / "detector.onnx", conversion, image)
 
 
-def _words(source_folder: Path, kinds: list[str]) -> dict[str, object]:
+def _vocabulary(source_folder: Path, labels: list[str]) -> dict[str, object]:
     table = vocabulary.build(source_folder)
-    if table["labels"] != kinds:
-        raise ParityError(f"the table of words must have the detector's classes in its order: {kinds}")
+    if table["labels"] != labels:
+        raise ParityError(
+            f"the vocabulary must have the detector's classes in its order, {labels}; got {table['labels']}"
+        )
     return table

@@ -1,4 +1,4 @@
-"""PicoDet-S (Yu et al., arXiv 2111.00902) from Paddle's format to a clean ONNX graph."""
+"""PicoDet-S (Yu et al., arXiv 2111.00902): from Paddle's format to a clean ONNX graph."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ __all__ = [
 
 SIZE = 416
 STRIDES = (8, 16, 32, 64)
-NMS_IOU = 0.5  # the model's own setting, from its infer_cfg.yml
+NMS_IOU = 0.5  # from the model's infer_cfg.yml
 CLASSES = 80
 CELLS = sum((-(-SIZE // stride)) ** 2 for stride in STRIDES)
-# The last pair that converts this model: newer ones fail.
+# The last versions that convert this model; newer ones fail.
 CONVERTER = {"paddlepaddle": "2.6.2", "paddle2onnx": "1.2.11"}
 
-# Where the exporter's own decoding and suppression begin.
+# Tensors where the converted graph's own decoding and suppression begin.
 _SCORES, _DISTANCES = "Concat.9", "Concat.11"
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What the converter gave.
+    """The results of the converter.
 
     Attributes
     ----------
     model
-        The whole graph, with the post-processing.
+        The whole graph, post-processing included.
     scores
         Paddle's own class scores for the parity image, shape (80, cells).
     boxes
@@ -65,21 +65,21 @@ class Conversion:
 
 
 def convert(sources: Path, work: Path, image: NDArray[np.float32]) -> Conversion:
-    """Convert the Paddle model in an environment of its own, and ask Paddle itself about one image.
+    """Convert the Paddle model in a separate environment, and run it there, in Paddle, on one image.
 
     Parameters
     ----------
     sources
-        Holds ``model.pdmodel`` and ``model.pdiparams``; the environment is kept there for the next time.
+        Holds ``model.pdmodel`` and ``model.pdiparams``; the environment is kept there for later runs.
     work
-        A folder for what comes between.
+        Folder for temporary files.
     image
         Normalised, shape (1, 3, 416, 416).
 
     Raises
     ------
     SourceError
-        The environment cannot be made, or the conversion failed.
+        The environment cannot be created, or the conversion failed.
     """
     python = _environment(sources / "paddle-venv")
     for name in ("model.pdmodel", "model.pdiparams"):
@@ -87,8 +87,8 @@ def convert(sources: Path, work: Path, image: NDArray[np.float32]) -> Conversion
     np.save(work / "image.npy", image)
     worker = Path(__file__).with_name("paddle_worker.py")
     _run([str(python), str(worker), str(work), str(work / "image.npy")], "the conversion from Paddle")
-    with np.load(work / "picodet.npz") as answer:
-        return Conversion(onnx.load(work / "picodet.onnx"), answer["scores"][0], answer["boxes"][0])
+    with np.load(work / "picodet.npz") as results:
+        return Conversion(onnx.load(work / "picodet.onnx"), results["scores"][0], results["boxes"][0])
 
 
 def detector_graph(whole: onnx.ModelProto) -> onnx.ModelProto:
@@ -96,14 +96,14 @@ def detector_graph(whole: onnx.ModelProto) -> onnx.ModelProto:
 
     Inputs and outputs: ``image`` (batch, 3, 416, 416); ``scores`` (batch, cells, 80) in 0..1; ``distances``
     (batch, cells, 4), from a cell's centre to the box's left, top, right and bottom in units of the cell's stride.
-    Cells run stride by stride, row by row.
+    Cells are in order of stride, then row, then column.
     """
     model = onnx.ModelProto()
     model.CopyFrom(whole)
     graph = model.graph
-    made = {name for node in graph.node for name in node.output}
-    if not {_SCORES, _DISTANCES} <= made:
-        raise SourceError(f"the converted detector has no tensors {_SCORES} and {_DISTANCES}; was it cut elsewhere?")
+    produced = {name for node in graph.node for name in node.output}
+    if not {_SCORES, _DISTANCES} <= produced:
+        raise SourceError(f"the converted detector must have the tensors {_SCORES} and {_DISTANCES}; use {CONVERTER}")
     graph.node.append(helper.make_node("Transpose", [_SCORES], ["scores"], perm=[0, 2, 1]))
     graph.node.append(helper.make_node("Identity", [_DISTANCES], ["distances"]))
     kept = _needed(graph.node, {"scores", "distances"})
@@ -116,7 +116,7 @@ def detector_graph(whole: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def compressed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Copy of the graph with float16 weights."""
+    """Return a copy of the graph with float16 weights."""
     small = onnx.ModelProto()
     small.CopyFrom(model)
     half_weights(small)
@@ -124,7 +124,7 @@ def compressed(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def decode(distances: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Boxes (cells, 4) in pixels of the 416 square from the distances (cells, 4) of one image."""
+    """Convert one image's distances (cells, 4) to boxes (cells, 4), in pixels of the 416 square."""
     centres, strides = [], []
     for stride in STRIDES:
         side = -(-SIZE // stride)
@@ -151,11 +151,11 @@ def class_names(config: Path) -> list[str]:
 
 
 def _environment(folder: Path) -> Path:
-    """Python of an environment with the converter, made if it is not there."""
+    """Return the Python of the converter's environment, created if necessary."""
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     ready = folder / "ready"
     if not ready.exists():
-        _run([sys.executable, "-m", "venv", "--clear", str(folder)], "making the converter's environment")
+        _run([sys.executable, "-m", "venv", "--clear", str(folder)], "creating the converter's environment")
         pins = [f"{name}=={version}" for name, version in CONVERTER.items()]
         # paddlepaddle 2.6 imports setuptools without requiring it.
         command = [str(python), "-m", "pip", "install", "--quiet", *pins, "numpy<2", "setuptools"]
@@ -172,7 +172,7 @@ def _run(command: Sequence[str], what: str) -> None:
 
 
 def _needed(nodes: Sequence[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
-    """Nodes that the outputs depend on, in their order."""
+    """Return the nodes that the outputs depend on, in their order."""
     wanted, kept = set(outputs), []
     for node in reversed(nodes):
         if wanted.intersection(node.output):

@@ -1,4 +1,4 @@
-"""Torch modules to slim ONNX graphs, and graphs to files."""
+"""Tracing torch modules to ONNX graphs, and saving graphs that share a file of weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Feed", "save_sharing", "trace"]
 
-# Below this a tensor stays in the graph: shapes, axes and scalars that shape inference wants to read.
+# Smaller tensors stay in the graph: shapes, axes and scalars, which shape inference reads.
 _EXTERNAL_BYTES = 256
 _ALIGNMENT = 64
 
@@ -40,13 +40,13 @@ def trace(
     outputs
         Output names.
     dynamic
-        Input or output name to {axis: dimension name}, for the axes whose length is free.
+        Names of the dynamic axes, by input or output name and axis.
     """
     buffer = io.BytesIO()
     with warnings.catch_warnings(), torch.inference_mode():
-        # Deprecated since torch 2.9, and still the exporter that keeps these graphs small and dynamic.
+        # The tracing exporter is deprecated since torch 2.9, but keeps these graphs small and dynamic.
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # what it leaves, `slim` folds
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # `slim` folds the rest
         torch.onnx.export(
             module.eval(),
             tuple(feed.values()),
@@ -61,33 +61,38 @@ def trace(
 
 
 def save_sharing(models: Mapping[Path, onnx.ModelProto], data: Path) -> None:
-    """Write several graphs whose weights lie in one file, each tensor once.
+    """Write several graphs whose weights are in one file, each tensor once.
 
     Parameters
     ----------
     models
-        Where to write each graph. Initializers of the same name must hold the same values.
+        Graph by the file to write. Initializers of the same name must hold the same values.
     data
-        The file for the weights, in the folder of all the graphs.
+        File of the weights, in the same folder as the graphs.
+
+    Raises
+    ------
+    ValueError
+        Initializers of the same name differ.
     """
-    places: dict[str, tuple[int, bytes]] = {}
+    stored: dict[str, tuple[int, bytes]] = {}
     blob = bytearray()
     for model in models.values():
         for tensor in model.graph.initializer:
             raw = onnx.numpy_helper.to_array(tensor).tobytes()
             if len(raw) < _EXTERNAL_BYTES:
                 continue
-            if tensor.name not in places:
+            if tensor.name not in stored:
                 blob += bytes(-len(blob) % _ALIGNMENT)
-                places[tensor.name] = (len(blob), raw)
+                stored[tensor.name] = (len(blob), raw)
                 blob += raw
-            elif places[tensor.name][1] != raw:
+            elif stored[tensor.name][1] != raw:
                 raise ValueError(f"initializer {tensor.name!r} differs between the graphs that share {data.name}")
     data.write_bytes(blob)
     for path, model in models.items():
         for tensor in model.graph.initializer:
-            if tensor.name in places:
-                _point_to(tensor, data.name, *places[tensor.name])
+            if tensor.name in stored:
+                _point_to(tensor, data.name, *stored[tensor.name])
         path.write_bytes(model.SerializeToString(deterministic=True))
         onnx.checker.check_model(str(path), full_check=True)
 

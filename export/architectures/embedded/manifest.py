@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from automask.bundle import sha256
-
-from . import detector, parity, segmenter
+from ...graphs import Tensor
+from ...manifest import describe_bundle, describe_graph, versions
+from . import detector, segmenter
+from .parity import MEAN, STD
 from .sources import SOURCES
 
-__all__ = ["manifest"]
+__all__ = ["VOCABULARY", "describe"]
 
+VOCABULARY = "vocabulary.json"
 _PACKAGES = ("torch", "onnx", "onnxslim", "onnxruntime", "numpy")
+# Int8 first, as in the committed bundle.
+_PRECISIONS = ("int8", "fp32")
 
 
-def manifest(folder: Path, figures: Mapping[str, float]) -> dict[str, Any]:
+def describe(folder: Path, figures: Mapping[str, float]) -> dict[str, Any]:
     """Describe the files in a folder.
 
     Parameters
@@ -26,60 +29,61 @@ def manifest(folder: Path, figures: Mapping[str, float]) -> dict[str, Any]:
     folder
         Holds every file of the bundle but the manifest and the model card.
     figures
-        What `parity.check` returned.
+        What `figures.check` returned.
     """
-    return {
-        "schema_version": 1,
-        "name": "default",
-        "family": "boxes",
-        "description": (
+    return describe_bundle(
+        folder,
+        name="default",
+        family="boxes",
+        description=(
             "Finds 80 kinds of everyday object (COCO) by their names and common synonyms, and draws a mask for each."
         ),
-        "licence": "Apache-2.0",
-        "sources": [asdict(source) for source in SOURCES],
-        "exported_with": {name: metadata.version(name) for name in _PACKAGES} | detector.CONVERTER,
-        "files": {path.name: sha256(path) for path in sorted(folder.iterdir())},
-        "graphs": _graphs(),
-        "image": _image(),
-        "text": {"kind": "vocabulary", "file": "vocabulary.json"},
-        # The detector's own good operating point, 0.35, becomes the API's default threshold, 0.2.
-        "calibration": [[0, 0], [0.35, 0.2], [1, 1]],
-        "parity": dict(figures),
-    }
+        licence="Apache-2.0",
+        sources=[asdict(source) for source in SOURCES],
+        exported_with=versions(_PACKAGES) | detector.CONVERTER,
+        graphs=_graphs(),
+        image=_image(),
+        text={"kind": "vocabulary", "file": VOCABULARY},
+        # 0.35, a good threshold for the detector's scores, becomes the API's default threshold, 0.2.
+        calibration=[[0, 0], [0.35, 0.2], [1, 1]],
+        parity=figures,
+    )
 
 
 def _graphs() -> dict[str, Any]:
     side = segmenter.SIZE // 16
-    embedding = _tensor("batch", 256, side, side)
     mask = segmenter.SIZE // 4
     return {
-        "detector": {
-            "variants": {"fp32": "detector.onnx"},
-            "inputs": {"image": _tensor("batch", 3, detector.SIZE, detector.SIZE)},
-            "outputs": {
-                "scores": _tensor("batch", detector.CELLS, detector.CLASSES),
-                "distances": _tensor("batch", detector.CELLS, 4),
+        "detector": describe_graph(
+            "detector",
+            ["fp32"],
+            {"image": _image_tensor(detector.SIZE)},
+            {
+                "scores": Tensor(("batch", detector.CELLS, detector.CLASSES)),
+                "distances": Tensor(("batch", detector.CELLS, 4)),
             },
-        },
-        "image_encoder": {
-            "variants": {"int8": "image_encoder.int8.onnx", "fp32": "image_encoder.onnx"},
-            "inputs": {"image": _tensor("batch", 3, segmenter.SIZE, segmenter.SIZE)},
-            "outputs": {"image_embedding": embedding},
-        },
-        "mask_decoder": {
-            "variants": {"int8": "mask_decoder.int8.onnx", "fp32": "mask_decoder.onnx"},
-            "inputs": {"image_embedding": _tensor(1, 256, side, side), "boxes": _tensor("boxes", 4)},
-            "outputs": {"logits": _tensor("boxes", mask, mask), "iou": _tensor("boxes")},
-        },
+        ),
+        "image_encoder": describe_graph(
+            "image_encoder",
+            _PRECISIONS,
+            {"image": _image_tensor(segmenter.SIZE)},
+            {"image_embedding": Tensor(("batch", 256, side, side))},
+        ),
+        "mask_decoder": describe_graph(
+            "mask_decoder",
+            _PRECISIONS,
+            {"image_embedding": Tensor((1, 256, side, side)), "boxes": Tensor(("boxes", 4))},
+            {"logits": Tensor(("boxes", mask, mask)), "iou": Tensor(("boxes",))},
+        ),
     }
 
 
-def _tensor(*shape: int | str) -> dict[str, Any]:
-    return {"dtype": "float32", "shape": list(shape)}
+def _image_tensor(size: int) -> Tensor:
+    return Tensor(("batch", 3, size, size))
 
 
 def _image() -> dict[str, Any]:
-    normalisation = {"mean": list(parity.MEAN), "std": list(parity.STD)}
+    normalisation = {"mean": list(MEAN), "std": list(STD)}
     return {
         "detector": {
             "size": detector.SIZE,

@@ -1,7 +1,7 @@
-"""Run by the converter's own Python, never imported: Paddle model to ONNX, and Paddle's own answer for parity.
+"""Script for the converter's own Python: converts a Paddle model to ONNX, and runs it in Paddle for parity.
 
 Usage: ``paddle_worker.py FOLDER IMAGE.npy``. FOLDER holds ``model.pdmodel`` and ``model.pdiparams``; writes
-``picodet.onnx`` and ``picodet.npz`` (scores, boxes) there. Needs numpy < 2, which nothing else here does.
+``picodet.onnx`` and ``picodet.npz`` (scores, boxes) there. It needs numpy < 2, so it is never imported.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy as np
 
 
 def convert(folder: Path) -> None:
-    """Write the whole model, post-processing included; it is cut later."""
+    """Write the whole model, post-processing included; `detector` removes that later."""
     paddle2onnx = import_module("paddle2onnx")
-    # Opset 14 is the first with HardSwish as one node.
+    # The first opset with HardSwish as one node.
     paddle2onnx.export(
         str(folder / "model.pdmodel"), str(folder / "model.pdiparams"), str(folder / "picodet.onnx"), opset_version=14
     )
 
 
 def reference(folder: Path, image: Path) -> None:
-    """Write the class scores and the boxes that go into Paddle's own non-maximum suppression."""
+    """Write the class scores and boxes that are the inputs of Paddle's non-maximum suppression."""
     paddle = import_module("paddle")
     paddle.enable_static()
     executor = paddle.static.Executor(paddle.CPUPlace())

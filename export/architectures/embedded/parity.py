@@ -1,4 +1,4 @@
-"""How far each written graph is from what it was made of, on one picture, and whether that is near enough."""
+"""Parity of the default bundle: each graph beside its source, on one image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from automask.devices import import_onnxruntime
 
 from ...figures import Figure
-from ...picture import Image
+from ...parity import Image, cosine, largest_difference
 from . import detector, segmenter
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MEAN", "STD", "detector_figures", "detector_image", "encoder_image", "segmenter_figures"]
 
-# ImageNet's, in units of 0..255: both networks were trained with them.
+# ImageNet's, in units of 0..255; both networks were trained with them.
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 
@@ -32,13 +32,13 @@ Array = NDArray[np.float32]
 
 
 def detector_image(pixels: Image) -> Array:
-    """Stretch and normalise for the detector, to (1, 3, 416, 416)."""
+    """Stretch an image to the detector's square and normalise it: shape (1, 3, 416, 416)."""
     size = (detector.SIZE, detector.SIZE)
     return _normalised(cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC), detector.SIZE)
 
 
 def encoder_image(pixels: Image) -> Array:
-    """Fit into the encoder's square and normalise, to (1, 3, 512, 512)."""
+    """Fit an image into the encoder's square and normalise it: shape (1, 3, 512, 512), padded with zeros."""
     height, width = pixels.shape[:2]
     scale = segmenter.SIZE / max(height, width)
     size = (round(width * scale), round(height * scale))
@@ -51,17 +51,19 @@ def _normalised(pixels: NDArray[np.generic], size: int) -> Array:
     return np.ascontiguousarray(square.transpose(2, 0, 1)[None])
 
 
-def detector_figures(whole: onnx.ModelProto, small: Path, conversion: Conversion, image: Array) -> list[Figure]:
-    """Compare the float32 graph with Paddle, and the written one (float16 weights) with it too."""
+def detector_figures(exact: onnx.ModelProto, small: Path, conversion: Conversion, image: Array) -> list[Figure]:
+    """Compare the float32 graph, and the published one with float16 weights, with Paddle."""
     figures = []
     for name, model, scores_limit, boxes_limit in (
-        ("detector fp32", whole.SerializeToString(), 1e-4, 0.02),
+        ("detector fp32", exact.SerializeToString(), 1e-4, 0.02),
         ("detector", str(small), 0.02, 1.0),
     ):
         scores, distances = _run(model, {"image": image})
         boxes = detector.decode(distances[0])
         figures += [
-            Figure(f"{name}: score, largest difference", _largest(scores[0].T, conversion.scores), scores_limit),
+            Figure(
+                f"{name}: score, largest difference", largest_difference(scores[0].T, conversion.scores), scores_limit
+            ),
             Figure(f"{name}: box, 99th percentile, px", _percentile(boxes, conversion.boxes), boxes_limit),
         ]
     return figures
@@ -76,8 +78,8 @@ def segmenter_figures(model: MobileSam, folder: Path, image: Array) -> list[Figu
     for name in ("image_encoder.onnx", "image_encoder.int8.onnx"):
         (found,) = _run(str(folder / name), {"image": image})
         figures += [
-            Figure(f"{name}: cosine", _cosine(found, embedding), 0.995, at_least=True),
-            Figure(f"{name}: largest difference", _largest(found, embedding), 0.2),
+            Figure(f"{name}: cosine", cosine(found, embedding), 0.995, at_least=True),
+            Figure(f"{name}: largest difference", largest_difference(found, embedding), 0.2),
         ]
     for count in (1, 2, 7):
         boxes = _boxes(count)
@@ -91,7 +93,7 @@ def segmenter_figures(model: MobileSam, folder: Path, image: Array) -> list[Figu
 
 
 def _boxes(count: int) -> Array:
-    """Boxes of many sizes, each inside the upper left 512 x 384 that a 4:3 picture fills."""
+    """Draw random boxes inside the upper left 512 x 384, which a 4:3 image fills."""
     corners = np.random.default_rng(count).uniform((0, 0), (512, 384), (count, 2, 2))
     return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).astype(np.float32)
 
@@ -101,14 +103,5 @@ def _run(model: str | bytes, feed: Mapping[str, Array]) -> list[Array]:
     return list(session.run(None, dict(feed)))
 
 
-def _largest(a: Array, b: Array) -> float:
-    return float(np.abs(a - b).max())
-
-
 def _percentile(a: Array, b: Array) -> float:
     return float(np.percentile(np.abs(a - b), 99))
-
-
-def _cosine(a: Array, b: Array) -> float:
-    a, b = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
-    return float(a @ b / np.sqrt((a @ a) * (b @ b)))

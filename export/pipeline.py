@@ -1,0 +1,213 @@
+"""The steps from a checkpoint to a published bundle, the same for every architecture.
+
+Check the output, find the checkpoint, check licence and space, load it; then write one graph per submodel in each
+precision, compare them with the checkpoint, describe everything in the manifest, and publish the folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from automask.errors import MissingDependencyError
+
+from .agreement import THRESHOLD, measure
+from .checkpoint import Checkpoint, find
+from .figures import Figure, Report, check
+from .manifest import describe_bundle, describe_graph, variant_name, versions, write_manifest
+from .model import Model
+from .parity import Reference, graph_figures, parity_image
+from .publish import check_output, check_space, staged
+
+__all__ = ["CheckpointFormat", "ExportOptions", "Progress", "export_checkpoint", "requires"]
+
+# Called with one line at a time.
+Progress = Callable[[str], None]
+
+# Disk space per byte of the checkpoint: the files written, and the exporter's temporary ones.
+_SPACE = {"fp32": 1.0, "fp16": 0.5, "int8": 0.4}
+_TEMPORARY_SPACE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What to export, and how.
+
+    Attributes
+    ----------
+    model
+        Folder or Hub id of the checkpoint.
+    revision
+        Branch, tag or commit; for a Hub id only.
+    precisions
+        Some of `PRECISIONS`.
+    image_size
+        Side of the square image in pixels; None for the checkpoint's own.
+    optimize
+        Fuse attention into ONNX Runtime's own operator.
+    photo
+        Image to measure parity on; None for a synthetic one.
+    """
+
+    model: str
+    revision: str | None
+    precisions: Sequence[str]
+    image_size: int | None
+    optimize: bool
+    photo: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFormat:
+    """What the pipeline needs to know of an architecture.
+
+    Attributes
+    ----------
+    model_types
+        Accepted values of ``model_type`` in `config.json`.
+    load
+        Loads a checkpoint for an image size (None for its own); imports torch.
+    licence
+        Returns the licence of a checkpoint's weights, for the manifest.
+    """
+
+    model_types: Sequence[str]
+    load: Callable[[Checkpoint, int | None], Model]
+    licence: Callable[[Checkpoint], str]
+
+
+@contextmanager
+def requires(extra: str) -> Iterator[None]:
+    """Turn an import that fails in the block into the command that installs it.
+
+    Raises
+    ------
+    MissingDependencyError
+        A package of the extra is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingDependencyError(f"this export needs {error.name}: pip install 'automask[{extra}]'") from error
+
+
+def export_checkpoint(
+    output: Path, options: ExportOptions, kind: CheckpointFormat, *, force: bool, progress: Progress
+) -> Report:
+    """Export a checkpoint.
+
+    Parameters
+    ----------
+    output
+        Folder of the bundle. Nothing is left there unless every step succeeds.
+    force
+        Replace a bundle that exists there.
+
+    Raises
+    ------
+    OutputError
+        The folder exists and must not be replaced.
+    CheckpointNotFoundError, GatedError, ArchitectureError, CheckpointError
+        The checkpoint does not exist, or cannot be exported.
+    ParameterError
+        The image size is not a multiple of the patch size.
+    SpaceError
+        The disk has too little space.
+    ParityError
+        A graph does not compute the same as the checkpoint.
+    MissingDependencyError
+        A package of the extra is not installed.
+    """
+    check_output(output, force=force)
+    progress(f"checkpoint: {options.model}")
+    checkpoint = find(options.model, revision=options.revision, supported=kind.model_types)
+    licence = kind.licence(checkpoint)
+    progress(f"licence: {licence}")
+    check_space(output, _needed_space(checkpoint, options.precisions))
+    # Importing torch takes seconds, so everything above fails without it.
+    model = kind.load(checkpoint, options.image_size)
+    with staged(output) as (bundle, work):
+        variants = _write_graphs(model, bundle, work, options, progress)
+        text = model.write_settings(bundle)
+        progress("parity: running the checkpoint itself, in torch")
+        reference = model.reference(parity_image(options.photo))
+        report = _measure(model, bundle, options.precisions, reference, progress)
+        manifest = describe_bundle(
+            bundle,
+            name=checkpoint.name.rpartition("/")[2],
+            family=model.family,
+            description=model.description,
+            licence=licence,
+            sources=checkpoint.sources(),
+            exported_with=versions(["automask", *model.packages]),
+            optimized=options.optimize,
+            graphs={
+                role: describe_graph(role, variants[role], submodel.inputs, submodel.outputs)
+                for role, submodel in model.submodels.items()
+            },
+            image=model.image,
+            text=text,
+            calibration=model.calibration,
+            parity=_describe_parity(report),
+        )
+        write_manifest(bundle, manifest, model.model_card(manifest))
+    return report
+
+
+def _needed_space(checkpoint: Checkpoint, precisions: Sequence[str]) -> int:
+    size = sum(file.stat().st_size for file in checkpoint.weights)
+    return int(size * (_TEMPORARY_SPACE + sum(_SPACE[precision] for precision in precisions)))
+
+
+def _write_graphs(
+    model: Model, bundle: Path, work: Path, options: ExportOptions, progress: Progress
+) -> Mapping[str, Sequence[str]]:
+    """Write every graph in every precision; return the precisions by role."""
+    from .precision import write_precision
+    from .submodels import export_submodels
+
+    progress(f"graphs, for images of {model.image_size} x {model.image_size} (float32, by optimum)")
+    files = export_submodels(model.submodels, work, task=model.task)
+    variants = {role: _graph_precisions(model, role, options.precisions) for role in files}
+    for role, file in files.items():
+        for precision in variants[role]:
+            target = bundle / variant_name(role, precision)
+            write_precision(file, target, precision, optimize=options.optimize)
+            progress(f"  {target.name:32} {target.stat().st_size / 1e6:9.3f} MB")
+    return variants
+
+
+def _graph_precisions(model: Model, role: str, precisions: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys("fp32" if role in model.float32_roles and p == "int8" else p for p in precisions))
+
+
+def _measure(model: Model, bundle: Path, precisions: Sequence[str], reference: Reference, progress: Progress) -> Report:
+    figures: list[Figure] = []
+    criteria: dict[str, str] = {}
+    # fp32 always: some graphs are float32 even where it was not asked for.
+    for precision in dict.fromkeys([*precisions, "fp32"]):
+        figures += graph_figures(reference.cases, bundle, precision)
+        if precision in precisions:
+            progress(f"  {precision}")
+            agreement = measure(reference, bundle, {role: _file(bundle, role, precision) for role in model.submodels})
+            figures += agreement.figures(precision)
+            criteria[precision] = agreement.criterion(precision)
+    check(figures)
+    return Report(figures, criteria)
+
+
+def _file(bundle: Path, role: str, precision: str) -> str:
+    name = variant_name(role, precision)
+    return name if (bundle / name).is_file() else variant_name(role, "fp32")
+
+
+def _describe_parity(report: Report) -> dict[str, Any]:
+    return {
+        "threshold": THRESHOLD,
+        "judged_by": dict(report.criteria),
+        "figures": check(report.figures),
+        "limits": {figure.name: figure.limit for figure in report.figures if figure.limit is not None},
+    }
