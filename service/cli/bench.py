@@ -1,4 +1,4 @@
-"""`automask bench hosted`: the hosted API beside a server of one's own."""
+"""`automask bench hosted`: compare a server with the hosted API."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ import click
 from automask import Parameters
 from automask.images import read_image
 
-from ..bench.hosted import PUBLISHED, Caller, alternate, iou, montage, unlike
+from ..bench.clients import TimedClient
+from ..bench.comparison import PUBLISHED, alternate, data_uris, iou, side_by_side
 from ..errors import UnavailableError
 
 __all__ = ["bench"]
 
-_VENDOR = "https://api.segmind.com/v1"
+_HOSTED_URL = "https://api.segmind.com/v1"
 _WAYS = ("sync", "async")
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.group(no_args_is_help=True)
 def bench() -> None:
-    """Measure a server beside what it stands in for."""
+    """Compare a server with the hosted API that it replaces."""
 
 
 @bench.command(no_args_is_help=True)
@@ -36,18 +37,24 @@ def bench() -> None:
     "--image",
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Photo to mask: JPEG or PNG.",
+    help="Photo to mask, JPEG or PNG.",
 )
-@click.option("--prompt", required=True, help="What to mask in it.")
+@click.option("--prompt", required=True, help="What to mask.")
 @click.option("--n", "rounds", type=click.IntRange(1), default=20, show_default=True, help="Calls of each kind.")
 @click.option(
-    "--server", default="http://127.0.0.1:8080/v1", show_default=True, metavar="URL", help="A server of your own."
+    "--server", default="http://127.0.0.1:8080/v1", show_default=True, metavar="URL", help="URL of your server."
 )
-@click.option("--api-key", envvar="AUTOMASK_API_KEY", show_envvar=True, metavar="KEY", help="Its key, if it wants one.")
-@click.option("--hosted-url", default=_VENDOR, show_default=True, metavar="URL", help="The hosted API.")
-@click.option("--json", "report", type=_FILE, help="Write everything measured to this file.")
-@click.option("--picture", type=_FILE, help="Write photo and both masks side by side to this file (PNG).")
-@click.option("--yes", is_flag=True, help="Make the paid calls without asking.")
+@click.option(
+    "--api-key",
+    envvar="AUTOMASK_API_KEY",
+    show_envvar=True,
+    metavar="KEY",
+    help="Its API key, if required.",
+)
+@click.option("--hosted-url", default=_HOSTED_URL, show_default=True, metavar="URL", help="URL of the hosted API.")
+@click.option("--json", "report_file", type=_FILE, help="Write all measurements to this file.")
+@click.option("--picture", type=_FILE, help="Write photo and both masks side by side to this PNG file.")
+@click.option("--yes", is_flag=True, help="Make the paid calls without confirmation.")
 @click.pass_context
 def hosted(
     context: click.Context,
@@ -58,36 +65,36 @@ def hosted(
     server: str,
     api_key: str | None,
     hosted_url: str,
-    report: Path | None,
+    report_file: Path | None,
     picture: Path | None,
     yes: bool,
 ) -> None:
-    """Ask the hosted API and your own server for the same masks, and compare.
+    """Request the same masks from the hosted API and from your server, and compare.
 
-    The calls to the hosted API cost money: how many there will be, and about what they cost, is said first. They go
-    through the vendor's own client (pip install segmind), with the key in SEGMIND_API_KEY. Each server is called in
-    both ways, blocking and by polling every 0.05 s; every call brings a file that is new, so that no cache answers.
+    Calls to the hosted API cost money; their number and approximate cost are printed first. They use the vendor's own
+    client (pip install segmind) and the API key in SEGMIND_API_KEY. Each server is called synchronously, and
+    asynchronously with a poll every 0.05 s. Every call sends a different file, so that no cache answers it.
 
     \b
     automask serve --http-port 8080
     automask bench hosted --image room.jpg --prompt "sofa" --json hosted.json --picture hosted.png
 
-    Where a server stops answering half way, what was measured until then is reported all the same.
+    If a server fails halfway, the measurements until then are still reported.
 
-    Exit status: 0 done, 1 refused or failed, 2 wrong usage.
+    Exit status: 0 done, 1 rejected or failed, 2 wrong usage.
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
     photo = image.read_bytes()
-    next(unlike(photo))  # whatever is wrong with it shall be said before the question
+    next(data_uris(photo))  # report a wrong photo before asking for confirmation
     read_image(photo)
-    # The client would take the vendor's key from the environment, and hand it to whatever server this is.
+    # Without a key, the client would send the vendor's key from the environment to this server.
     with (
-        closing(Caller("your server", server, api_key or "none")) as local,
-        closing(Caller("the hosted API", hosted_url, _vendor_key(context))) as vendor,
+        closing(TimedClient("your server", server, api_key or "none")) as local,
+        closing(TimedClient("the hosted API", hosted_url, _vendor_key(context))) as vendor,
     ):
         _confirm(context, rounds, hosted_url, yes=yes)
         masks, problem = _measure(local, vendor, photo, prompt, rounds)
     agreement = [iou(read_image(mine), read_image(theirs)) for mine, theirs in masks]
-    found = {
+    report = {
         "image": image.name,
         "prompt": prompt,
         "rounds": len(masks),
@@ -98,12 +105,12 @@ def hosted(
         "mask_iou": {"least": min(agreement), "mean": sum(agreement) / len(masks)},
         "published_by_the_vendor": {**PUBLISHED, "note": "from its page, not measured here"},
     }
-    if report is not None:
-        report.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    if report_file is not None:
+        report_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if picture is not None:
         mine, theirs = masks[-1]
-        montage({"photo": photo, "hosted": theirs, "local": mine}).save(picture, "PNG")
-    _tell(found)
+        side_by_side({"photo": photo, "hosted": theirs, "local": mine}).save(picture, "PNG")
+    _print_report(report)
     if problem is not None:
         raise problem
 
@@ -111,36 +118,35 @@ def hosted(
 def _vendor_key(context: click.Context) -> str:
     key = os.environ.get("SEGMIND_API_KEY")
     if not key:
-        raise click.UsageError("SEGMIND_API_KEY must hold your key of the hosted API, and is not set", context)
+        raise click.UsageError("SEGMIND_API_KEY must contain your API key for the hosted API, but is not set", context)
     return key
 
 
 def _confirm(context: click.Context, rounds: int, url: str, *, yes: bool) -> None:
-    """Say what it costs, and let nobody pay unasked."""
+    """Print the cost and ask for confirmation."""
     calls = len(_WAYS) * rounds
     cost = calls * PUBLISHED["cost_usd"]
     click.echo(
-        f"{calls} paid calls to {url}: about ${cost:.3f}, at the ${PUBLISHED['cost_usd']} a call that the vendor "
-        "publishes.",
+        f"{calls} paid calls to {url}: about ${cost:.3f}, at the vendor's published ${PUBLISHED['cost_usd']} per call.",
         err=True,
     )
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError("nobody is there to be asked: give --yes to make the paid calls", context)
-    click.confirm("Make them?", abort=True, err=True)
+        raise click.UsageError("no terminal to confirm the paid calls: use --yes", context)
+    click.confirm("Continue?", abort=True, err=True)
 
 
 def _measure(
-    local: Caller, vendor: Caller, photo: bytes, prompt: str, rounds: int
+    local: TimedClient, vendor: TimedClient, photo: bytes, prompt: str, rounds: int
 ) -> tuple[list[list[bytes]], UnavailableError | None]:
-    """Ask both, one's own first: where it does not answer, nothing has been paid.
+    """Call both servers, the local one first, so that nothing is paid if it does not respond.
 
-    What was paid for before a server stopped answering is not thrown away: it comes with the error.
+    If a server fails later, return the masks of the rounds before, which were paid for, and the error.
     """
     masks: list[list[bytes]] = []
     with click.progressbar(
-        alternate((local, vendor), photo, prompt, rounds), length=rounds, label="asking both", file=sys.stderr
+        alternate((local, vendor), photo, prompt, rounds), length=rounds, label="calling both", file=sys.stderr
     ) as progress:
         try:
             masks.extend(progress)
@@ -151,20 +157,19 @@ def _measure(
     return masks, None
 
 
-def _tell(found: Mapping[str, Any]) -> None:
+def _print_report(report: Mapping[str, Any]) -> None:
     row = "{:<8}{:<7}{:>10}{:>10}{:>12}{:>13}{:>14}".format
     click.echo(row("", "", "p50, ms", "p95, ms", "server, ms", "network, ms", "cost of 1000"))
     for who in ("hosted", "local"):
         for way in _WAYS:
-            one = found[who][way]
+            one = report[who][way]
             latency, server, network = one["latency_ms"], one["server_ms"], one["network_ms"]
             numbers = (latency["p50"], latency["p95"], server and server["p50"], network and network["p50"])
             click.echo(row(who, way, *("–" if number is None else f"{number:.1f}" for number in numbers), _cost(one)))
-    agreement = found["mask_iou"]
-    click.echo(f"The masks agree with an IoU of {agreement['mean']:.3f} on average, {agreement['least']:.3f} at least.")
+    agreement = report["mask_iou"]
+    click.echo(f"IoU of the masks: {agreement['mean']:.3f} on average, {agreement['least']:.3f} at least.")
     click.echo(
-        f"The vendor publishes {PUBLISHED['latency_s']} s and ${PUBLISHED['cost_usd']} a call; "
-        "those two were not measured here."
+        f"Published by the vendor, not measured: {PUBLISHED['latency_s']} s and ${PUBLISHED['cost_usd']} per call."
     )
 
 

@@ -1,4 +1,4 @@
-"""`automask keys`: who may use a server."""
+"""`automask keys`: create, list and remove API keys, and set their credits."""
 
 from __future__ import annotations
 
@@ -26,42 +26,42 @@ __all__ = ["keys"]
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _default_file() -> Path:
-    shared = Path(os.environ.get("XDG_DATA_HOME", ""))
-    # The standard says to pass over a relative path.
-    return (shared if shared.is_absolute() else Path.home() / ".local" / "share") / "automask" / "keys.sqlite3"
+def _default_location() -> Path:
+    base = Path(os.environ.get("XDG_DATA_HOME", ""))
+    # The XDG specification says to ignore a relative path.
+    return (base if base.is_absolute() else Path.home() / ".local" / "share") / "automask" / "keys.sqlite3"
 
 
-def _read_place(context: click.Context, parameter: click.Parameter, value: str | Path) -> object:
+def _parse_location(context: click.Context, parameter: click.Parameter, value: str | Path) -> object:
     try:
         return parse_location(value)
     except ParameterError as error:
         raise click.BadParameter(str(error), context, parameter) from error
 
 
-def _with_file(command: _Command) -> _Command:
+def _with_location(command: _Command) -> _Command:
     return click.option(
         "--keys",
-        "place",
-        callback=_read_place,
+        "location",
+        callback=_parse_location,
         envvar="AUTOMASK_KEYS",
         show_envvar=True,
-        default=_default_file,
+        default=_default_location,
         metavar="FILE|URL",
-        help="File or postgresql:// URL of the keys. [default: ~/.local/share/automask/keys.sqlite3]",
+        help="SQLite file or postgresql:// URL of API keys. [default: ~/.local/share/automask/keys.sqlite3]",
     )(command)
 
 
 @contextmanager
-def _opened(place: Path | PostgresUrl, *, create: bool = False) -> Iterator[KeyStore]:
-    with closing(open_key_store(place, create=create)) as file:
+def _open(location: Path | PostgresUrl, *, create: bool = False) -> Iterator[KeyStore]:
+    with closing(open_key_store(location, create=create)) as store:
         try:
-            yield file
+            yield store
         except ParameterError as error:
             raise click.UsageError(str(error)) from error
 
 
-def _read_rate(context: click.Context, parameter: click.Parameter, value: str | None) -> Rate | None:
+def _parse_rate(context: click.Context, parameter: click.Parameter, value: str | None) -> Rate | None:
     try:
         return None if value is None else Rate.parse(value)
     except ParameterError as error:
@@ -70,13 +70,13 @@ def _read_rate(context: click.Context, parameter: click.Parameter, value: str | 
 
 @click.group(no_args_is_help=True)
 def keys() -> None:
-    """Give out API keys for a server and take them back; a running server sees it at once.
+    """Create and remove API keys. A running server uses changes at once.
 
     \b
-    automask keys add camera-7 --rate 10/s            prints the key, once
+    automask keys add camera-7 --rate 10/s            prints the key; it is shown only once
     automask keys add shop --credits 1000 --models default
     automask keys list
-    automask keys credits shop +500                   500 more
+    automask keys credits shop +500                   adds 500 credits
     automask keys remove camera-7
     automask serve --keys ~/.local/share/automask/keys.sqlite3
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
@@ -89,48 +89,50 @@ def keys() -> None:
     "count",
     type=click.IntRange(0, MAX_CREDITS),
     metavar="N",
-    help="Credits that it may spend; without, any number.",
+    help="Number of credits. [default: unlimited]",
 )
 @click.option(
     "--rate",
-    callback=_read_rate,
+    callback=_parse_rate,
     metavar="RATE",
-    help="How often it may come: 10/s, 100/min, 5000/h; without, at any rate.",
+    help="Rate limit, such as 10/s, 100/min or 5000/h. [default: unlimited]",
 )
 @click.option(
     "--models",
     multiple=True,
     metavar="A,B",
-    help="Models that it may use, may be given several times; without, all.",
+    help="Names of allowed models; repeatable. [default: all]",
 )
-@_with_file
-def add(*, name: str, count: int | None, rate: Rate | None, models: Sequence[str], place: Path | PostgresUrl) -> None:
-    """Make the key NAME and print it.
+@_with_location
+def add(
+    *, name: str, count: int | None, rate: Rate | None, models: Sequence[str], location: Path | PostgresUrl
+) -> None:
+    """Create the key NAME and print it.
 
-    The key alone goes to standard output. It is kept as a hash, so it is shown this once and never again.
+    Standard output contains only the key. The store keeps its hash, so the key cannot be shown again.
 
     \b
     automask keys add camera-7 > camera-7.key
     automask keys add shop --credits 1000 --rate 100/min --models default,clipseg
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
-    with _opened(place, create=True) as file:
-        text = file.add(
+    with _open(location, create=True) as store:
+        text = store.add(
             name,
             credits=count,
             rate=rate,
             models=[model.strip() for some in models for model in some.split(",")],
         )
     click.echo(text)
-    click.echo(f"This is the key {name}, shown only this once. Clients send it as x-api-key.", err=True)
+    click.echo(f"Key {name} created. It is shown only this once; clients send it as x-api-key.", err=True)
 
 
 @keys.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_with_file
-def list_keys(*, as_json: bool, place: Path | PostgresUrl) -> None:
-    """Tell what keys there are and what they may do."""
-    with _opened(place) as file:
-        found = file.list()
+@_with_location
+def list_keys(*, as_json: bool, location: Path | PostgresUrl) -> None:
+    """List the keys with their limits."""
+    with _open(location) as store:
+        found = store.list()
     if as_json:
         click.echo(json.dumps([_describe(key) for key in found], indent=2))
         return
@@ -148,22 +150,22 @@ def _describe(key: Key) -> dict[str, Any]:
 
 @keys.command()
 @click.argument("name")
-@_with_file
-def remove(*, name: str, place: Path | PostgresUrl) -> None:
-    """Take the key NAME back for good."""
-    with _opened(place) as file:
-        file.remove(name)
-    click.echo(f"The key {name} is no longer good.", err=True)
+@_with_location
+def remove(*, name: str, location: Path | PostgresUrl) -> None:
+    """Remove the key NAME permanently."""
+    with _open(location) as store:
+        store.remove(name)
+    click.echo(f"Key {name} removed.", err=True)
 
 
 @keys.command(name="credits", no_args_is_help=True)
 @click.argument("name")
 @click.argument("count", metavar="N|+N|unlimited")
-@_with_file
-def set_credits(*, name: str, count: str, place: Path | PostgresUrl) -> None:
-    """Set the credits of the key NAME, and print them.
+@_with_location
+def set_credits(*, name: str, count: str, location: Path | PostgresUrl) -> None:
+    """Set the credits of the key NAME and print the result.
 
-    N sets them, +N adds to them, and unlimited takes the limit away.
+    N sets the number, +N adds to it, unlimited removes the limit.
 
     \b
     automask keys credits shop 1000
@@ -173,9 +175,9 @@ def set_credits(*, name: str, count: str, place: Path | PostgresUrl) -> None:
     number = count.removeprefix("+")
     if count != "unlimited" and not (number.isascii() and number.isdigit()):
         raise click.UsageError(f"N must be a whole number, +N or unlimited, got {count!r}")
-    with _opened(place) as file:
+    with _open(location) as store:
         if count.startswith("+"):
-            count = str(file.top_up(name, int(number)))
+            count = str(store.top_up(name, int(number)))
         else:
-            file.set_credits(name, None if count == "unlimited" else int(number))
+            store.set_credits(name, None if count == "unlimited" else int(number))
     click.echo(count)

@@ -1,4 +1,4 @@
-"""`automask submit`, `status`, `watch`, `result` and `cancel`: requests that are left with a server."""
+"""`automask submit`, `status`, `watch`, `result` and `cancel`: asynchronous requests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def _with_client(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of a connection; it gets a `client`."""
+    """Add the connection options to a command and pass it a `client`."""
 
     @click.option(
         "--server",
@@ -39,19 +39,19 @@ def _with_client(command: Callable[..., Any]) -> Callable[..., Any]:
         default=DEFAULT_TARGET,
         show_default=True,
         metavar="ADDRESS",
-        help="Where it is: host:port, or unix:/path for a socket.",
+        help="Address of the server: host:port, or unix:/path for a Unix socket.",
     )
     @secret_options
     @wraps(command)
     def connect(*, server: str, secrets: Mapping[str, Any], **others: Any) -> Any:  # noqa: ANN401 (the command's own)
-        with Client(server, **secrets) as client, _nothing_found():
+        with Client(server, **secrets) as client, _exit_on_empty_mask():
             return command(client=client, **others)
 
     return connect
 
 
 @contextmanager
-def _nothing_found() -> Iterator[None]:
+def _exit_on_empty_mask() -> Iterator[None]:
     try:
         yield
     except EmptyMaskError as error:
@@ -59,7 +59,7 @@ def _nothing_found() -> Iterator[None]:
         sys.exit(3)
 
 
-def _read_duration(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+def _parse_duration(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
     try:
         return None if value is None else parse_duration(value, parameter=str(parameter.name))
     except ParameterError as error:
@@ -69,10 +69,15 @@ def _read_duration(context: click.Context, parameter: click.Parameter, value: st
 @click.command(no_args_is_help=True)
 @click.argument("image")
 @click.argument("prompt")
-@click.option("--model", default="", metavar="MODEL", help="One of the server's models. [default: its first]")
+@click.option("--model", default="", metavar="MODEL", help="Name of a model of the server. [default: its first]")
 @mask_options
-@click.option("--idempotency-key", metavar="NAME", help="A name of your own: the same again gives the same request.")
-@click.option("--deadline", callback=_read_duration, metavar="TIME", help="Fail it if it has not ended by then: 30s.")
+@click.option("--idempotency-key", metavar="KEY", help="Repeating a submit with the same key returns the same request.")
+@click.option(
+    "--deadline",
+    callback=_parse_duration,
+    metavar="DURATION",
+    help="Fail the request if it is not finished by then, such as 30s.",
+)
 @_with_client
 def submit(
     *,
@@ -85,21 +90,20 @@ def submit(
     deadline: float | None,
     client: Client,
 ) -> None:
-    """Leave a request with a server, and print its id.
+    """Submit a request to a server and print its id.
 
-    IMAGE is a file or - (standard input). Once the id is there, the request is on the server's disk and survives a
-    crash; its result is kept for an hour, unless the server says otherwise.
+    IMAGE is a file or - (standard input). When the id is printed, the request is on the server's disk and survives a
+    crash. The server keeps the result for one hour by default (`automask serve --retention`).
 
     \b
     id=$(automask submit room.jpg "sofa" --server 127.0.0.1:50051)
     automask watch $id
     automask result $id -o sofa.png --wait 60s
 
-    Exit status: 0 done, 1 refused, 2 wrong usage.
+    Exit status: 0 submitted, 1 rejected, 2 wrong usage.
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
-    photo = sys.stdin.buffer.read() if image == STDIO else image
     job = client.submit(
-        photo,
+        sys.stdin.buffer.read() if image == STDIO else image,
         prompt,
         exclude=exclude,
         model=model,
@@ -115,11 +119,11 @@ def submit(
 @_JSON
 @_with_client
 def status(*, request_id: str, as_json: bool, client: Client) -> None:
-    """Tell where a request is.
+    """Print the status of a request.
 
-    Exit status: 0 told, 1 not known, 2 wrong usage.
+    Exit status: 0 printed, 1 unknown request, 2 wrong usage.
     """
-    _tell(client.job(request_id).status(), as_json=as_json)
+    _print_status(client.job(request_id).status(), as_json=as_json)
 
 
 @click.command(no_args_is_help=True)
@@ -127,12 +131,12 @@ def status(*, request_id: str, as_json: bool, client: Client) -> None:
 @_JSON
 @_with_client
 def watch(*, request_id: str, as_json: bool, client: Client) -> None:
-    """Tell where a request is, at once and at every change, until it has ended.
+    """Print the status of a request now and at every change, until it is finished.
 
-    Exit status: 0 it was completed, 1 it failed or was cancelled, 2 wrong usage, 3 nothing found.
+    Exit status: 0 completed, 1 failed or cancelled, 2 wrong usage, 3 nothing found.
     """
     for last in client.job(request_id).watch():
-        _tell(last, as_json=as_json)
+        _print_status(last, as_json=as_json)
     if last.error is not None:
         sys.exit(3 if isinstance(last.error, EmptyMaskError) else 1)
 
@@ -142,45 +146,47 @@ def watch(*, request_id: str, as_json: bool, client: Client) -> None:
 @_JSON
 @_with_client
 def cancel(*, request_id: str, as_json: bool, client: Client) -> None:
-    """End a request that has not ended, and tell where it is then.
+    """Cancel a request unless it is finished, and print its status.
 
-    Exit status: 0 it has ended, this way or before, 1 not known, 2 wrong usage.
+    Exit status: 0 cancelled or finished before, 1 unknown request, 2 wrong usage.
     """
-    _tell(client.job(request_id).cancel(), as_json=as_json)
+    _print_status(client.job(request_id).cancel(), as_json=as_json)
 
 
 @click.command(no_args_is_help=True)
 @click.argument("request_id", metavar="ID")
-@click.option("-o", "--output", required=True, metavar="FILE", help="File for the picture, - for standard output.")
+@click.option(
+    "-o", "--output", required=True, metavar="FILE", help="File to write the picture to, - for standard output."
+)
 @click.option(
     "--wait",
-    callback=_read_duration,
+    callback=_parse_duration,
     default="0s",
     show_default=True,
-    metavar="TIME",
-    help="How long to wait for it: 60s, 1h.",
+    metavar="DURATION",
+    help="Time to wait for the result, such as 60s or 1h.",
 )
 @_JSON
 @_with_client
 def result(*, request_id: str, output: str, wait: float, as_json: bool, client: Client) -> None:
-    """Get the picture that a request was left for.
+    """Write the result of a request to a file.
 
-    Of several prompts, each gets a file of its own: with -o out.png, these are out.1.png, out.2.png and so on.
+    Several prompts give one file each: with -o out.png, these are out.1.png, out.2.png and so on.
 
     \b
     automask result 0123456789abcdef0123456789abcdef -o sofa.png --wait 60s
 
-    Exit status: 0 done, 1 failed, cancelled, not ended or not known, 2 wrong usage, 3 nothing found.
+    Exit status: 0 written, 1 failed, cancelled, unfinished or unknown request, 2 wrong usage, 3 nothing found.
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
     if output != STDIO and Path(output).suffix.lower() not in FORMATS:
-        raise click.UsageError(f"-o {output}: a picture is written as {' or '.join(FORMATS)}, which lose nothing")
+        raise click.UsageError(f"-o {output}: must end in {' or '.join(FORMATS)} (lossless formats)")
     if output == STDIO and as_json:
-        raise click.UsageError("standard output carries the picture here; give -o FILE to use --json")
-    answer = client.job(request_id).result(wait)
-    results = [answer] if isinstance(answer, Result) else answer
+        raise click.UsageError("--json needs -o FILE, because standard output is the picture")
+    found = client.job(request_id).result(wait)
+    results = [found] if isinstance(found, Result) else found
     if output == STDIO:
         if len(results) > 1:
-            raise click.UsageError(f"standard output takes one picture, not {len(results)}: give -o FILE")
+            raise click.UsageError(f"standard output takes one picture, not {len(results)}: use -o FILE")
         sys.stdout.buffer.write(results[0].encode())
         return
     for target, one in zip(_targets(Path(output), len(results)), results, strict=True):
@@ -202,31 +208,31 @@ def _write(target: Path, one: Result, *, as_json: bool) -> None:
     click.echo(f"{target}: {summarise(one)}", err=True)
 
 
-def _tell(told: JobStatus, *, as_json: bool) -> None:
-    click.echo(json.dumps(_describe(told)) if as_json else _sentence(told))
+def _print_status(status: JobStatus, *, as_json: bool) -> None:
+    click.echo(json.dumps(_describe(status)) if as_json else _format(status))
 
 
-def _sentence(told: JobStatus) -> str:
-    if told.queue_position is not None:
-        return f"{told.state}, {told.queue_position} before it"
-    if told.error is None or isinstance(told.error, CancelledError):
-        return str(told.state)
-    return f"{told.state}: {told.error}"
+def _format(status: JobStatus) -> str:
+    if status.queue_position is not None:
+        return f"{status.state}, {status.queue_position} before it"
+    if status.error is None or isinstance(status.error, CancelledError):
+        return str(status.state)
+    return f"{status.state}: {status.error}"
 
 
-def _describe(told: JobStatus) -> dict[str, Any]:
-    moments = {
-        name: moment and moment.isoformat()
+def _describe(status: JobStatus) -> dict[str, Any]:
+    times = {
+        name: time and time.isoformat()
         for name in ("created", "started", "ended", "expires")
-        for moment in [getattr(told, name)]
+        for time in [getattr(status, name)]
     }
     return {
-        "request_id": told.request_id,
-        "state": told.state,
-        "queue_position": told.queue_position,
-        "error": told.error and _describe_error(told.error),
-        "attempts": told.attempts,
-        **moments,
+        "request_id": status.request_id,
+        "state": status.state,
+        "queue_position": status.queue_position,
+        "error": status.error and _describe_error(status.error),
+        "attempts": status.attempts,
+        **times,
     }
 
 

@@ -17,12 +17,11 @@ from ..keys.key import Key
 from .bodies import read_body
 from .connections import sign_in, while_there
 from .fetch import Fetcher
-from .forms import SCHEMA, Form
+from .forms import Form
 from .responses import answer_now, find_picture, tell_result, tell_state, tell_unknown
+from .schema import SCHEMA, SLUG
 
-__all__ = ["SLUG", "router"]
-
-SLUG: Final = "automatic-mask-generator"
+__all__ = ["router"]
 
 _BODY: Final = {
     "requestBody": {

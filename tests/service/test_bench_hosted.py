@@ -22,7 +22,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from automask.cli import main
-from automask.service.bench.hosted import Measured, iou, unlike
+from automask.service.bench.clients import Measurements
+from automask.service.bench.comparison import data_uris, iou
 from automask.service.keys.sqlite import SqliteKeyStore
 from support.threaded_server import serving
 
@@ -131,7 +132,7 @@ def test_both_are_measured_and_their_masks_compared(both: Both, tmp_path: Path) 
     assert both.line.paid - before == 6
     assert "6 paid calls" in answer.stderr
     assert "about $0.006" in answer.stderr
-    assert "those two were not measured here" in answer.stdout
+    assert "Published by the vendor, not measured" in answer.stdout
     found = json.loads(report.read_text())
     assert found["mask_iou"] == {"least": 1.0, "mean": 1.0}
     assert (found["rounds"], found["stopped_by"]) == (3, None)
@@ -156,7 +157,7 @@ def test_what_was_paid_for_is_reported_when_the_vendor_stops_answering(both: Bot
     answer = both("--n", "3", "--yes", "--json", str(report), key=both.poor_key)
     assert answer.exit_code == 1
     assert "406" in answer.stderr
-    assert "The masks agree" in answer.stdout
+    assert "IoU of the masks" in answer.stdout
     found = json.loads(report.read_text())
     assert (found["rounds"], found["mask_iou"]["mean"]) == (1, 1.0)
     assert "406" in found["stopped_by"]
@@ -167,7 +168,7 @@ def test_nobody_pays_unasked(both: Both) -> None:
     answer = both("--n", "2")
     assert answer.exit_code == 2
     assert "4 paid calls" in answer.stderr
-    assert "give --yes" in answer.stderr
+    assert "use --yes" in answer.stderr
     assert both.line.paid == before
 
 
@@ -186,14 +187,14 @@ def test_who_is_asked_can_say_no(both: Both, said: bytes, status: int, paid: int
     os.close(ours)
     os.close(theirs)
     assert ended.returncode == status, ended.stderr
-    assert b"Make them?" in ended.stderr
+    assert b"Continue?" in ended.stderr
     assert both.line.paid - before == paid
 
 
 def test_a_key_is_needed(both: Both) -> None:
     answer = both("--yes", key="")
     assert answer.exit_code == 2
-    assert "SEGMIND_API_KEY must hold your key" in answer.stderr
+    assert "SEGMIND_API_KEY must contain your API key" in answer.stderr
 
 
 def test_the_vendors_client_is_needed(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +222,7 @@ def test_where_the_own_server_is_not_there_nothing_is_paid(both: Both) -> None:
     before = both.line.paid
     answer = both("--yes", "--server", "http://127.0.0.1:9/v1")
     assert answer.exit_code == 1
-    assert "your server (http://127.0.0.1:9/v1) does not answer" in answer.stderr
+    assert "your server (http://127.0.0.1:9/v1) does not respond" in answer.stderr
     assert both.line.paid == before
 
 
@@ -233,13 +234,13 @@ def test_a_photo_that_cannot_be_read_costs_nothing(both: Both, tmp_path: Path) -
     assert "not an image" in answer.stderr
     Image.new("RGB", (8, 8)).save(tmp_path / "photo.webp")
     answer = both("--yes", "--image", str(tmp_path / "photo.webp"))
-    assert "the photo is WebP; to compare, give JPEG or PNG" in answer.stderr
+    assert "the photo must be JPEG or PNG, got WebP" in answer.stderr
     assert both.line.paid == before
 
 
 def test_every_call_brings_a_new_file_of_the_same_picture() -> None:
     photo = PHOTO.read_bytes()
-    uris = list(islice(unlike(photo), 3))
+    uris = list(islice(data_uris(photo), 3))
     assert len({*uris}) == 3
     for uri in uris:
         head, _, data = uri.partition(",")
@@ -257,13 +258,13 @@ def test_the_agreement_of_masks() -> None:
 
 
 def test_what_a_server_does_not_say_is_not_made_up() -> None:
-    silent = Measured(latency=[0.1, 0.3], server=[0.1], cost=[])
+    silent = Measurements(latency=[0.1, 0.3], server=[0.1], cost=[])
     assert silent.summary() == {
         "latency_ms": {"p50": 200.0, "p95": 290.0},
         "server_ms": None,
         "network_ms": None,
         "cost_per_1000": None,
     }
-    told = Measured(latency=[0.1, 0.3], server=[0.05, 0.05], cost=[0.001, 0.003])
+    told = Measurements(latency=[0.1, 0.3], server=[0.05, 0.05], cost=[0.001, 0.003])
     assert told.summary()["network_ms"] == {"p50": 150.0, "p95": 240.0}
     assert told.summary()["cost_per_1000"] == pytest.approx(2)

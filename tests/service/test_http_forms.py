@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from automask import Parameters
 from automask.errors import ImageError, ParameterError
-from automask.service.http.forms import SCHEMA, read_form
+from automask.service.http.forms import read_form
+from automask.service.http.schema import SCHEMA
 
 NEEDED: dict[str, object] = {"image": b"a file", "prompt": "cup"}
 
