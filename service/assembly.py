@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from automask.v1.mask_pb2 import MaskResponse
+
 from .config.settings import Settings
 from .core.access import Access
 from .core.backend import Backend
+from .core.codec import Codec
 from .core.operations import Operations
 from .core.requests import Requests
 from .keys.factory import open_key_store
@@ -16,7 +19,8 @@ from .store.factory import open_store
 from .store.policy import StorePolicy
 from .telemetry.calls import Observer
 from .telemetry.metrics import Metrics
-from .wire.status import to_status
+from .wire.status import public_error, to_status
+from .wire.tasks import decode_task
 
 __all__ = ["Components"]
 
@@ -53,12 +57,12 @@ class Components:
         self._store = open_store(
             settings.store, rules, media=settings.media, media_from=round(settings.media_from_kb * 1e3)
         )
-        self._requests: Requests | None = None
+        self._requests: Requests[MaskResponse] | None = None
         self.observer = Observer(metrics)
-        self.operations = Operations(self._access, max_image_bytes=settings.max_image_bytes)
+        self.operations: Operations[MaskResponse] = Operations(self._access, max_image_bytes=settings.max_image_bytes)
         self.servicer = Servicer(Calls(self.operations, self.observer), self.operations)
 
-    def open(self, engine: Backend) -> None:
+    def open(self, engine: Backend[MaskResponse]) -> None:
         """Take up what the store holds, and let callers in."""
         store = self._store
         self._metrics.read(
@@ -68,7 +72,12 @@ class Components:
             "state",
         )
         self._metrics.read("automask_store_bytes", "Bytes of the store", lambda: [("", store.usage().size)])
-        self._requests = Requests(store, engine, self._access, self._metrics)
+        codec: Codec[MaskResponse] = Codec(
+            decode_task=decode_task,
+            encode_response=lambda response: response.SerializeToString(),
+            public_error=public_error,
+        )
+        self._requests = Requests(store, engine, self._access, codec, self._metrics)
         self._requests.start()
         self.operations.open(engine, self._requests)
 

@@ -19,6 +19,7 @@ from prometheus_client import start_http_server
 from automask import MissingDependencyError, ParameterError, Segmenter
 from automask.devices import DEVICES
 from automask.v1 import mask_service_pb2
+from automask.v1.mask_pb2 import MaskResponse
 from automask.v1.mask_service_pb2_grpc import add_MaskServiceServicer_to_server
 
 from .assembly import Components
@@ -28,6 +29,7 @@ from .core.loading import load_model
 from .errors import UnavailableError
 from .rpc.listen import bare, join, listen
 from .telemetry.metrics import PrometheusMetrics
+from .wire.responses import write_response
 
 if TYPE_CHECKING:
     from .http.server import HttpServer
@@ -66,7 +68,7 @@ class Server:
         self._settings = settings
         self._metrics = PrometheusMetrics()
         self._parts = Components(settings, self._metrics)
-        self._engine: Engine | None = None
+        self._engine: Engine[MaskResponse] | None = None
         self._metrics_server: WSGIServer | None = None
         self._front: HttpServer | None = None
         self._is_stopping = False
@@ -128,6 +130,7 @@ class Server:
             max_queue=self._settings.max_queue,
             max_batch=self._settings.max_batch,
             batch_wait=self._settings.batch_wait_ms / 1e3,
+            write=write_response,
             metrics=self._metrics,
         )
         self._engine = engine
@@ -148,7 +151,7 @@ class Server:
             segmenters[name] = segmenter
         return segmenters
 
-    def _publish_metrics(self, engine: Engine, segmenters: Mapping[str, Segmenter]) -> None:
+    def _publish_metrics(self, engine: Engine[MaskResponse], segmenters: Mapping[str, Segmenter]) -> None:
         metrics = self._metrics
         metrics.read("automask_queue_depth", "Tasks that wait for a worker", lambda: [("", engine.waiting)])
         metrics.read_caches(segmenters)

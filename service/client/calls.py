@@ -19,7 +19,7 @@ from automask.segmenter import Options
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 
-from ..wire.remote_result import CHOSEN
+from ..core.task import CHOSEN, OutputFormat, Task
 from ..wire.responses import read_response
 from ..wire.tasks import write_task
 
@@ -57,7 +57,7 @@ class TaskTemplate:
     Attributes
     ----------
     prompts, exclude, parameters, model
-        As in `automask.service.wire.tasks.Task`.
+        As in `automask.service.core.task.Task`.
     is_one
         Whether the caller passed one prompt and gets one result instead of a list.
     """
@@ -89,15 +89,8 @@ class TaskTemplate:
         chosen: PictureKind = "mask" if self.parameters.return_mask else "preview"
         if self.parameters.return_alpha:
             chosen = "alpha"
-        formats = dict.fromkeys((CHOSEN["mask"], CHOSEN[chosen], mask_pb2.OUTPUT_FORMAT_INSTANCE_LOGITS))
-        return write_task(
-            image,
-            self.prompts,
-            exclude=self.exclude,
-            parameters=self.parameters,
-            model=self.model,
-            formats=[*formats],
-        )
+        formats = dict.fromkeys((CHOSEN["mask"], CHOSEN[chosen], OutputFormat.INSTANCE_LOGITS))
+        return write_task(Task(image, self.prompts, self.exclude, self.parameters, self.model, formats=tuple(formats)))
 
     # One result for one prompt, else a list: the overloads of the client's methods say which.
     def generate(self, image: SentImage) -> Call[Any]:

@@ -1,4 +1,4 @@
-"""What operations and requests ask of whatever runs the models: threads of this process, or a cluster."""
+"""The interface of whatever runs the models: threads of this process, or a cluster."""
 
 from __future__ import annotations
 
@@ -8,62 +8,73 @@ from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
 from automask import Bundle, Query
-from automask.v1 import mask_pb2
 
 from ..errors import NotFoundError
-from ..wire.tasks import Task
+from ..telemetry.timings import Timings
+from .task import Task
 
-__all__ = ["Backend", "Model", "Work", "find_model"]
+__all__ = ["Backend", "Model", "Response", "ResponseT", "Work", "find_model"]
 
 T = TypeVar("T")
 
 
+class Response(Protocol):
+    """The results of a task, encoded for its caller. Only the writer that encodes them and the servers know more."""
+
+    @property
+    def timings(self) -> Timings:
+        """Where the time went."""
+
+
+ResponseT = TypeVar("ResponseT", bound=Response)
+
+
 class Model(Protocol):
-    """A model that can be asked for, wherever it is loaded."""
+    """A model of the server, in this process or in another one."""
 
     @property
     def bundle(self) -> Bundle:
-        """What it is."""
+        """Its name, licence, sources and graphs."""
 
     @property
     def device(self) -> str:
-        """Where it runs."""
+        """The device it runs on."""
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """The kinds of object that it knows; empty where it takes any text."""
+        """The labels that it knows; empty if it takes any text."""
 
     def check(self, query: Query) -> None:
-        """Raise what it would answer to this query on any image."""
+        """Raise the error that it raises for this query on any image."""
 
 
-class Work(Protocol):
-    """One task on its way."""
+class Work(Protocol[ResponseT]):
+    """One task that was started."""
 
     @property
-    def future(self) -> Future[mask_pb2.MaskResponse] | asyncio.Future[mask_pb2.MaskResponse]:
-        """The answer to come."""
+    def future(self) -> Future[ResponseT] | asyncio.Future[ResponseT]:
+        """Its response."""
 
     def cancel(self) -> None:
-        """Stop it, wherever it is."""
+        """Keep it from starting, or stop it where it runs."""
 
 
-class Backend(Protocol):
+class Backend(Protocol[ResponseT]):
     """Runs tasks on models."""
 
     @property
     def segmenters(self) -> Mapping[str, Model]:
-        """The models by name, the default one first."""
+        """The models by name, the default model first."""
 
     @property
     def workers(self) -> int:
-        """Tasks that are worked on at once."""
+        """Number of tasks that run at once."""
 
     def segmenter(self, model: str) -> Model:
-        """Find a model by name; an empty name means the default one."""
+        """Find a model by name; an empty name means the default model."""
 
-    def start(self, task: Task, *, retries: int = 0) -> Work:
-        """Queue a task."""
+    def start(self, task: Task, *, retries: int = 0) -> Work[ResponseT]:
+        """Queue a task; `retries` is the number of attempts before this one."""
 
 
 def find_model(models: Mapping[str, T], name: str) -> T:
@@ -72,7 +83,7 @@ def find_model(models: Mapping[str, T], name: str) -> T:
     Raises
     ------
     NotFoundError
-        There is no such model.
+        There is no model of this name.
     """
     if not name:
         return next(iter(models.values()))

@@ -7,28 +7,30 @@ themselves while all workers are busy; when one is free, a task never waits, unl
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Condition, Thread
 from time import perf_counter
+from typing import Generic, TypeAlias
 
-from automask import AutomaskError, Interrupt, Query, Result, Segmenter
-from automask.v1 import mask_pb2
+from automask import AutomaskError, Interrupt, Result, Segmenter
 
 from ..errors import QueueFullError, UnavailableError
 from ..telemetry.metrics import Metrics
-from ..wire.responses import write_response
-from ..wire.tasks import Task
-from .backend import find_model
+from .backend import ResponseT, find_model
+from .task import Task
 
-__all__ = ["Engine", "Work"]
+__all__ = ["Engine", "Work", "Writer"]
+
+Writer: TypeAlias = Callable[[Sequence[Result], Task, float, int], ResponseT]
+"""Encodes the results of a task, its milliseconds in the queue, and its attempts after the first."""
 
 _SECONDS_EACH = 0.1  # what a refused client is told to expect of each task before it, until some were measured
 
 
 @dataclass(eq=False, slots=True)
-class Work:
+class Work(Generic[ResponseT]):
     """One task on its way through the engine.
 
     Attributes
@@ -41,9 +43,9 @@ class Work:
     segmenter: Segmenter
     retries: int
     accepted: float
-    future: Future[mask_pb2.MaskResponse] = field(default_factory=Future)
+    future: Future[ResponseT] = field(default_factory=Future)
     is_wanted: bool = True
-    batch: _Batch | None = None
+    batch: _Batch[ResponseT] | None = None
 
     def cancel(self) -> None:
         """Keep it from starting, or stop it where it runs: at once, unless others wait for the same pass."""
@@ -52,7 +54,7 @@ class Work:
         if self.batch:
             self.batch.stop_if_unwanted()
 
-    def shares_photo(self, other: Work) -> bool:
+    def shares_photo(self, other: Work[ResponseT]) -> bool:
         """Whether both mask the same file with the same model; bare pixels come from cameras and do not repeat."""
         mine, yours = self.task.image, other.task.image
         if self.segmenter is not other.segmenter or not isinstance(mine, bytes) or not isinstance(yours, bytes):
@@ -60,10 +62,10 @@ class Work:
         return hash(mine) == hash(yours) and mine == yours  # Python hashes each file once; files may be alike for long
 
 
-class _Batch:
+class _Batch(Generic[ResponseT]):
     """Tasks that one worker answers in one pass."""
 
-    def __init__(self, works: Sequence[Work]) -> None:
+    def __init__(self, works: Sequence[Work[ResponseT]]) -> None:
         self.works = works
         self.interrupt = Interrupt()
         for work in works:
@@ -76,11 +78,11 @@ class _Batch:
 
     def answer(self) -> Sequence[list[Result] | AutomaskError]:
         tasks = [work.task for work in self.works]
-        queries = [Query(task.prompts, task.exclude, task.parameters) for task in tasks]
+        queries = [task.query for task in tasks]
         return self.works[0].segmenter.answer(tasks[0].image, queries, interrupt=self.interrupt)
 
 
-class Engine:
+class Engine(Generic[ResponseT]):
     """Runs tasks on loaded models.
 
     Parameters
@@ -96,6 +98,8 @@ class Engine:
     batch_wait
         Seconds for which a worker holds a task back for others on the same photo while other workers are busy; an idle
         engine never waits.
+    write
+        Encodes the results of a task, on the thread of its worker.
     metrics
         Where waiting, batches and stages are counted.
     """
@@ -108,14 +112,15 @@ class Engine:
         max_queue: int,
         max_batch: int,
         batch_wait: float,
+        write: Writer[ResponseT],
         metrics: Metrics,
     ) -> None:
         self.segmenters = segmenters
         self.workers = workers
         self._max_queue, self._max_batch, self._batch_wait = max_queue, max_batch, batch_wait
-        self._metrics = metrics
+        self._write, self._metrics = write, metrics
         self._changed = Condition()
-        self._queue: deque[Work] = deque()
+        self._queue: deque[Work[ResponseT]] = deque()
         self._busy = 0
         self._is_open = True
         self._seconds_each = _SECONDS_EACH
@@ -133,7 +138,7 @@ class Engine:
         """
         return find_model(self.segmenters, model)
 
-    def start(self, task: Task, *, retries: int = 0) -> Work:
+    def start(self, task: Task, *, retries: int = 0) -> Work[ResponseT]:
         """Queue a task; `retries` tells how often it was tried before.
 
         Raises
@@ -145,7 +150,7 @@ class Engine:
         UnavailableError
             The engine was closed.
         """
-        work = Work(task, self.segmenter(task.model), retries, perf_counter())
+        work: Work[ResponseT] = Work(task, self.segmenter(task.model), retries, perf_counter())
         with self._changed:
             if not self._is_open:
                 raise UnavailableError("the server is shutting down", retry_after=1.0)
@@ -181,7 +186,7 @@ class Engine:
                 with self._changed:
                     self._busy -= 1
 
-    def _take(self) -> list[Work]:
+    def _take(self) -> list[Work[ResponseT]]:
         """Wait for work; nothing once the engine is closed and its queue is empty."""
         with self._changed:
             while self._is_open and not self._queue:
@@ -199,10 +204,10 @@ class Engine:
                 self._queue.remove(partner)
         return [first, *partners]
 
-    def _partners(self, first: Work) -> list[Work]:
+    def _partners(self, first: Work[ResponseT]) -> list[Work[ResponseT]]:
         return [work for work in self._queue if work.shares_photo(first)] if self._max_batch > 1 else []
 
-    def _run(self, works: Sequence[Work]) -> None:
+    def _run(self, works: Sequence[Work[ResponseT]]) -> None:
         works = [work for work in works if work.future.set_running_or_notify_cancel()]
         if not works:
             return
@@ -217,13 +222,13 @@ class Engine:
             self._finish(work, answer, started)
         self._seconds_each += 0.1 * ((perf_counter() - started) / len(works) - self._seconds_each)
 
-    def _finish(self, work: Work, answer: list[Result] | BaseException, started: float) -> None:
+    def _finish(self, work: Work[ResponseT], answer: list[Result] | BaseException, started: float) -> None:
         if isinstance(answer, BaseException):
             work.future.set_exception(answer)
             return
         try:
             queue_ms = 1e3 * (started - work.accepted)
-            response = write_response(answer, work.task, queue_ms=queue_ms, retries=work.retries)
+            response = self._write(answer, work.task, queue_ms, work.retries)
         except BaseException as error:  # noqa: BLE001 (as above)
             work.future.set_exception(error)
             return

@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from automask import Query
 from automask.errors import ParameterError
-from automask.v1 import mask_pb2
 
 from ..cancellation import run_to_completion
 from ..errors import OutOfCreditsError, UnavailableError
 from ..keys.key import Key
 from ..store.records import Record
 from ..telemetry.tracing import trace_stages
-from ..wire.tasks import Task, read_task
 from .access import Access
-from .backend import Backend, Model
+from .backend import Backend, Model, ResponseT
 from .requests import Requests
+from .task import Task
 
 __all__ = ["Operations"]
 
@@ -29,7 +27,7 @@ _LONGEST_WAIT = 60.0
 _LONGEST_KEY = 128
 
 
-class Operations:
+class Operations(Generic[ResponseT]):
     """Masks now, masks later, and what became of them.
 
     Parameters
@@ -42,12 +40,12 @@ class Operations:
 
     def __init__(self, access: Access, *, max_image_bytes: int) -> None:
         self._access, self._max_image_bytes = access, max_image_bytes
-        self._engine: Backend
-        self._requests: Requests
+        self._engine: Backend[ResponseT]
+        self._requests: Requests[ResponseT]
         self._closed: UnavailableError | None = UnavailableError("the server is loading its models", retry_after=1.0)
         self._draining = asyncio.Event()
 
-    def open(self, engine: Backend, requests: Requests) -> None:
+    def open(self, engine: Backend[ResponseT], requests: Requests[ResponseT]) -> None:
         """Let callers in, now that the models are there."""
         self._engine, self._requests = engine, requests
         self._closed = None
@@ -102,9 +100,9 @@ class Operations:
         """Loaded models by name, the default one first."""
         return self._engine.segmenters
 
-    async def generate(self, message: mask_pb2.MaskTask, key: Key) -> mask_pb2.MaskResponse:
+    async def generate(self, task: Task, key: Key) -> ResponseT:
         """Mask one photo now; cancelling stops the work."""
-        task, model = self._check(message)
+        model = self._check(task)
         await self._access.enter(key, model)
         try:
             work = self._engine.start(task)
@@ -119,24 +117,33 @@ class Operations:
         trace_stages(response.timings)
         return response
 
-    def _check(self, message: mask_pb2.MaskTask) -> tuple[Task, str]:
-        """Check all that can be checked without decoding the photo; tell the model's name, too."""
-        task = read_task(message, max_image_bytes=self._max_image_bytes)
+    def _check(self, task: Task) -> str:
+        """Check everything that needs no decoded image, and return the name of the task's model."""
+        task.check(max_image_bytes=self._max_image_bytes)
         segmenter = self._engine.segmenter(task.model)
-        segmenter.check(Query(task.prompts, task.exclude, task.parameters))
-        return task, segmenter.bundle.name
+        segmenter.check(task.query)
+        return segmenter.bundle.name
 
     async def submit(
-        self, message: mask_pb2.MaskTask, key: Key, *, request_id: str, idempotency_key: str, deadline: float | None
+        self,
+        task: Task,
+        key: Key,
+        *,
+        encoded: bytes,
+        request_id: str,
+        idempotency_key: str,
+        deadline: float | None,
     ) -> Record:
         """Keep a request for later; with an idempotency key that is known, give the one that came with it before.
 
         Parameters
         ----------
-        message
+        task
             What to do.
         key
             Who asks.
+        encoded
+            The task as the store keeps it. The store also recognises by these bytes a task that is submitted again.
         request_id
             The id that it gets if it is new.
         idempotency_key
@@ -148,22 +155,22 @@ class Operations:
             raise ParameterError("idempotency_key", f"have at most {_LONGEST_KEY} characters", len(idempotency_key))
         if deadline is not None and deadline <= 0:
             raise ParameterError("deadline", "be more than 0 s", f"{deadline:g} s")
-        _, model = self._check(message)
+        model = self._check(task)
         try:
             await self._access.enter(key, model)
         except OutOfCreditsError:
             # The last one may have gone for this same request, whose answer got lost.
-            record = await self._requests.known(message, owner=key.name, model=model, idempotency_key=idempotency_key)
+            record = await self._requests.known(encoded, owner=key.name, model=model, idempotency_key=idempotency_key)
             if record is None:
                 raise
             return record
         known = {"owner": key.name, "model": model, "idempotency_key": idempotency_key}
-        return await run_to_completion(self._keep(message, request_id=request_id, deadline=deadline, **known))
+        return await run_to_completion(self._keep(encoded, request_id=request_id, deadline=deadline, **known))
 
-    async def _keep(self, message: mask_pb2.MaskTask, *, owner: str, request_id: str, **more: Any) -> Record:  # noqa: ANN401
+    async def _keep(self, encoded: bytes, *, owner: str, request_id: str, **more: Any) -> Record:  # noqa: ANN401
         record = None
         try:
-            record = await self._requests.submit(message, owner=owner, request_id=request_id, **more)
+            record = await self._requests.submit(encoded, owner=owner, request_id=request_id, **more)
         finally:
             if record is None or record.request_id != request_id:
                 await self._access.give_back(owner)

@@ -8,12 +8,11 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 
 from automask import CancelledError
-from automask.v1 import mask_pb2
 
 from ..cancellation import run_to_completion
 from ..errors import DeadlineError, QueueFullError, StoreError
@@ -23,10 +22,10 @@ from ..store.records import Lease, Record
 from ..telemetry.logs import log_bug
 from ..telemetry.metrics import Metrics
 from ..telemetry.tracing import span, trace_stages
-from ..wire.status import public_error
-from ..wire.tasks import read_task
 from .access import Access
-from .backend import Backend, Work
+from .backend import Backend, ResponseT, Work
+from .codec import Codec
+from .task import Task
 
 __all__ = ["Requests"]
 
@@ -67,7 +66,7 @@ class _Changes:
                 del self._waiting[request_id]
 
 
-class Requests:
+class Requests(Generic[ResponseT]):
     """Submitted requests of one server.
 
     Parameters
@@ -78,19 +77,23 @@ class Requests:
         What works on them.
     access
         Where credits go back to.
+    codec
+        Decodes tasks and encodes responses for the store.
     metrics
         Where their ends are counted.
     """
 
-    def __init__(self, store: Store, engine: Backend, access: Access, metrics: Metrics) -> None:
-        self._store, self._engine, self._access, self._metrics = store, engine, access, metrics
+    def __init__(
+        self, store: Store, engine: Backend[ResponseT], access: Access, codec: Codec[ResponseT], metrics: Metrics
+    ) -> None:
+        self._store, self._engine, self._access, self._codec, self._metrics = store, engine, access, codec, metrics
         self._threads = ThreadPoolExecutor(store.threads, thread_name_prefix="automask-store")
         self._ears = ThreadPoolExecutor(1, thread_name_prefix="automask-listen")
         self._changes = _Changes()
         self._wake = asyncio.Event()
         self._in_doubt = asyncio.Event()  # whether all that is worked on here still should be
         self._slots = asyncio.Semaphore(engine.workers + 1)  # one is fetched while the others are worked on
-        self._active: dict[str, tuple[Lease, Work | None]] = {}
+        self._active: dict[str, tuple[Lease, Work[ResponseT] | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
 
@@ -121,7 +124,7 @@ class Requests:
 
     async def submit(
         self,
-        task: mask_pb2.MaskTask,
+        task: bytes,
         *,
         owner: str,
         model: str,
@@ -132,7 +135,7 @@ class Requests:
         """Keep a request; return once it is on disk, with another id if it came before."""
         record = await self._in_thread(
             self._store.add,
-            _serialize(task),
+            task,
             owner=owner,
             model=model,
             request_id=request_id,
@@ -142,10 +145,10 @@ class Requests:
         self._wake.set()
         return record
 
-    async def known(self, task: mask_pb2.MaskTask, *, owner: str, model: str, idempotency_key: str) -> Record | None:
+    async def known(self, task: bytes, *, owner: str, model: str, idempotency_key: str) -> Record | None:
         """Find the request that `submit` would give instead of a new one."""
         return await self._in_thread(
-            self._store.find_duplicate, _serialize(task), owner=owner, model=model, idempotency_key=idempotency_key
+            self._store.find_duplicate, task, owner=owner, model=model, idempotency_key=idempotency_key
         )
 
     async def status(self, request_id: str, owner: str) -> Record:
@@ -252,15 +255,15 @@ class Requests:
             return None, None
         except Exception as error:  # noqa: BLE001 (it belongs to this request, and the next ones go on)
             log_bug(error)
-            told = public_error(error, lease.request_id)
+            told = self._codec.public_error(error, lease.request_id)
             return await self._write(State.FAILED, self._store.fail, lease, told), told
-        return await self._write(State.COMPLETED, self._store.complete, lease, response.SerializeToString()), None
+        result = self._codec.encode_response(response)
+        return await self._write(State.COMPLETED, self._store.complete, lease, result), None
 
-    async def _run(self, lease: Lease) -> mask_pb2.MaskResponse:
+    async def _run(self, lease: Lease) -> ResponseT:
         if lease.problem is not None:
             raise lease.problem
-        # What was accepted has passed the limit on images; another server's may be lower.
-        task = read_task(mask_pb2.MaskTask.FromString(lease.task), max_image_bytes=len(lease.task))
+        task = self._codec.decode_task(lease.task)
         left = None if lease.deadline is None else lease.deadline - self._store.clock.now()
         try:
             async with asyncio.timeout(left):
@@ -275,7 +278,7 @@ class Requests:
         trace_stages(response.timings)
         return response
 
-    async def _start(self, task: Any, lease: Lease) -> Work:  # noqa: ANN401
+    async def _start(self, task: Task, lease: Lease) -> Work[ResponseT]:
         while True:
             try:
                 work = self._engine.start(task, retries=lease.attempts - 1)
@@ -334,10 +337,6 @@ class Requests:
                     self._in_doubt.set()
             if changed is None or changed:
                 self._wake.set()
-
-
-def _serialize(task: mask_pb2.MaskTask) -> bytes:
-    return task.SerializeToString(deterministic=True)
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
+from automask.v1.mask_pb2 import MaskResponse
+
 from ..config.settings import Settings
 from ..core.operations import Operations
 from ..telemetry.calls import Observer
@@ -21,7 +23,7 @@ __all__ = ["create_app"]
 
 
 def create_app(
-    operations: Operations, settings: Settings, fetcher: Fetcher, observer: Observer, *, grpc_port: int
+    operations: Operations[MaskResponse], settings: Settings, fetcher: Fetcher, observer: Observer, *, grpc_port: int
 ) -> FastAPI:
     """Make the application.
 

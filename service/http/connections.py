@@ -58,7 +58,7 @@ class Forwarded(ProxyHeadersMiddleware):
         await super().__call__(scope, receive, send)
 
 
-def sign_in(operations: Operations) -> Callable[[Request], Awaitable[Key]]:
+def sign_in(operations: Operations[Any]) -> Callable[[Request], Awaitable[Key]]:
     """Make the dependency that finds out who calls, before anything of the body is read."""
 
     async def enter(request: Request) -> Key:

@@ -12,9 +12,8 @@ from urllib.parse import unquote_to_bytes
 
 from automask import Parameters
 from automask.errors import ImageError, ParameterError
-from automask.v1 import mask_pb2
 
-from ..wire.tasks import MAX_PROMPT_LENGTH, Format, write_task
+from ..core.task import MAX_PROMPT_LENGTH, OutputFormat, Task
 from .schema import SCHEMA
 
 __all__ = ["Form", "read_form"]
@@ -55,8 +54,8 @@ class Form:
     model: str
     unknown: tuple[str, ...]
 
-    def to_task(self, image: bytes, formats: Sequence[Format] = ()) -> mask_pb2.MaskTask:
-        """Write what was asked for as over gRPC.
+    def to_task(self, image: bytes, formats: Sequence[OutputFormat] = ()) -> Task:
+        """Return the task that was asked for.
 
         Parameters
         ----------
@@ -65,13 +64,13 @@ class Form:
         formats
             The forms in which the mask comes back; none means the one picture that the parameters choose.
         """
-        return write_task(
+        return Task(
             image,
-            [self.prompt],
-            exclude=[self.exclude] if self.exclude else [],
+            (self.prompt,),
+            exclude=(self.exclude,) if self.exclude else (),
             parameters=self.parameters,
             model=self.model,
-            formats=formats,
+            formats=tuple(formats),
         )
 
 

@@ -12,8 +12,10 @@ from automask.v1 import mask_pb2
 
 from ..config.settings import Settings
 from ..core.operations import Operations
+from ..core.task import Task
 from ..errors import NotFoundError
 from ..keys.key import Key
+from ..wire.tasks import encode_task
 from .bodies import read_body
 from .connections import sign_in, while_there
 from .fetch import Fetcher
@@ -37,7 +39,7 @@ _PICTURE: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def router(operations: Operations, settings: Settings, fetcher: Fetcher) -> APIRouter:
+def router(operations: Operations[mask_pb2.MaskResponse], settings: Settings, fetcher: Fetcher) -> APIRouter:
     """Make the routes of the hosted API.
 
     Parameters
@@ -101,7 +103,7 @@ class _Hosted:
         As for `router`.
     """
 
-    def __init__(self, operations: Operations, settings: Settings, fetcher: Fetcher) -> None:
+    def __init__(self, operations: Operations[mask_pb2.MaskResponse], settings: Settings, fetcher: Fetcher) -> None:
         self._operations, self._settings, self._fetcher = operations, settings, fetcher
 
     async def generate(self, request: Request, key: Key) -> Response:
@@ -121,6 +123,7 @@ class _Hosted:
         record = await self._operations.submit(
             task,
             key,
+            encoded=encode_task(task),
             request_id=request.state.request_id,
             idempotency_key=_idempotency_key(request),
             deadline=None,
@@ -155,7 +158,7 @@ class _Hosted:
             raise NotFoundError(f"the request {request_id!r} has no picture of the kind {ending}")
         return Response(found[0], media_type=found[2])
 
-    async def _read(self, request: Request, key: Key) -> tuple[Form, mask_pb2.MaskTask]:
+    async def _read(self, request: Request, key: Key) -> tuple[Form, Task]:
         form = await read_body(request, self._settings.max_image_bytes)
         image = form.image
         if isinstance(image, str):

@@ -18,17 +18,14 @@ from automask.v1 import mask_pb2
 
 from ..config.settings import Settings
 from ..core.operations import Operations
+from ..core.task import OutputFormat
 from ..keys.key import Key
 from .bodies import read_body
 from .connections import sign_in, while_there
 
 __all__ = ["router"]
 
-_FORMATS: Final = (
-    mask_pb2.OUTPUT_FORMAT_MASK_PNG,
-    mask_pb2.OUTPUT_FORMAT_COCO_RLE,
-    mask_pb2.OUTPUT_FORMAT_POLYGONS,
-)
+_FORMATS: Final = (OutputFormat.MASK_PNG, OutputFormat.COCO_RLE, OutputFormat.POLYGONS)
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -49,7 +46,7 @@ _HEADERS: Final = {
 }
 
 
-def router(operations: Operations, settings: Settings, *, grpc_port: int) -> APIRouter:
+def router(operations: Operations[mask_pb2.MaskResponse], settings: Settings, *, grpc_port: int) -> APIRouter:
     """Make the routes of the playground.
 
     Parameters
@@ -110,7 +107,7 @@ class _Static:
         return Response(self._data, headers=headers, media_type=self._type)
 
 
-def _tell_models(operations: Operations) -> list[dict[str, Any]]:
+def _tell_models(operations: Operations[Any]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,

@@ -12,9 +12,9 @@ from google.rpc.status_pb2 import Status
 
 from automask.v1 import mask_pb2
 
+from ..core.task import PICTURES
 from ..states import State
 from ..store.records import Record
-from ..wire.remote_result import PICTURES
 
 __all__ = ["answer_now", "find_picture", "tell_result", "tell_state", "tell_unknown"]
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from automask.parameters import MAX_SEED
 from automask.postprocess import MAX_RADIUS
 
-from ..wire.tasks import MAX_PROMPT_LENGTH
+from ..core.task import MAX_PROMPT_LENGTH
 
 __all__ = ["SCHEMA", "SLUG"]
 

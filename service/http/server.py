@@ -11,6 +11,8 @@ from math import ceil
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from automask.v1.mask_pb2 import MaskResponse
+
 from ..config.settings import Settings
 from ..core.operations import Operations
 from ..rpc.listen import bind, join
@@ -71,7 +73,7 @@ class HttpServer:
         Where clients connect to, once it was started: ``host:port``.
     """
 
-    def __init__(self, settings: Settings, operations: Operations, observer: Observer) -> None:
+    def __init__(self, settings: Settings, operations: Operations[MaskResponse], observer: Observer) -> None:
         self._settings, self._operations, self._observer = settings, operations, observer
         self.address = ""
 

@@ -20,10 +20,10 @@ from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 
 from ..core.backend import find_model
+from ..core.task import Task
 from ..errors import QueueFullError, UnavailableError
 from ..telemetry.metrics import Metrics
 from ..wire.status import to_error
-from ..wire.tasks import Task, write_task
 
 __all__ = ["Handle", "RayEngine", "RayWork"]
 
@@ -131,24 +131,16 @@ class RayEngine:
         # What a camera sends does not come again: no replica is better for it than another.
         photo = hashlib.sha256(task.image).hexdigest() if isinstance(task.image, bytes) else ""
         handle = handle.options(session_id=photo)
-        data = write_task(
-            task.image,
-            task.prompts,
-            exclude=task.exclude,
-            parameters=task.parameters,
-            model=task.model,
-            formats=task.formats,
-        ).SerializeToString()
-        response = await self._try(handle, data, retries)
+        response = await self._try(handle, task, retries)
         self._time(response, perf_counter() - started)
         return response
 
-    async def _try(self, handle: Handle, data: bytes, retries: int) -> mask_pb2.MaskResponse:
+    async def _try(self, handle: Handle, task: Task, retries: int) -> mask_pb2.MaskResponse:
         problem = ""
         request_id = get_contextvars().get("request_id", "")
         for tried in range(_TRIES):
             try:
-                return await _ask(handle, data, retries + tried, request_id)
+                return await _ask(handle, task, retries + tried, request_id)
             except TaskCancelledError as error:
                 raise CancelledError("the work was stopped from elsewhere in the cluster") from error
             except _DEATHS as error:
@@ -165,8 +157,8 @@ class RayEngine:
         self._seconds_each += 0.1 * (timings.inference_ms / 1e3 - self._seconds_each)
 
 
-async def _ask(handle: Handle, data: bytes, retries: int, request_id: str) -> mask_pb2.MaskResponse:
-    asked = handle.remote(data, retries, request_id)
+async def _ask(handle: Handle, task: Task, retries: int, request_id: str) -> mask_pb2.MaskResponse:
+    asked = handle.remote(task, retries, request_id)
     try:
         outcome = messages.GenerateStreamResponse.FromString(await asked)
     except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""The deployment that holds models: tasks in, answers out, both as bytes."""
+"""The deployment that holds models: it takes tasks and returns encoded responses."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ from ..config.settings import Settings
 from ..core.backend import Work
 from ..core.engine import Engine
 from ..core.loading import load_model
+from ..core.task import Task
 from ..errors import InternalError
 from ..telemetry.logs import configure_logs, log_bug
 from ..telemetry.tracing import configure_tracing
+from ..wire.responses import write_response
 from ..wire.status import public_error, to_status
-from ..wire.tasks import Task, read_task
 from .metrics import RayMetrics
 from .routing import StickyRouter
 
@@ -45,10 +46,10 @@ _MOST_FAILURES = 3  # in a row that are no caller's fault, after which a replica
 class _Asked:
     """One task that waits for others of the same moment."""
 
-    engine: Engine
+    engine: Engine[mask_pb2.MaskResponse]
     task: Task
     retries: int
-    work: Work | None = None
+    work: Work[mask_pb2.MaskResponse] | None = None
     is_wanted: bool = True
 
     def cancel(self) -> None:
@@ -85,7 +86,7 @@ class Inference:
     def _open(self) -> None:
         self._engine = self._load(self._models[0])
 
-    def _load(self, model: str) -> Engine:
+    def _load(self, model: str) -> Engine[mask_pb2.MaskResponse]:
         segmenter = load_model(model, self._settings, threads=self._settings.threads or self._scale.threads)
         self._segmenters[segmenter.bundle.name] = segmenter
         return Engine(
@@ -94,10 +95,11 @@ class Inference:
             max_queue=2 * most_ongoing(self._settings, self._scale),  # the one that refuses stands in front
             max_batch=self._settings.max_batch,
             batch_wait=0,  # is what `serve.batch` does
+            write=write_response,
             metrics=self._metrics,
         )
 
-    async def _find(self) -> Engine:
+    async def _find(self) -> Engine[mask_pb2.MaskResponse]:
         return self._engine
 
     async def describe(self) -> Mapping[str, Outline]:
@@ -105,13 +107,13 @@ class Inference:
         (segmenter,) = self._engine.segmenters.values()
         return {self._models[0]: segmenter.outline}
 
-    async def __call__(self, task: bytes, retries: int, request_id: str) -> bytes:
+    async def __call__(self, task: Task, retries: int, request_id: str) -> bytes:
         """Mask one photo; cancelling stops the work.
 
         Parameters
         ----------
         task
-            A serialized `MaskTask`.
+            What to do.
         retries
             How often it was tried before.
         request_id
@@ -134,8 +136,7 @@ class Inference:
                 outcome = messages.GenerateStreamResponse(error=to_status(error, request_id))
         return outcome.SerializeToString()
 
-    async def _answer(self, data: bytes, retries: int) -> mask_pb2.MaskResponse:
-        task = read_task(mask_pb2.MaskTask.FromString(data), max_image_bytes=len(data))
+    async def _answer(self, task: Task, retries: int) -> mask_pb2.MaskResponse:
         asked = _Asked(await self._find(), task, retries)
         try:
             work = await self._begin(asked)
@@ -147,11 +148,11 @@ class Inference:
             raise
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0)  # type: ignore[untyped-decorator]
-    async def _begin(self, asked: list[_Asked]) -> list[Work | AutomaskError | None]:
+    async def _begin(self, asked: list[_Asked]) -> list[Work[mask_pb2.MaskResponse] | AutomaskError | None]:
         """Queue what came at the same moment at one go; what of it is on the same photo becomes one pass."""
         return [self._start(one) for one in asked]
 
-    def _start(self, one: _Asked) -> Work | AutomaskError | None:
+    def _start(self, one: _Asked) -> Work[mask_pb2.MaskResponse] | AutomaskError | None:
         if not one.is_wanted:
             return None
         try:
@@ -188,7 +189,7 @@ class Inference:
 class _Loaded:
     """A model among others; Ray calls `__del__` when it makes room for another one."""
 
-    def __init__(self, engine: Engine, forget: Callable[[], object]) -> None:
+    def __init__(self, engine: Engine[mask_pb2.MaskResponse], forget: Callable[[], object]) -> None:
         self.engine, self._forget = engine, forget
 
     def __del__(self) -> None:
@@ -207,7 +208,7 @@ def _pool(most: int) -> type[Inference]:
         async def describe(self) -> Mapping[str, Outline]:
             return {model: outline(model, device=self._settings.device) for model in self._models}
 
-        async def _find(self) -> Engine:
+        async def _find(self) -> Engine[mask_pb2.MaskResponse]:
             loaded: _Loaded = await self._model(serve.get_multiplexed_model_id())
             return loaded.engine
 

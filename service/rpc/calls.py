@@ -55,7 +55,7 @@ class Calls:
         Counts and logs them.
     """
 
-    def __init__(self, operations: Operations, observer: Observer) -> None:
+    def __init__(self, operations: Operations[Any], observer: Observer) -> None:
         self._operations, self._observer = operations, observer
 
     @asynccontextmanager

@@ -20,6 +20,7 @@ from ..core.operations import Operations
 from ..store.records import Record
 from ..telemetry.logs import log_bug
 from ..wire.status import to_status
+from ..wire.tasks import encode_message, read_task
 from .calls import Call, Calls, streaming, unary
 
 __all__ = ["Servicer"]
@@ -38,14 +39,15 @@ class Servicer(MaskServiceServicer):
         What they can ask for.
     """
 
-    def __init__(self, calls: Calls, operations: Operations) -> None:
+    def __init__(self, calls: Calls, operations: Operations[mask_pb2.MaskResponse]) -> None:
         self.calls = calls
         self._operations = operations
 
     @unary
     async def Generate(self, request: messages.GenerateRequest, call: Call) -> messages.GenerateResponse:  # noqa: N802
         """Mask one photo now."""
-        return messages.GenerateResponse(response=await self._operations.generate(request.task, call.key))
+        response = await self._operations.generate(read_task(request.task), call.key)
+        return messages.GenerateResponse(response=response)
 
     @streaming
     async def GenerateStream(  # noqa: N802
@@ -90,9 +92,8 @@ class Servicer(MaskServiceServicer):
 
     async def _frame(self, index: int, task: mask_pb2.MaskTask, call: Call) -> messages.GenerateStreamResponse:
         try:
-            return messages.GenerateStreamResponse(
-                index=index, response=await self._operations.generate(task, call.key)
-            )
+            response = await self._operations.generate(read_task(task), call.key)
+            return messages.GenerateStreamResponse(index=index, response=response)
         except Exception as error:  # noqa: BLE001 (whatever it is, the next frames go on)
             log_bug(error)
             return messages.GenerateStreamResponse(index=index, error=to_status(error, call.request_id))
@@ -101,8 +102,9 @@ class Servicer(MaskServiceServicer):
     async def Submit(self, request: messages.SubmitRequest, call: Call) -> messages.SubmitResponse:  # noqa: N802
         """Keep a request for later."""
         record = await self._operations.submit(
-            request.task,
+            read_task(request.task),
             call.key,
+            encoded=encode_message(request.task),
             request_id=call.request_id,
             idempotency_key=request.idempotency_key,
             deadline=_seconds(request.deadline) if request.HasField("deadline") else None,

@@ -12,9 +12,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from automask import Segmenter
-from automask.v1 import mask_pb2
 
 from ..errors import StoreError
+from .timings import Timings
 
 __all__ = ["Count", "Metrics", "PrometheusMetrics", "Spread"]
 
@@ -95,7 +95,7 @@ class Metrics(ABC):
                 "model",
             )
 
-    def observe(self, timings: mask_pb2.Timings) -> None:
+    def observe(self, timings: Timings) -> None:
         """Count one answered task."""
         self._wait.observe(timings.queue_ms / 1e3)
         self._inference.observe(timings.inference_ms / 1e3)

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from time import time_ns
 
 from automask.errors import MissingDependencyError
-from automask.v1 import mask_pb2
+
+from .timings import Timings
 
 try:
     from opentelemetry import propagate, trace
@@ -67,7 +68,7 @@ def span(name: str, attributes: Mapping[str, str], carrier: Mapping[str, str] | 
         yield
 
 
-def trace_stages(timings: mask_pb2.Timings) -> None:
+def trace_stages(timings: Timings) -> None:
     """Add what was measured in a worker thread to the current span, as if it had ended just now."""
     if _tracer is None or not trace.get_current_span().is_recording():
         return

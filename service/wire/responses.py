@@ -1,4 +1,4 @@
-"""What came out, to and from the wire."""
+"""Conversion of results to a response message and back."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from automask.instance import Instance
 from automask.result import Result
 from automask.v1 import mask_pb2
 
-from .remote_result import CHOSEN, PICTURES, RemoteResult
-from .tasks import Format, Task, read_parameters, write_parameters
+from ..core.task import CHOSEN, PICTURES, OutputFormat, Task
+from .remote_result import RemoteResult
+from .tasks import read_parameters, write_formats, write_parameters
 
 __all__ = ["read_response", "write_response"]
 
-_MARGIN = 3  # a sample reaches one further; the rest is for other ways to scale up
+_MARGIN = 3  # bilinear scaling reads one sample further; two more allow for other filters
 
 
 def write_response(
-    results: Sequence[Result], task: Task, *, queue_ms: float = 0.0, retries: int = 0
+    results: Sequence[Result], task: Task, queue_ms: float = 0.0, retries: int = 0
 ) -> mask_pb2.MaskResponse:
-    """Put results on the wire. Encoding pictures takes milliseconds: not for an event loop.
+    """Convert the results of a task to a message. Encoding takes milliseconds: do not call it on an event loop.
 
     Parameters
     ----------
     results
         One for each prompt of the task, at least one.
     task
-        What they were made for.
+        The task they belong to.
     queue_ms
-        Milliseconds from being accepted to the start of work.
+        Milliseconds from acceptance to the start of work.
     retries
-        Tries after the first.
+        Attempts after the first.
     """
     start = perf_counter()
     first = results[0]
@@ -62,7 +63,7 @@ def write_response(
     return response
 
 
-def _write_result(result: Result, formats: Sequence[Format]) -> mask_pb2.MaskResult:
+def _write_result(result: Result, formats: Sequence[OutputFormat]) -> mask_pb2.MaskResult:
     height, width = result.mask.shape
     return mask_pb2.MaskResult(
         prompt=result.prompt,
@@ -73,18 +74,18 @@ def _write_result(result: Result, formats: Sequence[Format]) -> mask_pb2.MaskRes
         width=width,
         height=height,
         media=list(_write_media(result, formats)),
-        rle=_write_rle(result.rle) if mask_pb2.OUTPUT_FORMAT_COCO_RLE in formats else None,
-        polygons=_write_polygons(result.polygons) if mask_pb2.OUTPUT_FORMAT_POLYGONS in formats else None,
+        rle=_write_rle(result.rle) if OutputFormat.COCO_RLE in formats else None,
+        polygons=_write_polygons(result.polygons) if OutputFormat.POLYGONS in formats else None,
         instances=[_write_instance(instance, formats) for instance in result.instances],
     )
 
 
-def _write_media(result: Result, formats: Sequence[Format]) -> Iterator[mask_pb2.Media]:
-    for wanted in formats:
+def _write_media(result: Result, formats: Sequence[OutputFormat]) -> Iterator[mask_pb2.Media]:
+    for wanted, number in zip(formats, write_formats(formats), strict=True):
         if wanted in PICTURES:
-            yield mask_pb2.Media(format=wanted, data=result.encode(*PICTURES[wanted]))
-        elif wanted == mask_pb2.OUTPUT_FORMAT_MASK_RAW:
-            yield mask_pb2.Media(format=wanted, data=result.mask.tobytes())
+            yield mask_pb2.Media(format=number, data=result.encode(*PICTURES[wanted]))
+        elif wanted is OutputFormat.MASK_RAW:
+            yield mask_pb2.Media(format=number, data=result.mask.tobytes())
 
 
 def _write_rle(rle: Rle) -> mask_pb2.CocoRle:
@@ -96,15 +97,15 @@ def _write_polygons(polygons: Sequence[Sequence[float]]) -> list[mask_pb2.Polygo
     return [mask_pb2.Polygon(points=points) for points in polygons]
 
 
-def _write_instance(instance: Instance, formats: Sequence[Format]) -> mask_pb2.Instance:
+def _write_instance(instance: Instance, formats: Sequence[OutputFormat]) -> mask_pb2.Instance:
     left, top, right, bottom = instance.box
     return mask_pb2.Instance(
         label=instance.label,
         score=instance.score,
         box=mask_pb2.Box(left=left, top=top, right=right, bottom=bottom),
-        rle=_write_rle(instance.rle) if mask_pb2.OUTPUT_FORMAT_COCO_RLE in formats else None,
-        polygons=_write_polygons(instance.polygons) if mask_pb2.OUTPUT_FORMAT_POLYGONS in formats else None,
-        logits=_write_logits(instance.logits) if mask_pb2.OUTPUT_FORMAT_INSTANCE_LOGITS in formats else None,
+        rle=_write_rle(instance.rle) if OutputFormat.COCO_RLE in formats else None,
+        polygons=_write_polygons(instance.polygons) if OutputFormat.POLYGONS in formats else None,
+        logits=_write_logits(instance.logits) if OutputFormat.INSTANCE_LOGITS in formats else None,
     )
 
 
@@ -133,21 +134,21 @@ def _window(inside: NDArray[np.bool_] | np.bool_) -> slice:
 def read_response(
     response: mask_pb2.MaskResponse, image: bytes | NDArray[np.uint8] | None, *, base64: bool = False
 ) -> list[Result]:
-    """Take results off the wire; pictures are decoded only when they are looked at.
+    """Convert a response to results. Their pictures are decoded only when they are read.
 
     Parameters
     ----------
     response
-        As a server sent it.
+        The response as the server sent it.
     image
-        The photo in the form in which it was sent, None where it is not at hand: then `Result.image` cannot be told.
+        The image in the form in which it was sent; None if it is not known: then `Result.image` raises.
     base64
-        As in `Parameters`; it has no meaning for the server.
+        As in `Parameters`; the server does not use it.
 
     Returns
     -------
-    One `Result` for each prompt. `Result.score_map` is None, and `Result.instances` holds those that came with their
-    logits.
+    One `Result` for each prompt. `Result.score_map` is None, and `Result.instances` holds those that were sent with
+    their logits.
     """
     parameters = replace(read_parameters(response.parameters), base64=base64)
     timings = {**response.timings.stages_ms, "queue": response.timings.queue_ms, "total": response.timings.total_ms}

@@ -9,9 +9,10 @@ import pytest
 import automask
 from automask.parameters import Parameters
 from automask.service.core.engine import Engine
+from automask.service.core.task import Task
 from automask.service.errors import QueueFullError
 from automask.service.telemetry.metrics import PrometheusMetrics
-from automask.service.wire.tasks import Task
+from automask.service.wire.responses import write_response
 from support.threaded_server import wait_until
 
 
@@ -20,7 +21,13 @@ def test_what_comes_at_one_moment_is_taken_by_all_idle_workers_and_the_queue(
 ) -> None:
     """Also when the workers have not woken up yet."""
     engine = Engine(
-        {"default": segmenter}, workers=3, max_queue=2, max_batch=1, batch_wait=0, metrics=PrometheusMetrics()
+        {"default": segmenter},
+        workers=3,
+        max_queue=2,
+        max_batch=1,
+        batch_wait=0,
+        write=write_response,
+        metrics=PrometheusMetrics(),
     )
     endless = Task(jpeg, segmenter.vocabulary[:64], parameters=Parameters(threshold=0.0))
     with closing(engine):

@@ -20,13 +20,14 @@ from automask.instance import Instance
 from automask.parameters import MAX_SEED, Parameters
 from automask.result import Result
 from automask.segmenter import Options
+from automask.service.core.task import OutputFormat, Task
 from automask.service.wire.responses import read_response, write_response
-from automask.service.wire.tasks import Task, portable, read_task, write_task
+from automask.service.wire.tasks import decode_task, encode_message, encode_task, portable, read_task, write_task
 from automask.v1 import mask_pb2
 from support.results import assert_equal_results
 
 LIMIT = 1000
-ALL = tuple(value for value in mask_pb2.OutputFormat.values() if value)
+ALL = tuple(OutputFormat)
 MASK_PNG, ALPHA_PNG, ALPHA_WEBP, PREVIEW_PNG, MASK_RAW, COCO_RLE, POLYGONS, LOGITS = ALL
 
 parameters = st.builds(
@@ -44,7 +45,9 @@ photos = st.binary(max_size=50) | arrays(np.uint8, st.tuples(st.integers(1, 5), 
 
 
 def crossed(message: mask_pb2.MaskTask) -> Task:
-    return read_task(mask_pb2.MaskTask.FromString(message.SerializeToString()), max_image_bytes=LIMIT)
+    task = read_task(mask_pb2.MaskTask.FromString(message.SerializeToString()))
+    task.check(max_image_bytes=LIMIT)
+    return task
 
 
 @given(photos, prompts.filter(bool), prompts, parameters, st.text("abc"), st.lists(st.sampled_from(ALL)))
@@ -56,9 +59,44 @@ def test_a_task_comes_out_as_it_went_in(
     model: str,
     formats: list[Any],
 ) -> None:
-    task = crossed(write_task(photo, wanted, exclude=unwanted, parameters=how, model=model, formats=formats))
+    sent = Task(photo, tuple(wanted), tuple(unwanted), how, model, tuple(formats))
+    task = crossed(write_task(sent))
     np.testing.assert_array_equal(task.image, photo)
     assert task == Task(task.image, tuple(wanted), tuple(unwanted), how, model, tuple(dict.fromkeys(formats)))
+    stored = decode_task(encode_task(sent))
+    np.testing.assert_array_equal(stored.image, photo)
+    assert replace(stored, image=task.image) == task
+
+
+@pytest.mark.parametrize("image", [b"photo", np.arange(12, dtype=np.uint8).reshape(2, 2, 3)])
+def test_a_task_can_be_pickled(image: Any) -> None:
+    task = Task(image, ("cup",), ("spoon",), Parameters(seed=7), "default", (MASK_PNG,))
+    copy = pickle.loads(pickle.dumps(task, protocol=5))  # noqa: S301 (our own bytes)
+    np.testing.assert_array_equal(copy.image, image)
+    assert replace(copy, image=image) == task
+
+
+def test_the_formats_are_those_of_the_contract() -> None:
+    numbers = {f"OUTPUT_FORMAT_{one.name}": one.value for one in OutputFormat}
+    assert {"OUTPUT_FORMAT_UNSPECIFIED": 0, **numbers} == dict(mask_pb2.OutputFormat.items())
+
+
+def test_the_stored_form_of_a_task_does_not_change() -> None:
+    """By these bytes a store recognises a task that is submitted again, also one that an older server wrote."""
+    bare = mask_pb2.MaskTask(
+        image=mask_pb2.Image(encoded=b"photo"), prompts=["cup"], formats=[mask_pb2.OUTPUT_FORMAT_MASK_PNG] * 2
+    )
+    assert encode_message(bare) == b"\n\x07\n\x05photo\x12\x03cup2\x02\x01\x01", "as it was sent"
+    assert decode_task(encode_message(bare)) == Task(b"photo", ("cup",), formats=(MASK_PNG,))
+    parameters = Parameters(threshold=0.5, grow_mask=3, seed=7)
+    task = Task(b"photo", ("cup",), ("spoon",), parameters, "default", (MASK_PNG, COCO_RLE))
+    assert encode_task(task).hex() == (
+        "0a070a0570686f746f12036375701a0573706f6f6e221509000000000000e03f1003180020012800300038072a0764656661756c743202"
+        "0106"
+    )
+    assert encode_task(Task(b"photo", ("cup",))).hex() == (
+        "0a070a0570686f746f1203637570221e099a9999999999c93f100a180020012800300038ffffffffffffffffff01"
+    )
 
 
 def message(**changes: Any) -> mask_pb2.MaskTask:
@@ -175,7 +213,7 @@ def test_without_formats_comes_the_picture_that_was_chosen(
 def test_what_other_tools_read(segmenter: automask.Segmenter, coffee: NDArray[np.uint8]) -> None:
     result = segmenter.mask(coffee, "cup")
     message = write_response([result], Task(b"", ("cup",), formats=ALL)).results[0]
-    sent = {media.format: media.data for media in message.media}
+    sent: dict[int, bytes] = {media.format: media.data for media in message.media}
     webp = np.asarray(cv2.imdecode(np.frombuffer(sent[ALPHA_WEBP], np.uint8), cv2.IMREAD_UNCHANGED))
     np.testing.assert_array_equal(webp[..., 3], result.mask)
     for rle, mask in ((message.rle, result.mask), (message.instances[0].rle, result.instances[0].mask)):

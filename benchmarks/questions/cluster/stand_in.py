@@ -12,6 +12,7 @@ from ray.serve.deployment import Application
 from automask.loading import outline
 from automask.outline import Outline
 from automask.service.config.settings import Settings
+from automask.service.core.task import Task
 from automask.service.ray.api import deploy_api
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
@@ -33,7 +34,7 @@ class StandIn:
         """Describe the embedded model."""
         return {_MODEL: outline(_MODEL, device="cpu")}
 
-    async def __call__(self, task: bytes, retries: int, request_id: str) -> bytes:
+    async def __call__(self, task: Task, retries: int, request_id: str) -> bytes:
         """Wait for the fixed time."""
         del task, retries, request_id
         await asyncio.sleep(STAND_IN_SECONDS)
