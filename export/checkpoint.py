@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from automask.bundle import HUB_ID, sha256
+from automask.bundle import sha256
 from automask.errors import AutomaskError, MissingDependencyError
+from automask.lookup import HUB_ID
 
 from .publish import SpaceError
 

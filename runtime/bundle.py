@@ -1,27 +1,24 @@
-"""Bundles: a folder of ONNX graphs and one `automask.json` that says how they fit together."""
+"""Bundles: a folder of ONNX graphs and one `automask.json`, the manifest, that describes them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from .errors import BundleError, BundleNotFoundError, MissingDependencyError
+from .errors import BundleError, BundleNotFoundError
 
 __all__ = [
-    "HUB_ID",
     "MANIFEST",
     "SCHEMA_VERSION",
     "Bundle",
     "Graph",
-    "built_in_bundles",
-    "find_bundle",
-    "locate_bundle",
+    "Shape",
+    "TensorSpec",
     "open_bundle",
     "read_bundle",
     "sha256",
@@ -30,8 +27,33 @@ __all__ = [
 MANIFEST = "automask.json"
 SCHEMA_VERSION = 1
 
-_BUILT_IN = Path(__file__).parent / "bundles"
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+Shape: TypeAlias = tuple[int | None, ...] | None
+"""The shape that a family needs: None as an axis is any length, None as the whole is any shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """An input or an output of a graph.
+
+    Attributes
+    ----------
+    dtype
+        Element type, such as ``float32``.
+    shape
+        Length of each axis; a name stands for an axis of any length.
+    """
+
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def fits(self, needed: Shape) -> bool:
+        """Return whether tensors of this shape can have the needed one."""
+        if needed is None:
+            return True
+        return len(needed) == len(self.shape) and all(
+            isinstance(axis, str) or length is None or axis == length
+            for axis, length in zip(self.shape, needed, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +66,17 @@ class Graph:
         What it does in its family: ``detector``, ``image_encoder``, …
     variants
         File name by precision, such as ``{"int8": "image_encoder.int8.onnx"}``.
+    inputs, outputs
+        `TensorSpec` by name.
     """
 
     role: str
     variants: Mapping[str, str]
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
 
     def choose(self, preferred: Sequence[str]) -> str:
-        """File of the first preferred precision that exists, else of the first one there is."""
+        """Return the file of the first preferred precision that exists, else of the first one that exists."""
         for precision in preferred:
             if precision in self.variants:
                 return self.variants[precision]
@@ -59,22 +85,26 @@ class Graph:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What `automask.json` says, checked.
+    """The content of a manifest, checked.
 
     Attributes
     ----------
     folder
-        Where the files are.
+        Folder of the files.
+    name, family, description, licence
+        Name of the model, name of its family, one sentence about it, SPDX identifier of its licence.
     files
         SHA-256 (hex) by file name.
     graphs
         `Graph` by role.
     image, text
-        Preprocessing, as the family reads it.
+        Settings of the preprocessing, which the family reads.
     calibration
         Points (raw score, calibrated score), both rising from 0 to 1, between which scores are interpolated.
     sources
         Where the weights come from: package, version, file, SHA-256, licence.
+    kinds
+        Which implementation each part of the family has, where there are several: ``{"finder": "picodet"}``.
     """
 
     folder: Path
@@ -87,7 +117,8 @@ class Bundle:
     image: Mapping[str, Any]
     text: Mapping[str, Any]
     calibration: tuple[tuple[float, float], ...] = ((0.0, 0.0), (1.0, 1.0))
-    sources: tuple[Mapping[str, str], ...] = field(default=())
+    sources: tuple[Mapping[str, str], ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -96,16 +127,44 @@ class Bundle:
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """Every precision that at least one graph is there in."""
+        """Each precision in which at least one graph exists."""
         return tuple(sorted({precision for graph in self.graphs.values() for precision in graph.variants}))
 
+    def require(self, role: str, *, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> None:
+        """Check that a graph has the inputs and outputs that a family uses.
+
+        Parameters
+        ----------
+        role
+            Role of the graph.
+        inputs, outputs
+            The needed shape by name.
+
+        Raises
+        ------
+        KeyError
+            There is no such graph.
+        BundleError
+            An input or output is missing, or cannot have the needed shape.
+        """
+        graph = self.graphs[role]
+        for kind, needed, there in (("input", inputs, graph.inputs), ("output", outputs, graph.outputs)):
+            for name, shape in needed.items():
+                where = f"{self.folder / MANIFEST}: the graph {role!r}"
+                if name not in there:
+                    raise BundleError(f"{where} must have the {kind} {name!r}, has {', '.join(there)}")
+                if not there[name].fits(shape):
+                    raise BundleError(
+                        f"{where} has the {kind} {name!r} as {_show(there[name].shape)}, must be {_show(shape)}"
+                    )
+
     def check(self, opened: Collection[str] | None = None) -> None:
-        """Check presence and SHA-256 of every file, or of all but the graphs that are not `opened`.
+        """Check presence and SHA-256 of every file; with `opened`, skip the graphs that are not in it.
 
         Raises
         ------
         BundleError
-            A file is missing or not the one listed.
+            A file is missing, or is not the one listed.
         """
         graphs = {file for graph in self.graphs.values() for file in graph.variants.values()}
         for name, expected in self.files.items():
@@ -113,72 +172,8 @@ class Bundle:
                 _check_file(self.folder / name, expected)
 
 
-def built_in_bundles() -> tuple[str, ...]:
-    """Names of the bundles that come with the package."""
-    return tuple(sorted(manifest.parent.name for manifest in _BUILT_IN.glob(f"*/{MANIFEST}")))
-
-
-def find_bundle(model: str | Path, *, revision: str | None = None) -> Bundle:
-    """Find a bundle by folder, built-in name or Hub id, and check it and all its files.
-
-    Raises
-    ------
-    BundleNotFoundError, BundleError, MissingDependencyError
-        As `locate_bundle` and `open_bundle` do.
-    """
-    return open_bundle(locate_bundle(model, revision=revision))
-
-
-def locate_bundle(model: str | Path, *, revision: str | None = None) -> Path:
-    """Find the folder of a bundle by folder, built-in name or Hub id.
-
-    Parameters
-    ----------
-    model
-        A folder that holds an `automask.json`, the name of a built-in bundle, or a Hub id ``owner/name``, which is
-        downloaded through `huggingface_hub` and cached by it. A folder wins over a name, a name over a Hub id.
-    revision
-        Branch, tag or commit; for a Hub id only.
-
-    Raises
-    ------
-    BundleNotFoundError
-        There is no such bundle, or the Hub could not be reached.
-    MissingDependencyError
-        A Hub id was given and `huggingface_hub` is not installed.
-    """
-    if Path(model).is_dir():
-        return Path(model)
-    name = str(model)
-    if name in built_in_bundles():
-        return _BUILT_IN / name
-    if HUB_ID.fullmatch(name):
-        return _download(name, revision)
-    known = ", ".join(map(repr, built_in_bundles()))
-    raise BundleNotFoundError(
-        f"no bundle {name!r}: give a folder with an {MANIFEST}, a built-in name ({known}) or a Hub id (owner/name)"
-    )
-
-
-def _download(hub_id: str, revision: str | None) -> Path:
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"{hub_id!r} looks like a Hub id; to download it: pip install 'automask[hub]'"
-        ) from error
-    try:
-        return Path(snapshot_download(hub_id, revision=revision))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise BundleNotFoundError(
-            f"no bundle {hub_id!r}: it is no folder here, and the Hub did not give it: {reason}"
-        ) from error
-
-
 def open_bundle(folder: Path) -> Bundle:
-    """Read and check the bundle in a folder: schema, presence of every file, SHA-256 of every file.
+    """Read the bundle in a folder, and check its manifest and every file.
 
     Raises
     ------
@@ -193,7 +188,7 @@ def open_bundle(folder: Path) -> Bundle:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read and check the manifest of the bundle in a folder; `Bundle.check` is for its files.
+    """Read and check the manifest of the bundle in a folder; `Bundle.check` checks its files.
 
     Raises
     ------
@@ -218,19 +213,7 @@ def _parse(folder: Path, text: str) -> Bundle:
         version = manifest["schema_version"]
         if version != SCHEMA_VERSION:
             raise BundleError(f"{where} has schema version {version!r}; this automask reads {SCHEMA_VERSION}")
-        bundle = Bundle(
-            folder=folder,
-            name=str(manifest["name"]),
-            family=str(manifest["family"]),
-            description=str(manifest["description"]),
-            licence=str(manifest["licence"]),
-            files=dict(manifest["files"]),
-            graphs={role: Graph(role, dict(graph["variants"])) for role, graph in manifest["graphs"].items()},
-            image=dict(manifest["image"]),
-            text=dict(manifest["text"]),
-            calibration=tuple((float(raw), float(score)) for raw, score in manifest["calibration"]),
-            sources=tuple(manifest["sources"]),
-        )
+        bundle = _from_json(folder, manifest)
     except KeyError as error:
         raise BundleError(f"{where} has no {error.args[0]!r}") from error
     except (AttributeError, TypeError, ValueError) as error:
@@ -240,6 +223,34 @@ def _parse(folder: Path, text: str) -> Bundle:
     _check_names(where, bundle)
     _check_calibration(where, bundle.calibration)
     return bundle
+
+
+def _from_json(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
+    return Bundle(
+        folder=folder,
+        name=str(manifest["name"]),
+        family=str(manifest["family"]),
+        description=str(manifest["description"]),
+        licence=str(manifest["licence"]),
+        files=dict(manifest["files"]),
+        graphs={
+            role: Graph(role, dict(graph["variants"]), _tensors(graph["inputs"]), _tensors(graph["outputs"]))
+            for role, graph in manifest["graphs"].items()
+        },
+        image=dict(manifest["image"]),
+        text=dict(manifest["text"]),
+        calibration=tuple((float(raw), float(score)) for raw, score in manifest["calibration"]),
+        sources=tuple(manifest["sources"]),
+        kinds=dict(manifest.get("kinds", {})),
+    )
+
+
+def _tensors(described: Mapping[str, Any]) -> dict[str, TensorSpec]:
+    return {name: TensorSpec(str(one["dtype"]), tuple(one["shape"])) for name, one in described.items()}
+
+
+def _show(shape: tuple[int | str | None, ...] | None) -> str:
+    return "anything" if shape is None else f"[{', '.join('any' if axis is None else str(axis) for axis in shape)}]"
 
 
 def _check_names(where: Path, bundle: Bundle) -> None:
@@ -262,7 +273,7 @@ def _check_calibration(where: Path, points: tuple[tuple[float, float], ...]) -> 
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex.
+    """Return the SHA-256 of a file, in hex.
 
     Raises
     ------
@@ -279,4 +290,4 @@ def _check_file(path: Path, expected: str) -> None:
     except OSError as error:
         raise BundleError(f"{path} is listed in {MANIFEST} but cannot be read: {error.strerror}") from error
     if found != expected:
-        raise BundleError(f"{path} is damaged or was exchanged: its SHA-256 is {found}, {MANIFEST} says {expected}")
+        raise BundleError(f"{path} is damaged or was replaced: its SHA-256 is {found}, {MANIFEST} says {expected}")

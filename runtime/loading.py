@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any
 
-from .bundle import MANIFEST, Bundle, locate_bundle, read_bundle
+from .bundle import MANIFEST, Bundle, read_bundle
 from .cache import Arrays, ByteCache
 from .devices import AUTO, CPU, DEVICES, Device, pick_device
 from .errors import BundleError, DeviceError, ParameterError
-from .families.boxes import Boxes
-from .families.dense import Dense
+from .families import FAMILIES
+from .families.family import Family
 from .images import DEFAULT_MAX_PIXELS
+from .lookup import locate_bundle
 from .outline import Outline
 from .segmenter import Segmenter
 from .session import Session
 
 __all__ = ["load", "outline"]
-
-_FAMILIES: Final[Mapping[str, type[Boxes | Dense]]] = {
-    "boxes": Boxes,
-    "dense": Dense,
-}
 
 _log = logging.getLogger(__name__)
 
@@ -112,12 +108,12 @@ def outline(model: str | Path = "default", *, device: Device = "auto", revision:
         return Outline(bundle, pick_device(device), family.read_words(bundle))
 
 
-def _find(model: str | Path, revision: str | None) -> tuple[Bundle, type[Boxes | Dense]]:
+def _find(model: str | Path, revision: str | None) -> tuple[Bundle, type[Family[Any]]]:
     bundle = read_bundle(locate_bundle(model, revision=revision))
-    if bundle.family not in _FAMILIES:
-        known = ", ".join(_FAMILIES)
+    if bundle.family not in FAMILIES:
+        known = ", ".join(FAMILIES)
         raise BundleError(f"{bundle.folder} is of family {bundle.family!r}; this automask knows {known}")
-    return bundle, _FAMILIES[bundle.family]
+    return bundle, FAMILIES[bundle.family]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 from .bundle import Bundle
 from .errors import ParameterError
-from .families import Words
+from .families.family import Words
 from .parameters import Query
 
 __all__ = ["Outline", "ResolvedQuery"]

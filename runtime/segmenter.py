@@ -18,7 +18,7 @@ from . import postprocess
 from .bundle import Bundle
 from .cache import Arrays, ByteCache, CacheInfo
 from .errors import AutomaskError, EmptyMaskError
-from .families import Family, Picture, Prediction, Stopwatch
+from .families.family import Family, Picture, Prediction, Stopwatch
 from .images import ImageSource, encoded_bytes, read_image, read_reduced
 from .interrupt import Interrupt
 from .outline import Outline, ResolvedQuery

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from ..bundle import Bundle, built_in_bundles, find_bundle
+from ..bundle import Bundle
+from ..lookup import built_in_bundles, find_bundle
 from ..words.vocabulary import Vocabulary
 
 __all__ = ["models"]

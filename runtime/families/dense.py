@@ -13,44 +13,24 @@ from numpy.typing import NDArray
 
 from ..bundle import Bundle
 from ..cache import Arrays, ByteCache
-from ..errors import ParameterError
 from ..preprocess import Resize
 from ..session import Session
+from ..words.any_text import AnyText
 from ..words.tokenizer import Tokenizer, Tokens
-from . import Picture, Prediction, Stopwatch
+from .family import Picture, Prediction, Stopwatch
 
-__all__ = ["AnyText", "Dense"]
-
-
-class AnyText:
-    """An open vocabulary: any text but a blank one."""
-
-    labels: tuple[str, ...] = ()
-
-    def resolve(self, prompt: str) -> str:
-        """Return the prompt as it is.
-
-        Raises
-        ------
-        ParameterError
-            The prompt is blank.
-        """
-        if not prompt.strip():
-            raise ParameterError("prompt", "name something to mask", prompt)
-        return prompt
+__all__ = ["Dense"]
 
 
 class Dense:
-    """The graphs `image_encoder`, `text_encoder` and `mask_decoder`, and the tokenizer.
+    """The graphs `image_encoder`, `text_encoder` and `mask_decoder`, and a tokenizer; parameters as for `Family`.
 
-    Parameters
+    Activations are cached by image, embeddings by prompt.
+
+    Attributes
     ----------
-    bundle
-        A bundle of this family.
-    sessions
-        A session for each of the three graphs, by role.
-    cache
-        Keeps activations by picture and embeddings by prompt.
+    words
+        Any text.
     """
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
@@ -61,15 +41,16 @@ class Dense:
         self._tokenizer = Tokenizer(bundle.folder / bundle.text["file"], bundle.text["max_length"])
         self._calibration = bundle.calibration
         self._resize = Resize.read(bundle.image["image_encoder"])
+        _check_graphs(bundle, self._resize.size)
 
     @property
     def device(self) -> str:
-        """Where the graphs run."""
+        """The device on which the graphs run."""
         return self._image_graph.device
 
     @staticmethod
     def read_words(bundle: Bundle) -> AnyText:
-        """There is nothing to read."""
+        """Return the open vocabulary, which is the same for every bundle."""
         del bundle
         return AnyText()
 
@@ -77,7 +58,7 @@ class Dense:
         self, picture: Picture, prompts: Sequence[str], thresholds: Sequence[float], watch: Stopwatch
     ) -> list[Prediction]:
         """Return one prediction for each prompt; together they cost one image encoding and one decoder call."""
-        del thresholds  # are applied to the score maps, by the caller
+        del thresholds  # the caller applies them to the score maps
         distinct = list(dict.fromkeys(prompts))
         with watch.stage("text"):
             tokens = [self._tokenizer.encode(prompt) for prompt in distinct]
@@ -99,7 +80,7 @@ class Dense:
         return [predictions[prompt] for prompt in prompts]
 
     def _embed(self, tokens: Tokens) -> NDArray[np.float32]:
-        """(1, d); each prompt by itself, without padding, so that it does not depend on its neighbours."""
+        """Return the embedding of one prompt, (1, d): by itself, unpadded, so that no other prompt changes it."""
         key = ("embedding", tokens.ids)
         return self._cache.get(key, lambda: self._run_text_encoder(tokens))[0]
 
@@ -111,10 +92,19 @@ class Dense:
         return self._image_graph.run(pixel_values=self._resize.stretch(picture.pixels))
 
     def _score_map(self, logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-        """(H, W) in 0..1, from the decoder's plane of logits."""
+        """Return the scores of an image of (H, W) pixels, (H, W) in 0..1, from the decoder's logits, (h, w)."""
         scores = 0.5 + 0.5 * np.tanh(0.5 * logits)  # the logistic function, without overflow
         raw, calibrated = zip(*self._calibration, strict=True)
         if raw != calibrated:
             scores = np.interp(scores, raw, calibrated).astype(np.float32)
         height, width = size
         return np.asarray(cv2.resize(scores, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _check_graphs(bundle: Bundle, size: int) -> None:
+    activations = dict.fromkeys(f"activation_{index}" for index in range(len(bundle.graphs["image_encoder"].outputs)))
+    bundle.require("image_encoder", inputs={"pixel_values": (None, 3, size, size)}, outputs=activations)
+    ids = {"input_ids": (None, None), "attention_mask": (None, None)}
+    bundle.require("text_encoder", inputs=ids, outputs={"conditional_embedding": (None, None)})
+    decoder = {**activations, "conditional_embedding": (None, None)}
+    bundle.require("mask_decoder", inputs=decoder, outputs={"logits": (None, None, None)})

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 
 import automask
-from automask.bundle import find_bundle
+from automask.lookup import find_bundle
 from automask.session import Session
 
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}

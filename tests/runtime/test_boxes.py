@@ -1,13 +1,66 @@
-"""What family `boxes` does to the masks that its decoder draws."""
+"""Family `boxes`: any finder with any drawer, and what is done to the masks that the drawer draws."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import automask
-from automask.families.boxes import _without_specks
+from automask.bundle import MANIFEST, Bundle
+from automask.cache import Arrays, ByteCache
+from automask.families.family import Picture, Prediction, Stopwatch
+from automask.families.finders import FINDERS, Detections
+from automask.families.sam import remove_specks
+from automask.lookup import find_bundle
+from automask.session import Session
+from automask.words.any_text import AnyText
+
+Pixels = NDArray[np.uint8]
+
+
+class WholeImage:
+    """A finder for any text, which finds one object in every image: all of it."""
+
+    def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
+        del sessions, cache
+        self.words = self.read_words(bundle)
+
+    @staticmethod
+    def read_words(bundle: Bundle) -> AnyText:
+        del bundle
+        return AnyText()
+
+    def find(
+        self, picture: Picture, prompts: Sequence[str], thresholds: Sequence[float], watch: Stopwatch
+    ) -> list[Detections]:
+        del thresholds, watch
+        height, width = picture.size
+        box, score = np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32)
+        return [Detections(Prediction((prompt,)), box, score, (prompt,)) for prompt in prompts]
+
+
+def test_a_manifest_names_its_finder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coffee: Pixels, runs: Counter[str]
+) -> None:
+    monkeypatch.setitem(FINDERS, "whole_image", WholeImage)
+    folder = Path(shutil.copytree(find_bundle("default").folder, tmp_path / "bundle"))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "kinds": {"finder": "whole_image"}}))
+    segmenter = automask.load(folder, device="cpu")
+    assert segmenter.vocabulary == ()
+    first, second = segmenter.mask(coffee, ["whatever this is", "and that"], grow_mask=0)
+    assert runs == {"image_embedding": 1, "logits": 1}  # both prompts share one box
+    assert [(one.label, one.box) for one in first.instances] == [("whatever this is", (0, 0, 600, 400))]
+    assert second.instances[0].label == "and that"
+    assert not first.is_empty
 
 
 def drawn(*squares: tuple[int, int, int]) -> NDArray[np.float32]:
@@ -20,24 +73,24 @@ def drawn(*squares: tuple[int, int, int]) -> NDArray[np.float32]:
 
 def test_scraps_go_and_real_parts_stay() -> None:
     kept = drawn((10, 10, 50), (80, 80, 20))  # the second one has 16 % of the first one's area
-    np.testing.assert_array_equal(_without_specks(kept), kept)
-    np.testing.assert_array_equal(_without_specks(np.maximum(kept, drawn((100, 5, 10)))), kept)  # 4 %
+    np.testing.assert_array_equal(remove_specks(kept), kept)
+    np.testing.assert_array_equal(remove_specks(np.maximum(kept, drawn((100, 5, 10)))), kept)  # 4 %
 
 
 def test_pinholes_are_filled_and_real_holes_stay() -> None:
     solid, ring = drawn((10, 10, 60)), drawn((10, 10, 60))
     ring[30:50, 30:50] = -1  # 11 %, as in a doughnut
-    np.testing.assert_array_equal(_without_specks(ring), ring)
+    np.testing.assert_array_equal(remove_specks(ring), ring)
     pierced = solid.copy()
     pierced[30:34, 30:34] = -1
-    np.testing.assert_array_equal(_without_specks(pierced), solid)
+    np.testing.assert_array_equal(remove_specks(pierced), solid)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(-1, 1))
 def test_only_signs_change_and_an_empty_mask_stays_empty(seed: int, shift: float) -> None:
     noise = cv2.GaussianBlur(np.random.default_rng(seed).normal(size=(64, 64)).astype(np.float32), (0, 0), 3) + shift
     before = noise.copy()
-    clean = _without_specks(noise)
+    clean = remove_specks(noise)
     np.testing.assert_array_equal(noise, before)
     np.testing.assert_array_equal(np.abs(clean), np.abs(noise))
     assert (clean > 0).any() == (noise > 0).any()

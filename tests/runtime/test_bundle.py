@@ -15,7 +15,9 @@ import pytest
 from numpy.typing import NDArray
 
 import automask
-from automask.bundle import MANIFEST, built_in_bundles, find_bundle
+from automask.bundle import MANIFEST, TensorSpec
+from automask.lookup import built_in_bundles, find_bundle
+from automask.session import Session
 
 Edit = Callable[[dict[str, Any]], object]
 
@@ -38,6 +40,18 @@ def test_the_default_is_built_in_and_small() -> None:
     assert (bundle.family, bundle.licence) == ("boxes", "Apache-2.0")
     assert bundle.size <= 25_000_000
     assert (bundle.folder / "MODEL_CARD.md").is_file()
+
+
+def test_a_bundle_knows_the_inputs_and_outputs_of_its_graphs() -> None:
+    bundle = find_bundle("default")
+    assert bundle.graphs["detector"].inputs == {"image": TensorSpec("float32", ("batch", 3, 416, 416))}
+    assert bundle.graphs["mask_decoder"].outputs == {
+        "logits": TensorSpec("float32", ("boxes", 128, 128)),
+        "iou": TensorSpec("float32", ("boxes",)),
+    }
+    for graph in bundle.graphs.values():  # as ONNX Runtime finds them in the files
+        session = Session(bundle.folder / graph.choose(["fp32"]), "cpu")
+        assert session.outputs == list(graph.outputs)
 
 
 def test_a_folder_is_a_model(copied: Path, coffee: NDArray[np.uint8]) -> None:
@@ -64,6 +78,22 @@ def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
         (lambda m: m.update(graphs=[]), "is malformed"),
         (lambda m: m["files"].pop("detector.onnx"), "gives no SHA-256 for 'detector.onnx'"),
         (lambda m: m["graphs"]["detector"].update(variants={}), "gives no file for the graph 'detector'"),
+        (lambda m: m["graphs"]["detector"].pop("inputs"), "has no 'inputs'"),
+        (lambda m: m["graphs"]["detector"]["inputs"]["image"].pop("shape"), "has no 'shape'"),
+        (
+            lambda m: m["graphs"]["mask_decoder"]["inputs"].pop("boxes"),
+            "the graph 'mask_decoder' must have the input 'boxes', has image_embedding",
+        ),
+        (
+            lambda m: m["graphs"]["detector"]["outputs"]["scores"].update(shape=["batch", 3598, 91]),
+            r"'detector' has the output 'scores' as \[batch, 3598, 91\], must be \[any, 3598, 80\]",
+        ),
+        (
+            lambda m: m["image"]["image_encoder"].update(size=1024),
+            r"'image_encoder' has the input 'image' as \[batch, 3, 512, 512\], must be \[any, 3, 1024, 1024\]",
+        ),
+        (lambda m: m.update(kinds={"finder": "radar"}), "the finder 'radar'; this version of automask knows picodet"),
+        (lambda m: m.update(kinds={"drawer": "pencil"}), "the drawer 'pencil'; this version of automask knows sam"),
         (lambda m: m["files"].update({"../outside": "0"}), "plain names inside its folder"),
         (
             lambda m: m["files"].update({"missing.bin": "0"}),
@@ -95,7 +125,7 @@ def test_one_flipped_bit_is_noticed(copied: Path) -> None:
     data = bytearray(graph.read_bytes())
     data[len(data) // 2] ^= 1
     graph.write_bytes(data)
-    with pytest.raises(automask.BundleError, match=r"detector\.onnx is damaged or was exchanged: its SHA-256 is"):
+    with pytest.raises(automask.BundleError, match=r"detector\.onnx is damaged or was replaced: its SHA-256 is"):
         automask.load(copied)
 
 
@@ -185,4 +215,6 @@ def test_a_hub_id_that_cannot_be_had_is_one_line(tmp_path: Path, coffee_file: Pa
     done = run_offline(tmp_path, "mask", str(coffee_file), "cup", "--model", "somebody/nothing")
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
-    assert line.startswith("automask: error: no bundle 'somebody/nothing': it is no folder here, and the Hub")
+    assert line.startswith(
+        "automask: error: no bundle 'somebody/nothing': there is no such folder, and the download from the Hub failed: "
+    )

@@ -22,9 +22,9 @@ import ray
 from ray import serve
 
 import automask
-from automask.bundle import locate_bundle
 from automask.errors import ParameterError
 from automask.images import read_image
+from automask.lookup import locate_bundle
 from automask.service import Client
 from automask.service.config.locations import PostgresUrl
 from automask.service.config.settings import load_settings

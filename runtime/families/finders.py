@@ -1,0 +1,176 @@
+"""Finders: an image and a resolved prompt in, boxes and scores out.
+
+Source of PicoDet: arXiv:2111.00902.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundle import Bundle
+from ..cache import Arrays, ByteCache
+from ..preprocess import Resize
+from ..session import Session
+from ..words.vocabulary import Term, Vocabulary
+from .family import Picture, Prediction, Stopwatch, Words
+
+__all__ = ["FINDERS", "MAX_INSTANCES", "Detections", "Finder", "PicoDet"]
+
+MAX_INSTANCES = 100
+"""Most objects of one prompt, the best ones first: a threshold near 0 would ask for thousands of masks."""
+
+_MAX_CANDIDATES = 1000  # boxes of one class that non-maximum suppression compares
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """What a finder found for one prompt: n objects, best first.
+
+    Attributes
+    ----------
+    prediction
+        How the prompt was understood; its instances are not drawn yet.
+    boxes
+        (n, 4) float32: left, top, right, bottom in pixels of the image.
+    scores
+        (n,) float32, calibrated, 0..1.
+    labels
+        The label of each object.
+    """
+
+    prediction: Prediction
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: tuple[str, ...]
+
+
+class Finder(Protocol[R]):
+    """Finds objects; parameters and errors of the constructor as for `Family`."""
+
+    def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None: ...
+
+    @staticmethod
+    def read_words(bundle: Bundle) -> Words[R]:
+        """Read what a bundle with this finder understands."""
+
+    @property
+    def words(self) -> Words[R]:
+        """The words that this bundle understands."""
+
+    def find(
+        self, picture: Picture, prompts: Sequence[R], thresholds: Sequence[float], watch: Stopwatch
+    ) -> list[Detections]:
+        """Return the objects of each prompt with a score at or above its threshold, at most `MAX_INSTANCES`."""
+
+
+class PicoDet:
+    """Detector with fixed classes: the graph `detector` and a vocabulary.
+
+    Its boxes and scores depend on the image alone and are cached; prompts only choose among the classes.
+    """
+
+    def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
+        self._graph = sessions["detector"]
+        self._cache = cache
+        self.words = self.read_words(bundle)
+        settings = bundle.image["detector"]
+        self._resize = Resize.read(settings)
+        self._cells, self._strides = _cells(self._resize.size, settings["strides"])
+        self._nms_iou: float = settings["nms_iou"]
+        self._calibration = np.array(bundle.calibration, np.float32).T
+        size, cells = self._resize.size, len(self._cells)
+        bundle.require(
+            "detector",
+            inputs={"image": (None, 3, size, size)},
+            outputs={"scores": (None, cells, len(self.words.labels)), "distances": (None, cells, 4)},
+        )
+
+    @staticmethod
+    def read_words(bundle: Bundle) -> Vocabulary:
+        """Read the vocabulary of a bundle."""
+        return Vocabulary.from_file(bundle.folder / bundle.text["file"])
+
+    def find(
+        self, picture: Picture, prompts: Sequence[tuple[Term, ...]], thresholds: Sequence[float], watch: Stopwatch
+    ) -> list[Detections]:
+        """Return the objects of each prompt with a score at or above its threshold, at most `MAX_INSTANCES`."""
+        with watch.stage("detect"):
+            boxes, scores = self._cache.get((picture.key, "detections"), lambda: self._detect(picture))
+            return [self._choose(boxes, scores, *pair) for pair in zip(prompts, thresholds, strict=True)]
+
+    def _detect(self, picture: Picture) -> Arrays:
+        """Return all boxes, (n, 4) in pixels of the image, and their scores, (n, classes)."""
+        scores, distances = self._graph.run(image=self._resize.stretch(picture.pixels))
+        height, width = picture.size
+        corners = np.concatenate((self._cells - distances[0, :, :2], self._cells + distances[0, :, 2:]), axis=1)
+        limits = np.array([width, height] * 2, np.float32)
+        boxes = corners * self._strides * (limits / self._resize.size)
+        raw, calibrated = self._calibration
+        return np.clip(boxes, 0, limits), np.interp(scores[0], raw, calibrated).astype(np.float32)
+
+    def _choose(
+        self, boxes: NDArray[np.float32], scores: NDArray[np.float32], terms: Sequence[Term], threshold: float
+    ) -> Detections:
+        pairs = [
+            (cell, term.index)
+            for term in terms
+            for cell in _suppress(boxes, scores[:, term.index], threshold, self._nms_iou)
+        ]
+        pairs.sort(key=lambda pair: -scores[pair])
+        del pairs[MAX_INSTANCES:]
+        cells, indices = [cell for cell, _ in pairs], [index for _, index in pairs]
+        labels = tuple(self.words.labels[index] for index in indices)
+        return Detections(_describe(terms), boxes[cells], scores[cells, indices], labels)
+
+
+FINDERS: Final[Mapping[str, type[Finder[Any]]]] = {"picodet": PicoDet}
+"""Finders by the name that a manifest gives; see `automask.families.boxes`."""
+
+
+def _suppress(boxes: NDArray[np.float32], scores: NDArray[np.float32], threshold: float, iou: float) -> list[int]:
+    """Return the indices of boxes at or above the threshold that overlap no better one by more than `iou`, best first.
+
+    Parameters
+    ----------
+    boxes
+        (n, 4): left, top, right, bottom.
+    scores
+        (n,).
+    """
+    indices = np.flatnonzero(scores >= threshold)
+    corners = boxes[indices]
+    sized = np.concatenate((corners[:, :2], corners[:, 2:] - corners[:, :2]), axis=1)
+    kept = cv2.dnn.NMSBoxes(sized.tolist(), scores[indices].tolist(), 0.0, iou, top_k=_MAX_CANDIDATES)
+    return [int(indices[i]) for i in np.array(kept, int).ravel()]
+
+
+def _cells(size: int, strides: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the centres of the detector's cells in units of their stride, (n, 2) x and y, and the strides, (n, 1)."""
+    centres, scales = [], []
+    for stride in strides:
+        count = -(-size // stride)
+        y, x = np.mgrid[:count, :count].astype(np.float32) + 0.5
+        centres.append(np.stack((x.ravel(), y.ravel()), axis=1))
+        scales.append(np.full((count * count, 1), stride, np.float32))
+    return np.concatenate(centres), np.concatenate(scales)
+
+
+def _describe(terms: Sequence[Term]) -> Prediction:
+    """Return how a prompt was understood, with a warning if words were dropped."""
+    dropped = tuple(words for term in terms for words in term.dropped)
+    labels = tuple(term.label for term in terms)
+    warnings: tuple[str, ...] = ()
+    if dropped:
+        warnings = (
+            f"not used: {', '.join(map(repr, dropped))}; this model knows kinds of objects, not their attributes or "
+            f"places, so the mask shows every {' and '.join(labels)}",
+        )
+    return Prediction(labels, dropped, warnings)

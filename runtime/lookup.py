@@ -1,0 +1,91 @@
+"""Finding a bundle: by folder, built-in name or Hub id."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from .bundle import MANIFEST, Bundle, open_bundle
+from .errors import BundleNotFoundError, MissingDependencyError
+
+__all__ = ["HUB_ID", "built_in_bundles", "find_bundle", "locate_bundle"]
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+"""An id of the Hugging Face Hub: ``owner/name``."""
+
+_BUILT_IN = Path(__file__).parent / "bundles"
+
+
+def built_in_bundles() -> tuple[str, ...]:
+    """Return the names of the bundles that come with the package.
+
+    Examples
+    --------
+    >>> built_in_bundles()
+    ('default',)
+    """
+    return tuple(sorted(manifest.parent.name for manifest in _BUILT_IN.glob(f"*/{MANIFEST}")))
+
+
+def find_bundle(model: str | Path, *, revision: str | None = None) -> Bundle:
+    """Find a bundle by folder, built-in name or Hub id, and check its manifest and all its files.
+
+    Raises
+    ------
+    BundleNotFoundError, BundleError, MissingDependencyError
+        As `locate_bundle` and `open_bundle` do.
+
+    Examples
+    --------
+    >>> find_bundle("default").family
+    'boxes'
+    """
+    return open_bundle(locate_bundle(model, revision=revision))
+
+
+def locate_bundle(model: str | Path, *, revision: str | None = None) -> Path:
+    """Return the folder of a bundle.
+
+    Parameters
+    ----------
+    model
+        A folder that holds an `automask.json`, the name of a built-in bundle, or a Hub id ``owner/name``, which
+        `huggingface_hub` downloads and caches. A folder goes before a name, a name before a Hub id.
+    revision
+        Branch, tag or commit; for a Hub id only.
+
+    Raises
+    ------
+    BundleNotFoundError
+        There is no such bundle, or the Hub cannot be reached.
+    MissingDependencyError
+        `model` is a Hub id, and `huggingface_hub` is not installed.
+    """
+    if Path(model).is_dir():
+        return Path(model)
+    name = str(model)
+    if name in built_in_bundles():
+        return _BUILT_IN / name
+    if HUB_ID.fullmatch(name):
+        return _download(name, revision)
+    known = ", ".join(map(repr, built_in_bundles()))
+    raise BundleNotFoundError(
+        f"no bundle {name!r}: give a folder with an {MANIFEST}, a built-in name ({known}) or a Hub id (owner/name)"
+    )
+
+
+def _download(hub_id: str, revision: str | None) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{hub_id!r} looks like a Hub id; to download it: pip install 'automask[hub]'"
+        ) from error
+    try:
+        return Path(snapshot_download(hub_id, revision=revision))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise BundleNotFoundError(
+            f"no bundle {hub_id!r}: there is no such folder, and the download from the Hub failed: {reason}"
+        ) from error
