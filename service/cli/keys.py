@@ -20,6 +20,7 @@ from ..keys.factory import open_key_store
 from ..keys.key import Key
 from ..keys.protocol import MAX_CREDITS, KeyStore
 from ..keys.rate_limits import Rate
+from .callbacks import parse_with
 
 __all__ = ["keys"]
 
@@ -32,18 +33,11 @@ def _default_location() -> Path:
     return (base if base.is_absolute() else Path.home() / ".local" / "share") / "automask" / "keys.sqlite3"
 
 
-def _parse_location(context: click.Context, parameter: click.Parameter, value: str | Path) -> object:
-    try:
-        return parse_location(value)
-    except ParameterError as error:
-        raise click.BadParameter(str(error), context, parameter) from error
-
-
 def _with_location(command: _Command) -> _Command:
     return click.option(
         "--keys",
         "location",
-        callback=_parse_location,
+        callback=parse_with(parse_location),
         envvar="AUTOMASK_KEYS",
         show_envvar=True,
         default=_default_location,
@@ -59,13 +53,6 @@ def _open(location: Path | PostgresUrl, *, create: bool = False) -> Iterator[Key
             yield store
         except ParameterError as error:
             raise click.UsageError(str(error)) from error
-
-
-def _parse_rate(context: click.Context, parameter: click.Parameter, value: str | None) -> Rate | None:
-    try:
-        return None if value is None else Rate.parse(value)
-    except ParameterError as error:
-        raise click.BadParameter(str(error), context, parameter) from error
 
 
 @click.group(no_args_is_help=True)
@@ -93,7 +80,7 @@ def keys() -> None:
 )
 @click.option(
     "--rate",
-    callback=_parse_rate,
+    callback=parse_with(Rate.parse),
     metavar="RATE",
     help="Rate limit, such as 10/s, 100/min or 5000/h. [default: unlimited]",
 )

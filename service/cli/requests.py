@@ -15,7 +15,7 @@ import click
 from automask.cli.inputs import STDIO
 from automask.cli.options import mask_options, secret_options
 from automask.cli.summaries import describe, summarise
-from automask.errors import AutomaskError, CancelledError, EmptyMaskError, ParameterError
+from automask.errors import AutomaskError, CancelledError, EmptyMaskError
 from automask.result import FORMATS, Result
 from automask.segmenter import Options
 
@@ -23,6 +23,7 @@ from ..client.client import Client
 from ..client.connections import DEFAULT_TARGET
 from ..client.responses import JobStatus
 from ..config.durations import parse_duration
+from .callbacks import parse_with
 
 __all__ = ["cancel", "result", "status", "submit", "watch"]
 
@@ -59,13 +60,6 @@ def _exit_on_empty_mask() -> Iterator[None]:
         sys.exit(3)
 
 
-def _parse_duration(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    try:
-        return None if value is None else parse_duration(value, parameter=str(parameter.name))
-    except ParameterError as error:
-        raise click.BadParameter(str(error), context, parameter) from error
-
-
 @click.command(no_args_is_help=True)
 @click.argument("image")
 @click.argument("prompt")
@@ -74,7 +68,7 @@ def _parse_duration(context: click.Context, parameter: click.Parameter, value: s
 @click.option("--idempotency-key", metavar="KEY", help="Repeating a submit with the same key returns the same request.")
 @click.option(
     "--deadline",
-    callback=_parse_duration,
+    callback=parse_with(parse_duration),
     metavar="DURATION",
     help="Fail the request if it is not finished by then, such as 30s.",
 )
@@ -160,7 +154,7 @@ def cancel(*, request_id: str, as_json: bool, client: Client) -> None:
 )
 @click.option(
     "--wait",
-    callback=_parse_duration,
+    callback=parse_with(parse_duration),
     default="0s",
     show_default=True,
     metavar="DURATION",

@@ -56,7 +56,7 @@ def test_the_command_line_from_add_to_remove(path: Path) -> None:
     [
         (["add", "a b"], "name must be 1 to 64 letters"),
         (["add", "shop"], "name must be unused by other keys"),
-        (["add", "new", "--rate", "often"], "rate must be a whole number from 1"),
+        (["add", "new", "--rate", "often"], "Invalid value for '--rate': must be a whole number from 1"),
         (["add", "new", "--credits", "-1"], "'--credits'"),
         (["add", "new", "--models", "a,,b"], "models must be a sequence of names"),
         (["credits", "shop", "many"], "N must be a whole number, +N or unlimited, got 'many'"),

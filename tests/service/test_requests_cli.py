@@ -137,12 +137,12 @@ def test_an_unknown_request(server: ServerProcess, command: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["submit", "PHOTO", "cup", "--deadline", "soon"], "deadline must be a duration"),
+        (["submit", "PHOTO", "cup", "--deadline", "soon"], "Invalid value for '--deadline': must be a duration"),
         (["submit", "PHOTO", "cup", "--return-alpha", "--preview"], "exclude each other"),
         (["submit", "PHOTO", "cup", "--threshold", "1.7"], "1.7 is not in the range"),
         (["result", "0", "-o", "out.jpg"], "must end in .png or .webp"),
         (["result", "0", "-o", "-", "--json"], "--json needs -o FILE"),
-        (["result", "0", "-o", "out.png", "--wait", "-1"], "wait must be a duration"),
+        (["result", "0", "-o", "out.png", "--wait", "-1"], "Invalid value for '--wait': must be a duration"),
         (["result", "0"], "Missing option '-o'"),
         (["status", "0", "--cert", "PHOTO"], "--cert and --key go together"),
         (["mask", "PHOTO", "cup", "--server", "box:1", "--device", "cpu"], "a server has its own"),
