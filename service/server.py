@@ -39,7 +39,6 @@ __all__ = ["Server", "run"]
 SERVICE = mask_service_pb2.DESCRIPTOR.services_by_name["MaskService"].full_name
 
 _LAST_WORDS_SECONDS = 1.0  # in which the last answers leave
-_SLACK = 16 << 20  # beyond the limit on images, so that it is automask that refuses them, and says why
 _STATUS = health_pb2.HealthCheckResponse
 
 
@@ -86,10 +85,9 @@ class Server:
         OSError
             One of them cannot be read.
         """
-        max_image_bytes = self._settings.max_image_bytes
         self._grpc = grpc.aio.server(
             options=(
-                ("grpc.max_receive_message_length", max_image_bytes + _SLACK),
+                ("grpc.max_receive_message_length", self._settings.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),  # a second server on the same port shall fail, not take half of the calls
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tenacity import AsyncRetrying, Retrying
 
@@ -11,6 +11,7 @@ from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 
 from ..errors import DeadlineError, UnavailableError
+from ..limits import MAX_RESULT_WAIT
 from .calls import Call, to_duration
 from .connections import AsyncConnection, BaseConnection, Connection
 from .responses import JobStatus, read_status
@@ -20,8 +21,6 @@ __all__ = ["AsyncJob", "BaseJob", "Job"]
 
 C = TypeVar("C", bound=BaseConnection)
 T_co = TypeVar("T_co", covariant=True)
-
-_LONGEST_POLL: Final = 60.0  # seconds for which a server lets one GetResult wait
 
 
 class BaseJob(Generic[C, T_co]):
@@ -44,7 +43,7 @@ class BaseJob(Generic[C, T_co]):
 
     def _poll_arguments(self, deadline: Deadline) -> tuple[str, messages.GetResultRequest, float]:
         """Return method, request and timeout of an attempt to get the result."""
-        wait = _LONGEST_POLL if deadline.left is None else min(deadline.left, _LONGEST_POLL)
+        wait = MAX_RESULT_WAIT if deadline.left is None else min(deadline.left, MAX_RESULT_WAIT)
         request = messages.GetResultRequest(request_id=self.request_id, wait=to_duration(wait))
         return "GetResult", request, wait + self._connection.timeout
 

@@ -150,6 +150,12 @@ class Settings(BaseSettings):
         """Maximum size of an image, in bytes."""
         return round(self.max_image_mb * 1e6)
 
+    @property
+    def max_message_bytes(self) -> int:
+        """Maximum size of a gRPC message, in bytes."""
+        # More than an image, so that a too large image is rejected by automask, whose error says why, not by gRPC.
+        return self.max_image_bytes + (16 << 20)
+
     def check(self) -> None:
         """Check the combination of settings.
 

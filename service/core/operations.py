@@ -12,6 +12,7 @@ from automask.errors import ParameterError
 from ..cancellation import run_to_completion
 from ..errors import OutOfCreditsError, UnavailableError
 from ..keys.key import Key
+from ..limits import MAX_RESULT_WAIT
 from ..store.records import Record
 from ..telemetry.tracing import trace_stages
 from .access import Access
@@ -23,7 +24,6 @@ __all__ = ["Operations"]
 
 T = TypeVar("T")
 
-_LONGEST_WAIT = 60.0
 _LONGEST_KEY = 128
 
 
@@ -188,8 +188,8 @@ class Operations(Generic[ResponseT]):
 
     async def result(self, request_id: str, key: Key, wait: float) -> Record:
         """Give what came of a request, waiting up to `wait` seconds, 0..60, for its end."""
-        if not 0 <= wait <= _LONGEST_WAIT:
-            raise ParameterError("wait", f"be in 0..{_LONGEST_WAIT:g} s", f"{wait:g} s")
+        if not 0 <= wait <= MAX_RESULT_WAIT:
+            raise ParameterError("wait", f"be in 0..{MAX_RESULT_WAIT:g} s", f"{wait:g} s")
         return await self.unless_draining(self._requests.result(request_id, key.name, wait))
 
     async def cancel(self, request_id: str, key: Key) -> Record:

@@ -20,7 +20,7 @@ from ..rpc.listen import bind, join
 from .api import check_nodes, deploy
 from .inference import SLACK_SECONDS
 
-__all__ = ["FUNCTIONS", "NAME", "SLACK_BYTES", "run"]
+__all__ = ["FUNCTIONS", "NAME", "run"]
 
 NAME: Final = "automask"
 """Of the application."""
@@ -30,9 +30,6 @@ FUNCTIONS: Final = (
     "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
 )
 """What Ray Serve's gRPC proxy is told of."""
-
-SLACK_BYTES: Final = 16 << 20
-"""Beyond the limit on images, so that it is automask that refuses them, and says why."""
 
 _LOOK_SECONDS = 0.25
 
@@ -49,7 +46,7 @@ def run(settings: Settings) -> None:
     """
     # Ray's processes read these as they start; nothing is told to its makers unless somebody says so.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_SERVE_GRPC_MAX_MESSAGE_SIZE", str(settings.max_image_bytes + SLACK_BYTES))
+    os.environ.setdefault("RAY_SERVE_GRPC_MAX_MESSAGE_SIZE", str(settings.max_message_bytes))
     is_mine = _join_or_start()
     stopping = Event()
     previous = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)}
