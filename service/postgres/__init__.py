@@ -1,3 +1,3 @@
-"""What requests and keys share where they are kept in a PostgreSQL database."""
+"""The PostgreSQL database that requests, keys and rate limits share: connections, schema, notifications."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""A PostgreSQL database that threads share: transactions that outlive a broken connection, and clear errors."""
+"""A PostgreSQL database that threads share: a connection pool, transactions with a retry, and errors."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["Database", "Db", "StoreUnavailableError", "connect"]
 T = TypeVar("T")
 Db: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
-_PATIENCE: Final = 3.0  # seconds that a call waits for a connection
-_AGAIN: Final = 2.0  # seconds after which a client may try again
-_PASSING: Final = (
+_POOL_TIMEOUT: Final = 3.0  # seconds that a call waits for a connection
+_RETRY_AFTER: Final = 2.0  # seconds
+_TRANSIENT: Final = (
     errors.AdminShutdown,
     errors.CrashShutdown,
     errors.CannotConnectNow,
@@ -30,10 +30,10 @@ _PASSING: Final = (
     errors.DeadlockDetected,
     errors.LockNotAvailable,
     errors.QueryCanceled,
-    errors.ReadOnlySqlTransaction,  # it was the primary until now
+    errors.ReadOnlySqlTransaction,  # a failover: it was the primary until now
     errors.IdleInTransactionSessionTimeout,
 )
-# Where one server freezes half way, the others shall not wait for it for ever.
+# A server that freezes inside a transaction must not block the others for ever.
 _LIMITS: Final = (
     "SET lock_timeout = '5s'",
     "SET statement_timeout = '30s'",
@@ -41,43 +41,45 @@ _LIMITS: Final = (
     f"SET search_path = {SCHEMA}",
 )
 
-logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # it tells of every try; the store's callers say it once
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # it logs every attempt to connect; callers log once
 
 
 class StoreUnavailableError(UnavailableError, StoreError):
-    """The database, or what keeps its large objects, cannot be reached; that passes."""
+    """The database or its media storage cannot be reached; transient."""
 
 
 class Database:
-    """A pool of connections. Every method raises `StoreError` where the database fails, without its password.
+    """A pool of connections. Every method raises `StoreError` if the database fails; no error shows the password.
 
     Parameters
     ----------
     url
-        Where it is.
+        URL of the database.
     connections
-        How many to keep at most.
+        Maximum number of connections.
     greet
-        Is given each new connection first.
+        Called with each new connection.
 
     Raises
     ------
     StoreError
-        It cannot be reached or used.
+        The database cannot be reached or used, or its tables have a newer version.
     """
 
-    def __init__(self, url: PostgresUrl, *, connections: int, greet: Callable[[Db], None] = lambda _: None) -> None:
+    def __init__(self, url: PostgresUrl, *, connections: int, greet: Callable[[Db], None] | None = None) -> None:
         self._url = url
-        with self._explained(), closing(connect(url)) as connection:
+        with self._store_errors(), closing(connect(url)) as connection:
             try:
                 migrate(connection)
             except StoreError as error:
                 raise StoreError(f"the database {url}: {error}") from error
-            greet(connection)
+            if greet is not None:
+                greet(connection)
 
         def configure(connection: Db) -> None:
             _set_up(connection)
-            greet(connection)
+            if greet is not None:
+                greet(connection)
 
         self._pool: ConnectionPool[Db] = ConnectionPool(
             url.secret,
@@ -85,8 +87,8 @@ class Database:
             min_size=1,
             max_size=connections,
             configure=configure,
-            timeout=_PATIENCE,
-            reconnect_timeout=_PATIENCE,  # then it begins anew with the next call, not minutes later
+            timeout=_POOL_TIMEOUT,
+            reconnect_timeout=_POOL_TIMEOUT,  # then the next call starts anew, instead of pauses of minutes
             open=True,
         )
 
@@ -95,34 +97,35 @@ class Database:
         self._pool.close()
 
     def run(self, work: Callable[[Db], T], *, twice: bool = True) -> T:
-        """Do everything inside or nothing; what is done is on the database's disk afterwards.
+        """Run a transaction; once it has ended, its changes are on the database's disk.
 
-        Where the connection breaks, it is done once more on a fresh one.
+        If the connection breaks, it is repeated once, on a fresh connection.
 
         Parameters
         ----------
         work
-            What to do with a connection.
+            What to do inside the transaction.
         twice
-            Also where it breaks at the very end, when nobody knows whether the first time counted.
+            Whether to repeat it also if the connection breaks during COMMIT: the first attempt may have been committed.
         """
+        # One repetition at once, which depends on where the first attempt broke: a retry library adds nothing here.
         is_at_end = False
 
-        def noting(connection: Db) -> T:
+        def first(connection: Db) -> T:
             nonlocal is_at_end
             result = work(connection)
             is_at_end = True
             return result
 
-        with self._explained():
+        with self._store_errors():
             try:
-                return self._run(noting)
+                return self._run(first)
             except (psycopg.OperationalError, errors.ReadOnlySqlTransaction) as error:
                 if isinstance(error, PoolTimeout | errors.QueryCanceled | errors.LockNotAvailable | errors.DiskFull):
                     raise
                 if is_at_end and not twice:
                     raise
-                self._pool.check()  # a restart breaks all connections; the others shall not be tried one by one
+                self._pool.check()  # a restart breaks all connections: drop them together
                 return self._run(work)
 
     def _run(self, work: Callable[[Db], T]) -> T:
@@ -131,34 +134,34 @@ class Database:
                 with connection.transaction():
                     return work(connection)
             except errors.ReadOnlySqlTransaction:
-                connection.close()  # the next one may lead to the new primary
+                connection.close()  # the next connection may lead to the new primary
                 raise
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _store_errors(self) -> Iterator[None]:
         try:
             yield
         except PoolTimeout as error:
-            raise self._away(f"no connection within {_PATIENCE:g} s") from error
+            raise self._unavailable(f"no connection within {_POOL_TIMEOUT:g} s") from error
         except PoolClosed as error:
-            raise StoreError(f"the database {self._url}: it was closed by this program") from error
+            raise StoreError(f"the database {self._url}: the connection pool is closed") from error
         except psycopg.Error as error:
             raise self.explain(error) from error
 
     def explain(self, error: psycopg.Error) -> StoreError:
-        """Say what an error means for the one who runs the server."""
+        """Return the error to raise instead of one of psycopg: an `UnavailableError` if it is transient."""
         text = " ".join(str(error).split())
         gone = isinstance(error, psycopg.OperationalError) and error.sqlstate is None
-        if gone or isinstance(error, (*_PASSING, TooManyRequests)) or (error.sqlstate or "").startswith("08"):
-            return self._away(text)
+        if gone or isinstance(error, (*_TRANSIENT, TooManyRequests)) or (error.sqlstate or "").startswith("08"):
+            return self._unavailable(text)
         return StoreError(f"the database {self._url}: {text}")
 
-    def _away(self, text: str) -> StoreUnavailableError:
-        return StoreUnavailableError(f"the database {self._url} is away: {text}", retry_after=_AGAIN)
+    def _unavailable(self, text: str) -> StoreUnavailableError:
+        return StoreUnavailableError(f"the database {self._url} is unavailable: {text}", retry_after=_RETRY_AFTER)
 
 
 def connect(url: PostgresUrl) -> Db:
-    """Open a connection that leaves transactions to its user; raises what psycopg raises."""
+    """Open a connection in autocommit mode; raises `psycopg.Error`."""
     connection = psycopg.connect(url.secret, **_options(url))
     try:
         _set_up(connection)
@@ -169,8 +172,8 @@ def connect(url: PostgresUrl) -> Db:
 
 
 def _options(url: PostgresUrl) -> dict[str, Any]:
-    # A machine that vanishes says nothing; without these, one would wait for it for hours.
-    said: dict[str, Any] = {
+    # Without these, a machine that loses power is waited for for hours.
+    defaults: dict[str, Any] = {
         "connect_timeout": 5,
         "keepalives_idle": 10,
         "keepalives_interval": 5,
@@ -178,8 +181,8 @@ def _options(url: PostgresUrl) -> dict[str, Any]:
         "tcp_user_timeout": 20_000,
         "application_name": "automask",
     }
-    given = psycopg.conninfo.conninfo_to_dict(url.secret)
-    return {name: value for name, value in said.items() if name not in given} | {"autocommit": True}
+    chosen = psycopg.conninfo.conninfo_to_dict(url.secret)
+    return {name: value for name, value in defaults.items() if name not in chosen} | {"autocommit": True}
 
 
 def _set_up(connection: Db) -> None:

@@ -1,4 +1,4 @@
-"""Says what to install for PostgreSQL, before anything of it is imported."""
+"""Checks that the drivers for PostgreSQL are installed, before they are imported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["require_postgres"]
 
 
 def require_postgres() -> None:
-    """Raise `MissingDependencyError` unless PostgreSQL can be spoken to."""
+    """Raise `MissingDependencyError` unless psycopg and its pool are installed."""
     try:
         import psycopg  # noqa: F401
         import psycopg_pool  # noqa: F401

@@ -1,4 +1,4 @@
-"""Hears what others change in a database: LISTEN, on a connection of its own."""
+"""Notifications between servers that share a database: NOTIFY, and LISTEN on a connection of its own."""
 
 from __future__ import annotations
 
@@ -13,76 +13,95 @@ import psycopg
 from ..config.locations import PostgresUrl
 from .database import Db, connect
 
-__all__ = ["CHANNEL", "Listener"]
+__all__ = ["Listener", "notify"]
 
-CHANNEL: Final = "automask"
-"""On which changes are told: who made it, a space, what was changed."""
+_CHANNEL: Final = "automask"
+
+
+def notify(db: Db, sender: str, item: str) -> None:
+    """Notify the other servers of a changed item, once the transaction is committed."""
+    db.execute("SELECT pg_notify(%s, %s)", (_CHANNEL, f"{sender} {item}"))
 
 
 class Listener:
-    """Hears changes.
+    """Receives the notifications of other servers.
 
     Parameters
     ----------
     url
-        Where the database is.
-    myself
-        Whose changes are passed over.
+        URL of the database.
+    server_id
+        The sender whose own notifications are ignored.
     """
 
-    def __init__(self, url: PostgresUrl, myself: str) -> None:
-        self._url, self._myself = url, myself
+    def __init__(self, url: PostgresUrl, server_id: str) -> None:
+        self._url, self._server_id = url, server_id
         self._connection: Db | None = None
-        self._bell, self._ear = socket.socketpair()
+        self._stop_writer, self._stop_reader = socket.socketpair()
 
     def listen(self, timeout: float) -> frozenset[str] | None:
-        """Wait for changes by others; None where some may have been missed. Raises what psycopg raises."""
+        """Wait for notifications.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait at most.
+
+        Returns
+        -------
+        The changed items; empty after the timeout or `stop_listening`; None if some may have been missed.
+
+        Raises
+        ------
+        psycopg.Error
+            The connection cannot be opened, or breaks.
+        """
         end = monotonic() + timeout
         try:
             if self._connection is None:
                 self._connection = connect(self._url)
-                self._connection.execute(f"LISTEN {CHANNEL}".encode())
-                return None  # what happened before, nobody has told
-            while not (heard := self._heard(self._connection)):
+                self._connection.execute(f"LISTEN {_CHANNEL}".encode())
+                return None  # earlier notifications were missed
+            while not (items := self._received(self._connection)):
                 left = end - monotonic()
-                if left <= 0 or not self._quiet(self._connection, left):
+                if left <= 0 or not self._wait(self._connection, left):
                     return frozenset()
         except psycopg.Error:
-            self._drop()
+            self._disconnect()
             raise
-        return heard
+        return items
 
-    def _quiet(self, connection: Db, seconds: float) -> bool:
-        """Wait for something to read; False where that shall end."""
+    def _wait(self, connection: Db, seconds: float) -> bool:
+        """Wait for data; return False after `stop_listening`."""
         with DefaultSelector() as selector:
             selector.register(connection.fileno(), EVENT_READ)
-            selector.register(self._ear, EVENT_READ)
-            return self._ear not in {key.fileobj for key, _ in selector.select(seconds)}
+            selector.register(self._stop_reader, EVENT_READ)
+            return self._stop_reader not in {key.fileobj for key, _ in selector.select(seconds)}
 
-    def _heard(self, connection: Db) -> frozenset[str]:
+    def _received(self, connection: Db) -> frozenset[str]:
         connection.pgconn.consume_input()
-        told: list[str] = []
-        while note := connection.pgconn.notifies():
-            told.append(note.extra.decode())
-        return frozenset(self._others(told))
+        payloads: list[str] = []
+        while notification := connection.pgconn.notifies():
+            payloads.append(notification.extra.decode())
+        return frozenset(self._of_others(payloads))
 
-    def _others(self, told: Iterable[str]) -> Iterable[str]:
-        for text in told:
-            who, _, what = text.partition(" ")
-            if who != self._myself:
-                yield what
+    def _of_others(self, payloads: Iterable[str]) -> Iterable[str]:
+        for payload in payloads:
+            sender, _, item = payload.partition(" ")
+            if sender != self._server_id:
+                yield item
 
     def stop_listening(self) -> None:
-        """Let `listen` return at once, from now on."""
-        self._bell.send(b"!")
+        """Make `listen` return at once, from now on."""
+        self._stop_writer.send(b"!")
 
     def close(self) -> None:
         """Close the connection."""
-        self._drop()
-        self._bell.close()
-        self._ear.close()
+        self._disconnect()
+        self._stop_writer.close()
+        self._stop_reader.close()
 
-    def _drop(self) -> None:
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -1,4 +1,4 @@
-"""The tables in PostgreSQL, and how older ones are brought up to date."""
+"""The tables in PostgreSQL, and the migration of older ones."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..errors import StoreError
 __all__ = ["MIGRATIONS", "SCHEMA", "migrate"]
 
 SCHEMA: Final = "automask"
-"""The schema that the tables are in, so that the database may hold others too."""
+"""The schema of the tables, so that the database can hold other tables too."""
 
-_LOCK: Final = int.from_bytes(b"automask")  # of all that might be locked by a number, surely nobody else's
-_OLDEST: Final = 13  # version of PostgreSQL
+_LOCK: Final = int.from_bytes(b"automask")  # a number that no other program is likely to lock
+_OLDEST: Final = 13  # supported version of PostgreSQL
 
-# A step is never changed once it was released: tables of its version exist.
+# Never change a released step: tables of its version exist.
 _REQUESTS = """
 CREATE TABLE requests (
     id text PRIMARY KEY,
@@ -68,7 +68,7 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
     (
         "CREATE SEQUENCE positions",
         _REQUESTS,
-        # The foreign keys that point here are what keeps an object in use from being collected.
+        # The foreign keys to this table protect objects in use from being deleted.
         "CREATE TABLE objects (path text PRIMARY KEY, collect_after double precision)",
         _PAYLOADS.format("tasks"),
         _PAYLOADS.format("results"),
@@ -86,23 +86,24 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         "PRIMARY KEY (kind, name, rate))",
     ),
 )
-"""The statements that lead from each version to the next, from the empty schema on."""
+"""The statements from each version to the next, starting with the empty schema."""
 
 
 def migrate(connection: Connection, steps: Sequence[Sequence[str]] = MIGRATIONS) -> None:
-    """Bring the tables to the newest version, or leave them as they were; several may try at once.
+    """Migrate the tables to the newest version, or leave them unchanged. Concurrent calls are safe.
 
     Parameters
     ----------
     connection
-        One that leaves transactions to its user, and looks for tables in `SCHEMA` first.
+        A connection in autocommit mode, with `SCHEMA` first in its search path.
     steps
         The statements from each version to the next.
 
     Raises
     ------
     StoreError
-        The tables are of a newer version than this program knows, or somebody else's, or PostgreSQL is too old.
+        The tables have a newer version than this program supports, the schema holds other tables, or PostgreSQL is
+        too old.
     """
     found = connection.info.server_version // 10000
     if found < _OLDEST:
@@ -112,8 +113,8 @@ def migrate(connection: Connection, steps: Sequence[Sequence[str]] = MIGRATIONS)
         version = _version(connection)
         if version > len(steps):
             raise StoreError(
-                f"the version of the schema {SCHEMA} must be at most {len(steps)}, which this automask knows, got "
-                f"{version}: a newer automask wrote it; use that one, or give another database"
+                f"the version of the schema {SCHEMA} must be at most {len(steps)}, got {version}: a newer automask "
+                "wrote it; use that version, or another database"
             )
         for step in steps[version:]:
             for statement in step:
@@ -124,7 +125,7 @@ def migrate(connection: Connection, steps: Sequence[Sequence[str]] = MIGRATIONS)
 
 
 def _version(connection: Connection) -> int:
-    """Tell the version of the tables, 0 where there are none yet."""
+    """Return the version of the tables, 0 if there are none."""
     if not connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [SCHEMA]).fetchone():
         connection.execute(f"CREATE SCHEMA {SCHEMA}".encode())
     found = {name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [SCHEMA])}
@@ -133,7 +134,7 @@ def _version(connection: Connection) -> int:
         return 0
     if "version" not in found:
         raise StoreError(f"the schema {SCHEMA} must be automask's own, but holds the tables {', '.join(sorted(found))}")
-    # With its schema, so that who may not look into that is told so, and not that there is no table.
+    # Qualified, so that a missing permission is reported as such, not as a missing table.
     table = sql.Identifier(SCHEMA, "version")
     row = connection.execute(sql.SQL("SELECT max(version) FROM {}").format(table)).fetchone()
     return int(row[0]) if row and row[0] is not None else 0

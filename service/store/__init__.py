@@ -1,3 +1,3 @@
-"""The request store: where what was submitted is kept, and the rules of what may become of it."""
+"""The request store: keeps submitted requests and their results, in SQLite or PostgreSQL."""
 
 __all__: list[str] = []

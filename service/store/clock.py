@@ -1,4 +1,4 @@
-"""Time for the request store: steady while the server runs, whatever is done to the wall clock."""
+"""Time for the request store: steady while the server runs, even if the wall clock is changed."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ __all__ = ["Clock", "uptime"]
 
 
 def uptime() -> float:
-    """Seconds since the machine started, the same for all its processes; only the differences mean something."""
-    boottime = getattr(time, "CLOCK_BOOTTIME", None)  # goes on while the machine sleeps, where there is such a one
+    """Return the seconds since the machine started. It is the same for all processes; only differences have meaning."""
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)  # also counts while the machine sleeps; not on every system
     return time.monotonic() if boottime is None else time.clock_gettime(boottime)
 
 
 class Clock:
-    """Tells the time of day without jumps: the wall clock is read once, and steady seconds are added to it.
+    """The time of day without jumps: the wall clock, read once, plus steady seconds.
 
     Parameters
     ----------
     wall
-        Seconds since the epoch, which may jump.
+        Returns seconds since the epoch; they may jump.
     steady
-        Seconds since the machine started, which only grow.
+        Returns seconds since the machine started; they only grow.
     """
 
     def __init__(self, wall: Callable[[], float] = time.time, steady: Callable[[], float] = uptime) -> None:
@@ -30,13 +30,13 @@ class Clock:
         self.set(wall())
 
     def set(self, wall: float) -> None:
-        """Say what time of day it is."""
+        """Set the time of day, in seconds since the epoch."""
         self._offset = wall - self._steady()
 
     def now(self) -> float:
-        """Seconds since the epoch, for what people see and what outlasts the machine: creation, expiry, deadline."""
+        """Return seconds since the epoch: for what people see and what outlasts the machine, such as deadlines."""
         return self._offset + self._steady()
 
     def uptime(self) -> float:
-        """Seconds since the machine started, for leases: processes whose wall clocks disagree agree on it."""
+        """Return seconds since the machine started: for leases between processes whose wall clocks may disagree."""
         return self._steady()

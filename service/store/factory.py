@@ -1,4 +1,4 @@
-"""Opens the request store that belongs to a place: a path, or the URL of a database."""
+"""Opens the request store at a location: a path, or the URL of a database."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ __all__ = ["open_store"]
 
 
 def open_store(
-    place: Path | PostgresUrl,
+    location: Path | PostgresUrl,
     policy: StorePolicy,
     *,
     media: str | None = None,
     media_from: int = 0,
     clock: Clock | None = None,
 ) -> Store:
-    """Open a request store, and make it if there is none.
+    """Open a request store; create it if there is none.
 
     Parameters
     ----------
-    place
-        The path of an SQLite file, or the URL of a PostgreSQL database.
+    location
+        Path of an SQLite file, or URL of a PostgreSQL database.
     policy
-        How much and how long.
+        Limits and retention.
     media
-        Folder or URL of an object store for large tasks and results; None keeps them in the database.
+        Folder, or URL of an object store, for large tasks and results; None keeps them in the database.
     media_from
-        Bytes from which on they go there.
+        Minimum size, in bytes, of what is stored there.
     clock
-        The time; by default the machine's for a file, the database's for a database.
+        The time; by default the machine's for SQLite, the database's for PostgreSQL.
 
     Raises
     ------
     StoreError
-        It cannot be opened.
+        The store cannot be opened.
     ParameterError
-        `media` is no place, or comes with an SQLite file.
+        `media` is not a folder or URL, or is set for an SQLite file.
     MissingDependencyError
-        What speaks to the database, or to the object store, is not installed.
+        The driver of the database or of the object store is not installed.
     """
-    if isinstance(place, PostgresUrl):
+    if isinstance(location, PostgresUrl):
         require_postgres()
         from .postgres.store import PostgresStore
 
-        return PostgresStore(place, policy, media=media, media_from=media_from, clock=clock)
+        return PostgresStore(location, policy, media=media, media_from=media_from, clock=clock)
     if media is not None:
         raise ParameterError("media", "come with a store in PostgreSQL", media)
-    return SqliteStore(place, policy, clock=clock)
+    return SqliteStore(location, policy, clock=clock)

@@ -1,4 +1,4 @@
-"""What every request store decides alike, wherever it keeps its requests."""
+"""Policy of a request store: its limits, its retention, and the errors of requests that break them."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from ..errors import DeadlineError, InternalError, NotFoundError, QueueFullError
 
 __all__ = ["FULL_RETRY_AFTER", "StorePolicy"]
 
-_SOON: Final = 1.0  # seconds: a request may end any moment
+_QUEUE_RETRY_AFTER: Final = 1.0  # seconds: a place in the queue can become free at any moment
 FULL_RETRY_AFTER: Final = 30.0
-"""Seconds after which to come again where there is no room: it comes back only as results expire."""
+"""Seconds after which to retry if the store is full: room is freed only as results expire."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorePolicy:
-    """The rules of a store, and what it says where they are broken.
+    """Limits and retention, the same for every kind of store.
 
     Attributes
     ----------
     encode_error
-        Puts an error into the bytes that `Record.error` holds.
+        Encodes an error for `Record.error`.
     retention
-        Seconds for which a request is kept after its end.
+        Seconds for which a request is kept after it has ended.
     max_bytes
-        Room that may be in use for a new request to be accepted.
+        Bytes of the store from which on new requests are refused.
     max_queue
-        Requests that may wait.
+        Number of queued requests from which on new requests are refused.
     max_attempts
-        How often work on a request may begin.
+        Number of attempts after which a request fails instead of being queued again.
     lease_seconds
-        How long a request stays with a worker that does not renew its lease.
+        Seconds for which a worker holds a request without renewing its lease.
     """
 
     encode_error: Callable[[AutomaskError], bytes]
@@ -46,44 +46,53 @@ class StorePolicy:
     lease_seconds: float = 30.0
 
     def check_room(self, *, waiting: int, used: int, wanted: int) -> None:
-        """Raise `QueueFullError` where a new request has no place."""
+        """Raise `QueueFullError` if there is no room for a new request.
+
+        Parameters
+        ----------
+        waiting
+            Number of queued requests.
+        used, wanted
+            Bytes in use, and bytes of the new request.
+        """
         if waiting >= self.max_queue:
-            raise QueueFullError(f"{waiting} requests wait already, which is the most", retry_after=_SOON)
+            raise QueueFullError(
+                f"the queue is full: {waiting} requests are waiting (limit {self.max_queue})",
+                retry_after=_QUEUE_RETRY_AFTER,
+            )
         if used + wanted > self.max_bytes:
             raise QueueFullError(
-                f"no room for {wanted:,} bytes more: the store uses {used:,} of at most {self.max_bytes:,}",
+                f"the store is full: no room for {wanted:,} bytes, {used:,} are in use (limit {self.max_bytes:,})",
                 retry_after=FULL_RETRY_AFTER,
             )
 
-    def unknown(self, request_id: str) -> NotFoundError:
-        """Make the error for one that is not there."""
+    def not_found(self, request_id: str) -> NotFoundError:
+        """Return the error for a request that the owner does not have."""
         return NotFoundError(
-            f"no request {request_id!r}: a request is kept for {self.retention:g} s after its end, for the key that "
-            "it was submitted with"
+            f"no request {request_id!r}: unknown, submitted with another key, or deleted {self.retention:g} s after "
+            "its end"
         )
 
     def given_up(self, request_id: str, attempts: int) -> bytes:
-        """Make the error of one that was lost at its last attempt, as it is kept."""
+        """Return the encoded error of a request whose last attempt was lost."""
         return self.encode_error(
             InternalError(
-                f"request {request_id} was given up after {attempts} attempts: each time the server died or lost it "
-                "while working on it"
+                f"request {request_id} was given up after {attempts} attempts: each time the server died or its lease "
+                "expired"
             )
         )
 
     def late(self, request_id: str, seconds: float) -> bytes:
-        """Make the error of one whose deadline has passed, as it is kept."""
-        return self.encode_error(
-            DeadlineError(f"request {request_id} was not done within the {seconds:.6g} s that it was given")
-        )
+        """Return the encoded error of a request whose deadline, in seconds after its creation, has passed."""
+        return self.encode_error(DeadlineError(f"request {request_id} missed its deadline of {seconds:.6g} s"))
 
     @staticmethod
     def digest(model: str, task: bytes) -> bytes:
-        """Tell tasks apart, for those who come with the same idempotency key."""
+        """Return a hash of a task, which tells whether an idempotency key comes with the same task again."""
         return hashlib.sha256(model.encode() + b"\0" + task).digest()
 
     @staticmethod
-    def check_same(key: str, digest: bytes, known: bytes) -> None:
-        """Raise `ParameterError` where a key came with another task before."""
+    def check_same_task(key: str, digest: bytes, known: bytes) -> None:
+        """Raise `ParameterError` if an idempotency key was used with another task before."""
         if digest != known:
             raise ParameterError("idempotency_key", "be new, or come with the task that it was first used with", key)

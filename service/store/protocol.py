@@ -1,4 +1,4 @@
-"""What a request store does: what was accepted is kept, is worked on by one at a time, and reaches an end."""
+"""The protocol of request stores: an accepted request is on disk, has one worker at a time, and ends."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ __all__ = ["Store"]
 
 
 class Store(Protocol):
-    """Keeps requests. Safe to share between threads; several processes may open what lies behind it.
+    """Keeps requests. Threads may share it; several processes may open the same file or database.
 
-    Every method raises `StoreError` where what keeps the requests fails; if that is sure to pass by itself, as where a
-    database is away, it is also an `UnavailableError`.
+    Every method raises `StoreError` if the file or database fails. If that is transient, as when a database is
+    unreachable, the error is also an `UnavailableError`.
 
     Attributes
     ----------
     clock
-        The time that deadlines count by.
+        The time by which deadlines are measured.
     lease_seconds
-        How long a request stays with a worker that does not renew its lease; renew in less.
+        Seconds for which a lease holds without being renewed.
     threads
-        How many threads it is worth calling from at once.
+        Number of threads that can use the store in parallel.
     """
 
     clock: Clock
@@ -40,7 +40,7 @@ class Store(Protocol):
         self.close()
 
     def close(self) -> None:
-        """Let go of it; what is in work stays so until its lease runs out, or an SQLite file is opened again."""
+        """Close the store. Leased requests stay so until the lease expires or, in SQLite, the file is opened again."""
 
     def add(
         self,
@@ -52,51 +52,47 @@ class Store(Protocol):
         idempotency_key: str = "",
         deadline: float | None = None,
     ) -> Record:
-        """Accept a request: it is on disk when this returns.
+        """Accept a request. When this returns, it is on disk.
 
         Parameters
         ----------
         task
-            What to do.
+            The encoded task.
         owner
-            Who asks.
+            Name of the key that submits it.
         model
-            Name of the model that shall work on it.
+            Name of the model that works on it.
         request_id
-            The id that it gets if it is new; by default one that nobody guesses.
+            Id of the request if it is new; by default a random one that cannot be guessed.
         idempotency_key
-            The owner's own name for the request; with one that is kept, the same task gives the same request.
+            The owner's own name for the request. A key that is known, with the same task, returns the same request.
         deadline
-            Seconds from now within which it must be done; None for no limit.
+            Seconds from now within which it must end; None for no deadline.
 
         Returns
         -------
-        The new request, or the one that came with this key before.
+        The new request, or the earlier one with this key.
 
         Raises
         ------
         ParameterError
-            The key came with another task before.
+            The key was used with another task before.
         QueueFullError
-            Too many wait, or there is too little room; nothing was written.
+            The queue or the store is full; nothing was written.
         """
 
     def find_duplicate(self, task: bytes, *, owner: str, model: str, idempotency_key: str) -> Record | None:
-        """Find the request that `add` would give instead of a new one; takes and raises the same."""
+        """Return the request that `add` would return instead of a new one; parameters and errors are those of `add`."""
 
     def get(self, request_id: str, owner: str) -> Record:
-        """Tell where a request is.
+        """Return a request, without its result.
 
         Parameters
         ----------
         request_id
-            As `add` gave it.
+            Id of the request.
         owner
-            Who asks.
-
-        Returns
-        -------
-        The request, without its result.
+            Name of the key that submitted it.
 
         Raises
         ------
@@ -105,35 +101,36 @@ class Store(Protocol):
         """
 
     def result(self, request_id: str, owner: str) -> Record:
-        """Tell the same as `get`, with the result of what is COMPLETED."""
+        """Return a request as `get` does, with its result if it is COMPLETED."""
 
     def cancel(self, request_id: str, owner: str) -> tuple[Record, bool]:
-        """End a request that has not ended; takes and raises the same as `get`.
+        """End a request that has not ended; parameters and errors are those of `get`.
 
         Returns
         -------
-        The request, and whether it was this call that ended it: of several that cancel at once, one hears yes.
+        The request, and whether this call ended it: of several concurrent calls, one gets True.
         """
 
     def lease(self) -> Lease | None:
-        """Take the head of the queue to work on it: attempts and fence grow by one.
+        """Take the first request of the queue; its attempts and its fence grow by one.
 
         Returns
         -------
-        The request, or None if nothing waits. What is past its deadline is left to `sweep`.
+        The request, or None if the queue is empty. Requests past their deadline are left to `sweep`.
         """
 
     def renew(self, leases: Iterable[Lease]) -> set[str]:
-        """Say that these are still worked on.
+        """Renew leases.
 
         Parameters
         ----------
         leases
-            What to keep.
+            The requests that are still worked on.
 
         Returns
         -------
-        The ids that are; work on the others can stop, as they were cancelled, ran out of time, or went to another.
+        The ids of those that are still held. Work on the others can stop: they were cancelled, missed their deadline,
+        or are held by another worker.
         """
 
     def complete(self, lease: Lease, result: bytes) -> bool:
@@ -142,40 +139,40 @@ class Store(Protocol):
         Parameters
         ----------
         lease
-            What `lease` gave.
+            The lease under which it was worked on.
         result
-            What came out.
+            The encoded result.
 
         Returns
         -------
-        Whether the lease still held. If not, nothing was written: the request was cancelled, ran out of time, or went
-        to another.
+        Whether the lease still held. If not, nothing was written: the request was cancelled, missed its deadline, or
+        is held by another worker.
 
         Raises
         ------
         StoreError
-            Nothing was written and the lease still holds, so it can be tried again; the disk may be full.
+            Nothing was written and the lease still holds, so the call can be repeated; the disk may be full.
         """
 
     def fail(self, lease: Lease, error: AutomaskError) -> bool:
-        """End a request with an error; otherwise as `complete`."""
+        """End a request with an error; returns and raises as `complete` does."""
 
     def release(self, lease: Lease) -> bool:
-        """Put a request back to the head of the queue, the attempt not counted; returns the same as `complete`."""
+        """Return a request to the head of the queue without counting the attempt; returns as `complete` does."""
 
     def sweep(self) -> SweepResult:
-        """Do what time has made due: fail what is late, take back what was lost, delete what has expired.
+        """Fail requests past their deadline, requeue those whose lease expired, delete those past their retention.
 
         Returns
         -------
-        The ids that changed.
+        The ids of the changed requests.
         """
 
     def usage(self) -> Usage:
-        """Tell how full the store is."""
+        """Return how full the store is."""
 
     def listen(self, timeout: float) -> frozenset[str] | None:
-        """Wait until somebody else changes something; in a thread of its own.
+        """Wait until another `Store` changes a request. Call it in a thread of its own.
 
         Parameters
         ----------
@@ -184,9 +181,9 @@ class Store(Protocol):
 
         Returns
         -------
-        The ids of the requests that another `Store` changed, none if nothing happened; None where any may have, as at
-        the first call. Nothing is missed between two calls.
+        The ids of the changed requests; empty after the timeout or `stop_listening`; None if any request may have
+        changed, as at the first call. No change between two calls is missed.
         """
 
     def stop_listening(self) -> None:
-        """Let `listen` return at once, from now on."""
+        """Make `listen` return at once, from now on."""

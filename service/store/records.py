@@ -1,42 +1,50 @@
-"""What the request store tells about its requests."""
+"""What the request store returns: records, leases, the result of a sweep, usage."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 from automask.errors import AutomaskError
 
 from ..states import State
 
-__all__ = ["Lease", "Record", "SweepResult", "Usage"]
+__all__ = ["SELECT_RECORD", "Lease", "Record", "SweepResult", "Usage"]
+
+SELECT_RECORD: Final = """
+SELECT id, owner, model, state, CASE state WHEN 'QUEUED' THEN (
+    SELECT count(*) FROM requests AS before WHERE before.state = 'QUEUED' AND before.position < requests.position
+) END, attempts, created, started, ended, expires, error, NULL FROM requests
+"""
+"""Selects the fields of a `Record`, in SQLite and in PostgreSQL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known about a request, without its task.
+    """A request, without its task.
 
     Attributes
     ----------
     request_id
-        What it is asked for by.
+        Id of the request.
     owner
-        Who left it; nobody else sees it.
+        Name of the key that submitted it; other keys cannot see it.
     model
-        Name of the model that shall work on it.
+        Name of the model that works on it.
     state
-        Where it is.
+        Its state.
     queue_position
-        Requests before it, 0 for the next; None unless it is QUEUED.
+        Number of requests before it, 0 for the next; None unless it is QUEUED.
     attempts
-        How often work on it has begun.
+        How often a worker has started on it.
     created, started, ended, expires
-        When it was accepted, when work on it last began, when it ended, when it is forgotten: seconds since the
-        epoch; None before.
-    result
-        What came out; only `Store.result` fills it in.
+        When it was accepted, when a worker last started on it, when it ended, when it is deleted: seconds since the
+        epoch; None if that has not happened.
     error
-        Why it FAILED, as `encode_error` of the store put it.
+        Why it FAILED, encoded by `StorePolicy.encode_error`.
+    result
+        Its result; only `Store.result` fills it in.
     """
 
     request_id: str
@@ -52,23 +60,28 @@ class Record:
     error: bytes | None
     result: bytes | None
 
+    @classmethod
+    def from_row(cls, row: tuple[Any, ...]) -> Record:
+        """Convert a row of `SELECT_RECORD`."""
+        return cls(*(*row[:3], State(row[3]), *row[4:]))
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A request that was given out to be worked on.
+    """A request that a worker holds.
 
     Attributes
     ----------
     request_id, owner, model, attempts, created, started
         As in `Record`.
-    task
-        What to do, as it was added.
-    problem
-        Why the task cannot be had any more, which then is empty; None where it can.
     deadline
-        Seconds since the epoch, by the store's clock, until when it must be done; None for no limit.
+        Seconds since the epoch, by the store's clock, until which it must end; None for no deadline.
     fence
-        Grows each time the request is given out: what comes under an older one is refused.
+        Grows with each lease of the request: updates under an older lease are refused.
+    task
+        The task, as it was added.
+    problem
+        Why the task cannot be read, in which case it is empty; otherwise None.
     """
 
     request_id: str
@@ -85,18 +98,18 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """What a sweep changed, as request ids.
+    """The requests that a sweep changed, by their ids.
 
     Attributes
     ----------
     late
         FAILED, because their deadline has passed; with their owners.
     requeued
-        QUEUED again, because nobody renewed their lease.
+        QUEUED again, because their lease was not renewed.
     given_up
-        FAILED, because nobody renewed their lease at the last attempt; with their owners.
+        FAILED, because their lease was not renewed at the last attempt; with their owners.
     expired
-        Deleted: ended longer ago than the retention.
+        Deleted: they ended longer ago than the retention.
     """
 
     late: Mapping[str, str]
@@ -112,10 +125,16 @@ class Usage:
     Attributes
     ----------
     counts
-        Requests in each state.
+        Number of requests in each state.
     size
-        Bytes in use: of an SQLite file with its log, in a database of tasks and results.
+        Bytes in use: in SQLite, of the file and its log; in PostgreSQL, of tasks and results.
     """
 
     counts: Mapping[State, int]
     size: int
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[tuple[str, int]], size: int) -> Usage:
+        """Build the usage from the counts of the states that occur."""
+        counts = dict(rows)
+        return cls({state: counts.get(state, 0) for state in State}, size)

@@ -103,7 +103,7 @@ def door(
     place: Path | PostgresUrl = folder / "keys.sqlite3"
     store = {}
     if request.param == "postgres":
-        place = PostgresUrl(request.getfixturevalue("postgres").database())
+        place = PostgresUrl(request.getfixturevalue("postgres").create_database())
         store = {"store": place}
     with (
         closing(open_key_store(place, create=True)) as file,

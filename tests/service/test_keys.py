@@ -63,7 +63,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def place(request: pytest.FixtureRequest, path: Path) -> Path | PostgresUrl:
-    return path if request.param == "sqlite" else PostgresUrl(request.getfixturevalue("postgres").database())
+    return path if request.param == "sqlite" else PostgresUrl(request.getfixturevalue("postgres").create_database())
 
 
 @pytest.fixture

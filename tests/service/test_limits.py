@@ -41,7 +41,7 @@ def make(request: pytest.FixtureRequest) -> Iterator[Maker]:
     if request.param == "memory":
         yield lambda clock: LocalRateLimiter(clock=clock)
     else:
-        url = PostgresUrl(request.getfixturevalue("postgres").database())
+        url = PostgresUrl(request.getfixturevalue("postgres").create_database())
         with closing(Database(url, connections=4)) as database:
             yield lambda clock: PostgresRateLimiter(database, uuid.uuid4().hex, clock=clock)
 

@@ -41,7 +41,7 @@ def stub(
     request: pytest.FixtureRequest, cluster: RayCluster | None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MaskServiceStub]:
     folder = tmp_path_factory.mktemp("server")
-    store = {} if request.param == "sqlite" else {"store": request.getfixturevalue("postgres").database()}
+    store = {} if request.param == "sqlite" else {"store": request.getfixturevalue("postgres").create_database()}
     with connected(folder, cluster, workers=1, **store) as (_, stub):
         yield stub
 

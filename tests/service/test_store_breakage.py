@@ -81,7 +81,7 @@ def test_what_a_killed_process_worked_on_is_taken_back_at_start(path: Path, capl
     with open_store(path) as store:
         assert [store.get(one, "me").queue_position for one in (second, first)] == [0, 1]
         assert store.get(first, "me").attempts == 1
-    assert "the last server died over 1 requests: 1 queued again, 0 given up" in caplog.text
+    assert "the last server died while working on 1 requests: 1 queued again, 0 given up" in caplog.text
 
 
 def test_a_process_that_kills_the_server_each_time_is_given_up(path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_forked_child_holds_nothing_and_may_not_use_the_store(path: Path) -> N
         os.read(stop_read, 1)
         os._exit(0)
     try:
-        assert b"a forked process must open it for itself" in os.read(read_end, 1000)
+        assert b"a forked process must open it again" in os.read(read_end, 1000)
         store.close()
         with open_store(path) as again:
             assert again.get(request_id, "me").state is State.QUEUED, "the living child is no server"
@@ -279,7 +279,7 @@ def test_damage_found_while_running_is_told(path: Path) -> None:
     filled(path)
     with open_store(path) as store:
         flipped_pages(path)
-        with pytest.raises(StoreError, match="it is damaged: start the server again, which puts it aside"):
+        with pytest.raises(StoreError, match="it is damaged: restart the server, which renames it"):
             drain(store)
 
 
@@ -326,7 +326,7 @@ def test_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
     ids = filled(path)
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreError, match="its version must be at most 1, which this automask knows, got 99"):
+    with pytest.raises(StoreError, match="its version must be at most 1, got 99"):
         open_store(path)
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 1")

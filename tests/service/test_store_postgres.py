@@ -80,7 +80,7 @@ def test_processes_share_the_work_and_none_gets_the_others(url: PostgresUrl) -> 
 def test_a_restart_of_the_database_loses_nothing(
     postgres: Postgres, url: PostgresUrl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_PATIENCE", 0.2)
+    monkeypatch.setattr(database, "_POOL_TIMEOUT", 0.2)
     with open_store(url) as store:
         assert store.listen(0) is None
         first, second, third = add(store, b"1"), add(store, b"2"), add(store, b"3")
@@ -89,7 +89,7 @@ def test_a_restart_of_the_database_loses_nothing(
         with postgres.stopped():
             for ask in (lambda: store.get(first, "me"), lambda: store.complete(working, b"later"), store.lease):
                 with pytest.raises(
-                    StoreError, match=f"the database postgresql://127.0.0.1:{postgres.port}/.* is away"
+                    StoreError, match=f"the database postgresql://127.0.0.1:{postgres.port}/.* is unavailable"
                 ) as caught:
                     ask()
                 assert isinstance(caught.value, UnavailableError)
@@ -250,7 +250,7 @@ def test_migration_takes_only_the_missing_steps_and_all_or_none(postgres: Postgr
         for _ in range(2):
             migrate(connection, [first, second])
         assert connection.execute("SELECT * FROM one").fetchall() == [(1, 2)]
-        with pytest.raises(StoreError, match="must be at most 1, which this automask knows, got 2"):
+        with pytest.raises(StoreError, match="must be at most 1, got 2"):
             migrate(connection, [first])
 
 

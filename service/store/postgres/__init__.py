@@ -1,3 +1,3 @@
-"""The request store in a PostgreSQL database: for servers on any number of machines."""
+"""The request store in a PostgreSQL database, for servers on any number of machines."""
 
 __all__: list[str] = []

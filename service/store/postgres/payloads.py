@@ -1,4 +1,4 @@
-"""Tasks and results: in the database, or outside where they are large. None outside is lost track of."""
+"""Tasks and results: in the database, or outside of it if they are large."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from .statements import COLLECT
 __all__ = ["Payload", "Payloads"]
 
 _LOG = logging.getLogger(__name__)
-_GRACE: Final = 3600.0  # seconds in which what was written must be in use
+_GRACE: Final = 3600.0  # seconds after which an object that nothing refers to is deleted
 
 Payload = tuple[bytes | None, str | None]
-"""The bytes themselves, or the name of the object that holds them."""
+"""The bytes, or the name of the object that holds them."""
 
 
 class Payloads:
-    """Puts large bytes outside, and collects what is not in use.
+    """Stores large payloads as objects, and deletes objects that nothing refers to.
 
-    The table `objects` knows of each before it is written. A request refers to it with a foreign key, in the
-    transaction that needs it, and `collect` deletes under a lock that such a key waits for.
+    No object is forgotten: its row in the table `objects` is written before it. A request refers to it by a foreign
+    key, and `collect` deletes it under a lock that excludes new references.
 
     Parameters
     ----------
     database
-        Where all the rest is.
+        The database.
     clock
         The time.
     media
-        Where large ones go; None for nowhere.
+        Where large payloads are stored; None keeps all in the database.
     least
-        Bytes from which on they are large.
+        Minimum size of a large payload, in bytes.
     """
 
     def __init__(self, database: Database, clock: Clock, media: Media | None, least: int) -> None:
         self._database, self._clock, self._media, self._least = database, clock, media, least
 
     def is_large(self, data: bytes) -> bool:
-        """Whether it goes outside."""
+        """Return whether it is stored outside the database."""
         return self._media is not None and len(data) >= self._least
 
     def put(self, data: bytes) -> Payload:
-        """Write it outside where it is large; it must be used within the hour."""
+        """Write it as an object if it is large; a request must refer to it within an hour, see `use`."""
         if self._media is None or not self.is_large(data):
             return data, None
         name = uuid.uuid4().hex
@@ -62,7 +62,7 @@ class Payloads:
 
     @staticmethod
     def use(db: Db, table: Literal["tasks", "results"], request_id: str, payload: Payload) -> None:
-        """Say in a transaction what it belongs to."""
+        """Refer to a payload from a request, in a transaction."""
         data, name = payload
         if name is not None:
             db.execute("UPDATE objects SET collect_after = NULL WHERE path = %s", [name])
@@ -71,23 +71,23 @@ class Payloads:
         )
 
     def get(self, payload: Payload) -> bytes:
-        """Give the bytes; `StoreError` where the object is gone."""
+        """Return the bytes; `StoreError` if the object was deleted by somebody else."""
         data, name = payload
         if name is None:
             return data or b""
         if self._media is None:
-            raise StoreUnavailableError("it lies where the setting media pointed to, which is not set any more")
+            raise StoreUnavailableError("it is in media storage, but the setting media is not set any more")
         return self._media.read(name)
 
     def collect(self) -> None:
-        """Delete what is not in use."""
+        """Delete the objects that nothing refers to."""
         if self._media is None:
             return
         try:
             while self._database.run(self._collect):
                 pass
-        except StoreUnavailableError as error:  # it stays known, and the next time may go better
-            _LOG.warning("could not delete what is not in use: %s", error)
+        except StoreUnavailableError as error:  # its row stays, and the next sweep tries again
+            _LOG.warning("could not delete unused objects: %s", error)
 
     def _collect(self, db: Db) -> bool:
         now = self._clock.now()

@@ -1,29 +1,43 @@
-"""The statements of the store in PostgreSQL.
+"""SQL statements of the store in PostgreSQL.
 
-States are literals where an index holds only the rows of one: with a parameter, it would not be used.
+States are literals where a partial index covers one state: with a parameter, the index would not be used.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["COLLECT", "END", "FORGET", "INSERT", "LATE", "LEASE", "LOST", "RECORD", "RELEASE", "RENEW", "REQUEUE"]
+from ..records import SELECT_RECORD
 
-RECORD: Final = b"""
-SELECT id, owner, model, state, CASE state WHEN 'QUEUED' THEN (
-    SELECT count(*) FROM requests AS before WHERE before.state = 'QUEUED' AND before.position < requests.position
-) END, attempts, created, started, ended, expires, error, NULL
-FROM requests WHERE id = %(id)s AND owner = %(owner)s AND (expires IS NULL OR expires > %(now)s)
+__all__ = [
+    "COLLECT",
+    "DELETE_EXPIRED",
+    "END",
+    "INSERT",
+    "LATE",
+    "LEASE",
+    "LOST",
+    "RECORD",
+    "RELEASE",
+    "RENEW",
+    "REQUEUE",
+]
+
+RECORD: Final = (
+    SELECT_RECORD.encode()
+    + b"""
+WHERE id = %(id)s AND owner = %(owner)s AND (expires IS NULL OR expires > %(now)s)
 """
+)
 
-# Whoever comes with a key at the same moment waits here for the other to be done.
+# A concurrent transaction with the same idempotency key waits here for the other to end.
 INSERT: Final = b"""
 INSERT INTO requests (id, owner, model, state, idempotency_key, digest, size, created, deadline)
 VALUES (%(id)s, %(owner)s, %(model)s, %(state)s, %(key)s, %(digest)s, %(size)s, %(now)s, %(deadline)s)
 ON CONFLICT DO NOTHING
 """
 
-# Of several that ask at once, each gets another one, and none waits.
+# Concurrent calls get different requests, and none waits.
 LEASE: Final = b"""
 WITH head AS MATERIALIZED (
     SELECT id FROM requests WHERE state = 'QUEUED' AND (deadline IS NULL OR deadline > %(now)s)
@@ -40,7 +54,7 @@ UPDATE requests SET lease_until = %(until)s FROM unnest(%(ids)s::text[], %(fence
 WHERE requests.id = held.id AND requests.fence = held.fence AND state = 'PROCESSING' RETURNING requests.id
 """
 
-# Drops the photo at once: it is private, and large.
+# Deletes the photo at once: it is private, and large.
 END: Final = b"""
 WITH ended AS (
     UPDATE requests SET state = %(new)s, lease_until = NULL, ended = %(now)s, expires = %(expires)s,
@@ -63,7 +77,7 @@ REQUEUE: Final = b"""
 UPDATE requests SET state = %(state)s, lease_until = NULL, position = nextval('positions') WHERE id = %(id)s
 """
 
-# What another server is at is left to it, so that of several each change is told by one.
+# Rows that another server has locked are left to it: each change is reported by one server.
 LATE: Final = b"""
 SELECT id, owner, state, deadline - created FROM requests WHERE ended IS NULL AND deadline <= %s
 ORDER BY position FOR UPDATE SKIP LOCKED
@@ -74,7 +88,7 @@ SELECT id, owner, attempts FROM requests WHERE state = 'PROCESSING' AND lease_un
 ORDER BY position FOR UPDATE SKIP LOCKED
 """
 
-FORGET: Final = b"""
+DELETE_EXPIRED: Final = b"""
 WITH gone AS (
     DELETE FROM requests WHERE id IN (
         SELECT id FROM requests WHERE expires <= %(now)s

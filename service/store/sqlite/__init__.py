@@ -1,3 +1,3 @@
-"""The request store in an SQLite file: for the servers of one machine."""
+"""The request store in an SQLite file, for servers on one machine."""
 
 __all__: list[str] = []

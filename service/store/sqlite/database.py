@@ -1,4 +1,4 @@
-"""The open file of the request store: transactions, one thread at a time, and its room on disk."""
+"""The open SQLite file of the request store: transactions, one thread at a time, and sizes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .file import explain, open_database
 __all__ = ["Database"]
 
 _LOG = logging.getLogger(__name__)
-_VACUUM_PAGES: Final = 16384  # given back at once: 64 MB
+_VACUUM_PAGES: Final = 16384  # freed in one step: 64 MB
 
 
 class Database:
@@ -38,11 +38,11 @@ class Database:
 
     @property
     def alone(self) -> bool:
-        """Whether this is sure to be the only one that has the file open; not after `share`."""
+        """Whether no other process can have the file open; False after `share`."""
         return self._file_lock.alone
 
     def share(self) -> None:
-        """Let other processes open the file too."""
+        """Let other processes open the file."""
         self._file_lock.share()
 
     def close(self) -> None:
@@ -53,12 +53,12 @@ class Database:
 
     @contextmanager
     def transaction(self, mode: Literal["IMMEDIATE", "DEFERRED"] = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        """Do everything inside or nothing; what is done is on disk afterwards.
+        """Run a transaction; once it has ended, its changes are on disk.
 
         Parameters
         ----------
         mode
-            ``DEFERRED`` if nothing is written.
+            ``DEFERRED`` for a transaction that only reads.
         """
         with self._guarded() as db:
             db.execute(f"BEGIN {mode}")
@@ -72,8 +72,8 @@ class Database:
 
     @contextmanager
     def _guarded(self) -> Iterator[sqlite3.Connection]:
-        if os.getpid() != self._process:  # before the lock, which may have been held at the fork
-            raise StoreError(f"the request store {self._path}: a forked process must open it for itself")
+        if os.getpid() != self._process:  # before the lock, which another thread may have held at the fork
+            raise StoreError(f"the request store {self._path}: a forked process must open it again")
         with self._lock:
             try:
                 yield self._db
@@ -81,12 +81,12 @@ class Database:
                 raise explain(self._path, error) from error
 
     def version(self) -> int:
-        """Return a number that changes when another connection has written something."""
+        """Return a number that changes when another connection has written."""
         with self._guarded() as db:
             return int(db.execute("PRAGMA data_version").fetchone()[0])
 
     def size(self, db: sqlite3.Connection) -> int:
-        """Bytes in use, SQLite's log included, as seen inside a transaction."""
+        """Return the bytes in use, including SQLite's log."""
         pages, free, size = (
             db.execute(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "freelist_count", "page_size")
         )
@@ -94,17 +94,17 @@ class Database:
         return int((pages - free) * size) + (log.stat().st_size if log.exists() else 0)
 
     def disk(self, db: sqlite3.Connection) -> tuple[int, int]:
-        """Bytes of the disk that the file lies on: all, and those that are free once the log is part of the file."""
+        """Return the bytes of the file's disk: all, and those that are free once the log is part of the file."""
         pages, page_size = (db.execute(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "page_size"))
         usage = shutil.disk_usage(self._path.parent)
         return usage.total, usage.free - max(0, pages * page_size - self._path.stat().st_size)
 
     def tidy(self) -> None:
-        """Give disk back, and empty SQLite's log, which still holds photos that were dropped."""
+        """Free disk space, and empty SQLite's log, which still holds deleted photos."""
         try:
             with self._guarded() as db:
-                # `execute` would stop after the first page: it takes a row without columns for the end.
+                # `execute` would stop after the first page: it takes a row without columns as the end.
                 db.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except StoreError as error:  # nothing is lost by it, and the next time may go better
-            _LOG.warning("could not tidy up: %s", error)
+        except StoreError as error:  # nothing is lost, and the next sweep tries again
+            _LOG.warning("could not free disk space: %s", error)

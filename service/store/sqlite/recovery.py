@@ -1,109 +1,78 @@
-"""What becomes of requests by themselves: late, lost by their worker, expired. Each step is inside a transaction."""
+"""Recovery in SQLite: late, lost and expired requests, and times after a jump of the wall clock."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import Final
 
 from ...states import State
-from ..clock import Clock
-from ..policy import StorePolicy
+from ..recovery import BaseRecovery
 from . import transitions
 
 __all__ = ["Recovery"]
 
-_BATCH = 32  # requests deleted in one transaction: SQLite's log holds all of them twice
+_BATCH: Final = 32  # requests deleted in one transaction: SQLite's log holds all of them twice
 
 
-@dataclass(frozen=True, slots=True)
-class Recovery:
-    """The steps, as the rules want them.
+class Recovery(BaseRecovery[sqlite3.Connection]):
+    """Changes requests as time passes; every method runs inside a transaction."""
 
-    Attributes
-    ----------
-    clock
-        The time.
-    policy
-        How often and how long.
-    """
-
-    clock: Clock
-    policy: StorePolicy
-
-    def take_back_all(self, db: sqlite3.Connection) -> tuple[list[str], dict[str, str]]:
-        """Take back all that is in work: for a start at which nobody else has the store open.
+    def requeue_all(self, db: sqlite3.Connection) -> tuple[list[str], dict[str, str]]:
+        """Recover all requests that are PROCESSING: for a start at which no other process has the store open.
 
         Returns
         -------
-        The ids that are QUEUED again, and those that FAILED after the last attempt, with their owners.
+        The ids of the requeued requests, and those of the failed ones with their owners.
         """
-        return self._take_back(
-            db,
-            db.execute(
-                "SELECT id, owner, attempts FROM requests WHERE state = ? ORDER BY position", (State.PROCESSING,)
-            ).fetchall(),
-        )
+        rows = db.execute(
+            "SELECT id, owner, attempts FROM requests WHERE state = ? ORDER BY position", (State.PROCESSING,)
+        ).fetchall()
+        return self._requeue_rows(db, rows)
 
-    def take_back_lost(self, db: sqlite3.Connection) -> tuple[list[str], dict[str, str]]:
-        """Take back what nobody has renewed the lease of; returns the same as `take_back_all`."""
-        return self._take_back(
-            db,
-            db.execute(
-                "SELECT id, owner, attempts FROM requests WHERE state = ? AND lease_until <= ? ORDER BY position",
-                (State.PROCESSING, self.clock.uptime()),
-            ).fetchall(),
-        )
+    def requeue_lost(self, db: sqlite3.Connection) -> tuple[list[str], dict[str, str]]:
+        """Recover the requests whose lease has expired; returns as `requeue_all` does."""
+        rows = db.execute(
+            "SELECT id, owner, attempts FROM requests WHERE state = ? AND lease_until <= ? ORDER BY position",
+            (State.PROCESSING, self._clock.uptime()),
+        ).fetchall()
+        return self._requeue_rows(db, rows)
 
-    def _take_back(
-        self, db: sqlite3.Connection, rows: Iterable[tuple[str, str, int]]
-    ) -> tuple[list[str], dict[str, str]]:
-        requeued, given_up = [], {}
-        for request_id, owner, attempts in rows:
-            if attempts < self.policy.max_attempts:
-                transitions.requeue(db, request_id)
-                requeued.append(request_id)
-            else:
-                error = self.policy.given_up(request_id, attempts)
-                self.fail(db, request_id, State.PROCESSING, error)
-                given_up[request_id] = owner
-        return requeued, given_up
+    def requeue(self, db: sqlite3.Connection, request_id: str) -> None:
+        """Put a request at the end of the queue."""
+        transitions.requeue(db, request_id)
 
     def fail_late(self, db: sqlite3.Connection) -> dict[str, str]:
-        """Fail what was not done by its deadline, and return the ids with their owners."""
-        now = self.clock.now()
+        """Fail the requests whose deadline has passed, and return their ids with their owners."""
         rows = db.execute(
             "SELECT id, owner, state, deadline - created FROM requests WHERE state IN (?, ?) AND deadline <= ?",
-            (State.QUEUED, State.PROCESSING, now),
+            (State.QUEUED, State.PROCESSING, self._clock.now()),
         ).fetchall()
-        for request_id, _, state, seconds in rows:
-            self.fail(db, request_id, State(state), self.policy.late(request_id, seconds))
-        return {row[0]: row[1] for row in rows}
+        return self._fail_rows(db, rows)
 
     def fail(self, db: sqlite3.Connection, request_id: str, old: State, error: bytes) -> None:
-        """End a request with an error, as `StorePolicy.encode_error` put it."""
+        """End a request with an encoded error."""
         transitions.end(
             db,
             request_id,
             old,
             State.FAILED,
-            now=self.clock.now(),
-            retention=self.policy.retention,
+            now=self._clock.now(),
+            retention=self._policy.retention,
             error=error,
         )
 
     def delete_expired(self, db: sqlite3.Connection) -> list[str]:
-        """Delete some of what has expired, and return the ids; none once all is deleted."""
-        ids = db.execute("SELECT id FROM requests WHERE expires <= ? LIMIT ?", (self.clock.now(), _BATCH)).fetchall()
+        """Delete some expired requests, and return their ids; none once all are deleted."""
+        ids = db.execute("SELECT id FROM requests WHERE expires <= ? LIMIT ?", (self._clock.now(), _BATCH)).fetchall()
         db.executemany("DELETE FROM requests WHERE id = ?", ids)
         return [row[0] for row in ids]
 
-    def mend_times(self, db: sqlite3.Connection) -> None:
-        """Bring back what lies too far ahead, because the wall clock went back while no server ran."""
-        now = self.clock.now()
+    def correct_times(self, db: sqlite3.Connection) -> None:
+        """Correct times in the future, which exist if the wall clock was set back while no server ran."""
+        now = self._clock.now()
         db.execute(
             "UPDATE requests SET deadline = deadline - created + ?1, started = min(started, ?1), "
             "ended = min(ended, ?1), created = ?1 WHERE created > ?1",
             (now,),
         )
-        db.execute("UPDATE requests SET expires = ?1 WHERE expires > ?1", (now + self.policy.retention,))
+        db.execute("UPDATE requests SET expires = ?1 WHERE expires > ?1", (now + self._policy.retention,))

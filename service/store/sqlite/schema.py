@@ -1,4 +1,4 @@
-"""The tables of the request store, and how an older file is brought up to date."""
+"""The tables of the request store in SQLite, and the migration of older files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ...errors import StoreError
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "migrate"]
 
 APPLICATION_ID: Final = int.from_bytes(b"amsk")
-"""Marks an SQLite file as a store of requests."""
+"""Marks an SQLite file as a request store."""
 
-# A step is never changed once it was released: files of its version exist.
-# Photos and results have tables of their own, so that a change of state does not copy them.
+# Never change a released step: files of its version exist.
+# Photos and results are in tables of their own, so that a change of state does not copy them.
 _REQUESTS = """
 CREATE TABLE requests (
     id TEXT PRIMARY KEY NOT NULL,
@@ -51,25 +51,25 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         "CREATE INDEX requests_expires ON requests (expires) WHERE expires IS NOT NULL",
     ),
 )
-"""The statements that lead from each version to the next, from the empty file on."""
+"""The statements from each version to the next, starting with the empty file."""
 
 
 def migrate(db: sqlite3.Connection, steps: Sequence[Sequence[str]] = MIGRATIONS) -> None:
-    """Bring a file to the newest version, or leave it as it was.
+    """Migrate a file to the newest version, or leave it unchanged.
 
     Parameters
     ----------
     db
-        A connection that leaves transactions to its user.
+        A connection in autocommit mode.
     steps
         The statements from each version to the next.
 
     Raises
     ------
     StoreError
-        The file is of a newer version than this program knows.
+        The file has a newer version than this program supports.
     """
-    db.execute("BEGIN IMMEDIATE")  # before the version is read: another process may be at it
+    db.execute("BEGIN IMMEDIATE")  # before the version is read: another process may be migrating it
     try:
         for statement in _missing(db, steps):
             db.execute(statement)
@@ -86,7 +86,7 @@ def _missing(db: sqlite3.Connection, steps: Sequence[Sequence[str]]) -> list[str
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > len(steps):
         raise StoreError(
-            f"its version must be at most {len(steps)}, which this automask knows, got {version}: a newer automask "
-            "wrote it; use that one, or give another file"
+            f"its version must be at most {len(steps)}, got {version}: a newer automask wrote it; use that version, or "
+            "another file"
         )
     return [statement for step in steps[version:] for statement in step]

@@ -1,10 +1,9 @@
-"""The request store: what was accepted is on disk, is worked on by one at a time, and reaches an end."""
+"""The request store in an SQLite file."""
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-import uuid
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -19,43 +18,36 @@ from ...states import ENDS, State
 from ..clock import Clock
 from ..policy import FULL_RETRY_AFTER, StorePolicy
 from ..protocol import Store
-from ..records import Lease, Record, SweepResult, Usage
+from ..records import SELECT_RECORD, Lease, Record, SweepResult, Usage
 from . import transitions
 from .database import Database
 from .file import is_full
 from .recovery import Recovery
+from .submissions import Submissions
 
 __all__ = ["SqliteStore"]
 
 _LOG = logging.getLogger(__name__)
-_SPARE_BYTES: Final = 64 << 20  # of the disk, left for the results of what was accepted …
-_SPARE_SHARE: Final = 4  # … or, on a small disk, one part in so many
-_LOOK: Final = 0.25  # seconds after which another's changes to the file are seen
-
-_RECORD: Final = """
-SELECT id, owner, model, state, CASE state WHEN 'QUEUED' THEN (
-    SELECT count(*) FROM requests AS before WHERE before.state = 'QUEUED' AND before.position < requests.position
-) END, attempts, created, started, ended, expires, error, NULL FROM requests
-"""
+_POLL: Final = 0.25  # seconds between looks for changes by other processes
 
 
 class SqliteStore(Store):
-    """Keeps requests in an SQLite file. Safe to share between threads; several processes may open one file.
+    """Keeps requests in an SQLite file. Threads may share it; several processes may open one file.
 
     Parameters
     ----------
     path
-        The file, made if there is none; a file ``<path>.lock`` lies beside it. A damaged one is put aside.
+        The file, created if there is none; a file ``<path>.lock`` lies beside it. A damaged file is renamed.
     policy
-        How much and how long; the room counts SQLite's log too.
+        Limits and retention; the bytes in use include SQLite's log.
     clock
         The time.
 
     Raises
     ------
     StoreError
-        The file cannot be opened, is no store, or is of a newer version. Every method raises it too, where the file
-        is damaged, the disk is full, or the store was closed.
+        The file cannot be opened, is not a store, or has a newer version. Every method raises it if the file is
+        damaged, the disk is full, or the store is closed.
     """
 
     threads = 1
@@ -65,30 +57,31 @@ class SqliteStore(Store):
         self.lease_seconds = policy.lease_seconds
         self._policy = policy
         self._recovery = Recovery(self.clock, policy)
-        self._seen = -1
-        self._deaf = Event()
+        self._version = -1
+        self._stopped = Event()
         self._database = Database(path)
+        self._submissions = Submissions(self._database, self.clock, policy)
         try:
-            self._take_up()
+            self._recover()
         except BaseException:
             self.close()
             raise
 
-    def _take_up(self) -> None:
-        """Go on where the last server stopped."""
+    def _recover(self) -> None:
+        """Recover the requests that the last server worked on."""
         with self._database.transaction() as db:
             if self._database.alone:
-                self._recovery.mend_times(db)
-                requeued, given_up = self._recovery.take_back_all(db)
+                self._recovery.correct_times(db)
+                requeued, given_up = self._recovery.requeue_all(db)
                 if requeued or given_up:
                     _LOG.warning(
-                        "the last server died over %d requests: %d queued again, %d given up",
+                        "the last server died while working on %d requests: %d queued again, %d given up",
                         len(requeued) + len(given_up),
                         len(requeued),
                         len(given_up),
                     )
             else:
-                # Where the system has no file locks, leases of before a restart of the machine would last for days.
+                # On systems without file locks, leases from before a restart of the machine would last for days.
                 db.execute(
                     "UPDATE requests SET lease_until = ?1 WHERE lease_until > ?1",
                     (self.clock.uptime() + self.lease_seconds,),
@@ -111,64 +104,27 @@ class SqliteStore(Store):
         digest = self._policy.digest(model, task)
         try:
             with self._database.transaction() as db:
-                known = self._known(db, owner, idempotency_key, digest) if idempotency_key else None
-                if known is not None:
-                    return self._find(db, known, owner)
-                self._check_room(db, len(task))
-                request_id = request_id or uuid.uuid4().hex
-                now = self.clock.now()
-                db.execute(
-                    "INSERT INTO requests (id, owner, model, state, position, idempotency_key, digest, created, "
-                    "deadline) VALUES (?, ?, ?, ?, (SELECT coalesce(max(position), 0) + 1 FROM requests), ?, ?, ?, "
-                    "?)",
-                    (
-                        request_id,
-                        owner,
-                        model,
-                        State.QUEUED,
-                        idempotency_key or None,
-                        digest,
-                        now,
-                        None if deadline is None else now + deadline,
-                    ),
+                added = self._submissions.find(db, owner, idempotency_key, digest) or self._submissions.insert(
+                    db,
+                    task,
+                    owner=owner,
+                    model=model,
+                    request_id=request_id,
+                    key=idempotency_key,
+                    digest=digest,
+                    deadline=deadline,
                 )
-                db.execute("INSERT INTO tasks VALUES (?, ?)", (request_id, task))
-                return self._find(db, request_id, owner)
+                return self._find(db, added, owner)
         except StoreError as error:
             if is_full(error.__cause__):
                 raise QueueFullError(f"no room for another request: {error}", retry_after=FULL_RETRY_AFTER) from error
             raise
 
     def find_duplicate(self, task: bytes, *, owner: str, model: str, idempotency_key: str) -> Record | None:
+        digest = self._policy.digest(model, task)
         with self._database.transaction() as db:
-            digest = self._policy.digest(model, task)
-            known = self._known(db, owner, idempotency_key, digest) if idempotency_key else None
+            known = self._submissions.find(db, owner, idempotency_key, digest)
             return None if known is None else self._find(db, known, owner)
-
-    def _known(self, db: sqlite3.Connection, owner: str, key: str, digest: bytes) -> str | None:
-        db.execute(
-            "DELETE FROM requests WHERE owner = ? AND idempotency_key = ? AND expires <= ?",
-            (owner, key, self.clock.now()),
-        )
-        row = db.execute(
-            "SELECT id, digest FROM requests WHERE owner = ? AND idempotency_key = ?", (owner, key)
-        ).fetchone()
-        if row is None:
-            return None
-        self._policy.check_same(key, digest, row[1])
-        return str(row[0])
-
-    def _check_room(self, db: sqlite3.Connection, wanted: int) -> None:
-        waiting = db.execute("SELECT count(*) FROM requests WHERE state = ?", (State.QUEUED,)).fetchone()[0]
-        self._policy.check_room(waiting=waiting, used=self._database.size(db), wanted=wanted)
-        total, free = self._database.disk(db)
-        spare = min(_SPARE_BYTES, total // _SPARE_SHARE)
-        if free < spare + 2 * wanted:  # once in SQLite's log, once in its file
-            raise QueueFullError(
-                f"no room for {wanted:,} bytes more: {free:,} are left on the store's disk, of which {spare:,} "
-                "are kept for results",
-                retry_after=FULL_RETRY_AFTER,
-            )
 
     def get(self, request_id: str, owner: str) -> Record:
         with self._database.transaction("DEFERRED") as db:
@@ -190,12 +146,12 @@ class SqliteStore(Store):
 
     def _find(self, db: sqlite3.Connection, request_id: str, owner: str) -> Record:
         row = db.execute(
-            _RECORD + "WHERE id = ? AND owner = ? AND (expires IS NULL OR expires > ?)",
+            SELECT_RECORD + "WHERE id = ? AND owner = ? AND (expires IS NULL OR expires > ?)",
             (request_id, owner, self.clock.now()),
         ).fetchone()
         if row is None:
-            raise self._policy.unknown(request_id)
-        return Record(*(*row[:3], State(row[3]), *row[4:]))
+            raise self._policy.not_found(request_id)
+        return Record.from_row(row)
 
     def lease(self) -> Lease | None:
         with self._database.transaction() as db:
@@ -237,7 +193,7 @@ class SqliteStore(Store):
         with self._database.transaction() as db:
             if not self._holds(db, lease):
                 return False
-            transitions.give_back(db, lease.request_id)
+            transitions.release(db, lease.request_id)
             return True
 
     def _holds(self, db: sqlite3.Connection, lease: Lease) -> bool:
@@ -254,7 +210,7 @@ class SqliteStore(Store):
     def sweep(self) -> SweepResult:
         with self._database.transaction() as db:
             late = self._recovery.fail_late(db)
-            requeued, given_up = self._recovery.take_back_lost(db)
+            requeued, given_up = self._recovery.requeue_lost(db)
         expired: list[str] = []
         while batch := self._delete_expired():
             expired += batch
@@ -267,17 +223,17 @@ class SqliteStore(Store):
 
     def usage(self) -> Usage:
         with self._database.transaction("DEFERRED") as db:
-            counts = dict(db.execute("SELECT state, count(*) FROM requests GROUP BY state").fetchall())
-            return Usage({state: counts.get(state, 0) for state in State}, self._database.size(db))
+            rows = db.execute("SELECT state, count(*) FROM requests GROUP BY state").fetchall()
+            return Usage.from_rows(rows, self._database.size(db))
 
     def listen(self, timeout: float) -> frozenset[str] | None:
         end = monotonic() + timeout
-        while (version := self._database.version()) == self._seen:
+        while (version := self._database.version()) == self._version:
             left = end - monotonic()
-            if left <= 0 or self._deaf.wait(min(_LOOK, left)):
+            if left <= 0 or self._stopped.wait(min(_POLL, left)):
                 return frozenset()
-        self._seen = version
+        self._version = version
         return None
 
     def stop_listening(self) -> None:
-        self._deaf.set()
+        self._stopped.set()

@@ -1,4 +1,4 @@
-"""Every change of a request's state in the store: each inside a transaction, and as the table of states allows."""
+"""All changes of a request's state: inside a transaction, and as the table of states allows."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import sqlite3
 
 from ...states import State, move
 
-__all__ = ["end", "give_back", "requeue", "start"]
+__all__ = ["end", "release", "requeue", "start"]
 
 
 def start(db: sqlite3.Connection, request_id: str, *, now: float, lease_until: float) -> None:
-    """Give a queued request out; the fence grows, so that whoever had it before cannot end it any more."""
+    """Lease a queued request. The fence grows, so that an earlier worker cannot end it any more."""
     db.execute(
         "UPDATE requests SET state = ?, attempts = attempts + 1, fence = fence + 1, started = ?, lease_until = ? "
         "WHERE id = ?",
@@ -19,7 +19,7 @@ def start(db: sqlite3.Connection, request_id: str, *, now: float, lease_until: f
 
 
 def requeue(db: sqlite3.Connection, request_id: str) -> None:
-    """Put one whose worker was lost to the end of the queue: where it is to blame, the others come first."""
+    """Put a request that lost its worker at the end of the queue: if the request is the cause, others come first."""
     db.execute(
         "UPDATE requests SET state = ?, lease_until = NULL, position = (SELECT max(position) + 1 FROM requests) "
         "WHERE id = ?",
@@ -27,8 +27,8 @@ def requeue(db: sqlite3.Connection, request_id: str) -> None:
     )
 
 
-def give_back(db: sqlite3.Connection, request_id: str) -> None:
-    """Undo a start: the request has kept its place, which is before all that wait."""
+def release(db: sqlite3.Connection, request_id: str) -> None:
+    """Undo a start. The request still has its position, which is before all queued ones."""
     db.execute(
         "UPDATE requests SET state = ?, lease_until = NULL, attempts = attempts - 1 WHERE id = ?",
         (move(State.PROCESSING, State.QUEUED), request_id),
@@ -45,7 +45,7 @@ def end(
     retention: float,
     error: bytes | None = None,
 ) -> None:
-    """End a request, and drop its photo at once: it is private, and large."""
+    """End a request, and delete its photo at once: it is private, and large."""
     db.execute(
         "UPDATE requests SET state = ?, lease_until = NULL, ended = ?, expires = ?, error = ? WHERE id = ?",
         (move(old, new), now, now + retention, error, request_id),
