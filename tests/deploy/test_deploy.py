@@ -73,15 +73,16 @@ def test_every_option_of_serve_that_is_named_is_one() -> None:
 
 def test_every_variable_that_is_named_is_a_setting() -> None:
     named = {name for text in TEXTS.values() for name in re.findall(rf"\b{PREFIX}[A-Z_]+", text)}
-    assert named <= VARIABLES
+    assert {f"{PREFIX}STORE", f"{PREFIX}UDS"} <= named <= VARIABLES
 
 
 def test_every_file_that_is_named_is_there() -> None:
-    for name in re.findall(r"(?<![\w/])deploy/(?!secrets)[\w./-]*\w", "\n".join(TEXTS.values())):
-        assert (ROOT / name).exists(), name
-    for page in FILES:
-        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text() if page.suffix == ".md" else ""):
-            assert (page.parent / link).exists(), link
+    named = [ROOT / name for name in re.findall(r"(?<![\w/])deploy/(?!secrets)[\w./-]*\w", "\n".join(TEXTS.values()))]
+    pages = [page for page in FILES if page.suffix == ".md"]
+    links = [page.parent / link for page in pages for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text())]
+    assert TOML in named
+    assert links
+    assert [path for path in (*named, *links) if not path.exists()] == []
 
 
 def test_the_unit_starts_with_the_file_that_is_shipped() -> None:

@@ -244,12 +244,15 @@ def test_a_server_is_asked_for_its_health_and_given_time_to_drain(case: str) -> 
 
 
 def test_a_gpu_is_asked_for_where_it_is_used() -> None:
+    seen = set()
     for case, values in VALUES.items():
         for pod, container in servers(case):
             # On a head there is no model.
             wanted = values.get("gpu", {}).get("enabled", False) and container["name"] != "ray-head"
             assert ("nvidia.com/gpu" in container["resources"]["limits"]) == wanted
             assert ("nvidia.com/gpu" in str(pod.get("tolerations"))) == wanted
+            seen.add(wanted)
+    assert seen == {True, False}
 
 
 @pytest.mark.parametrize("engine", ["plain", "ray"])

@@ -1,7 +1,7 @@
 """The cache keeps within its bytes, forgets the oldest, and computes once for many threads."""
 
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, Event
+from threading import Event, Semaphore
 
 import pytest
 
@@ -26,23 +26,32 @@ def test_a_value_larger_than_everything_is_returned_but_not_kept() -> None:
     assert cache.info() == (0, 2, 1, 1, 3)
 
 
+class Key(str):
+    """Releases `looked_up` at each look-up."""
+
+    __slots__ = ()
+    looked_up = Semaphore(0)
+
+    def __hash__(self) -> int:
+        Key.looked_up.release()
+        return super().__hash__()
+
+
 def test_many_threads_compute_once() -> None:
-    cache, computed, release, started = ByteCache[bytes](100, len), [], Event(), Barrier(9)
+    cache, computed, release = ByteCache[bytes](100, len), [], Event()
 
     def compute() -> bytes:
         computed.append(1)
-        release.wait(10)
+        release.wait()
         return b"value"
 
-    def ask() -> bytes:
-        started.wait(10)
-        return cache.get("key", compute)
-
     with ThreadPoolExecutor(8) as pool:
-        answers = [pool.submit(ask) for _ in range(8)]
-        started.wait(10)
+        answers = [pool.submit(cache.get, "key", compute)]
+        answers += [pool.submit(cache.get, Key("key"), compute) for _ in range(7)]
+        for _ in range(7):  # all are there before the value is
+            Key.looked_up.acquire()
         release.set()
-        assert {answer.result(10) for answer in answers} == {b"value"}
+        assert {answer.result() for answer in answers} == {b"value"}
     assert len(computed) == 1
 
 

@@ -41,10 +41,6 @@ def test_a_named_device_is_never_replaced(device: str) -> None:
     assert got == device or f"device '{device}' cannot be used" in refused
 
 
-def test_auto_works_everywhere() -> None:
-    assert automask.load().device == pick_device("auto")
-
-
 def test_types_and_settings_know_the_names_of_the_table() -> None:
     assert get_args(Device) == get_args(Settings.model_fields["device"].annotation) == device_names()
     literal = re.search(r"Device = Literal\[(\".*)\]", Path(devices.__file__).read_text(encoding="utf-8"))
@@ -82,8 +78,23 @@ def test_a_row_is_all_that_a_new_device_takes(
     assert told.exit_code == 0, told.output
     assert re.search(r"\n  new +yes: .* found the person", told.output)
     assert "onnxruntime-new          not installed" in told.output
-    with pytest.raises(automask.ParameterError, match="num_gpus must be more than 0 for device = new"):
+    with pytest.raises(automask.ParameterError, match="num_gpus must be greater than 0 for device = new"):
         RaySettings().check(device="new")
+
+
+def test_auto_is_the_first_row_that_works_and_the_cpu_where_none_does(
+    monkeypatch: pytest.MonkeyPatch, coffee: NDArray[np.uint8]
+) -> None:
+    for name in ("cuda", "tensorrt"):
+        monkeypatch.setitem(DEVICES, name, replace(DEVICES[name], probe=lambda: "it is not here"))
+    for row, expected in (
+        (replace(_NEW, probe=lambda: "it is not here either"), "cpu"),
+        (replace(_NEW, is_automatic=False), "cpu"),
+        (_NEW, "new"),
+    ):
+        monkeypatch.setitem(DEVICES, "new", row)
+        assert automask.load().device == expected
+    assert automask.load(device="auto").mask(coffee, "cup").device == "new"
 
 
 def test_a_row_whose_probe_fails_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,11 @@
 """Stopping work from outside: the running graph ends, and nobody else's work is lost."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
 import onnx
@@ -47,8 +50,22 @@ def endless(tmp_path: Path) -> Session:
     return Session(path, "cpu")
 
 
+class Announcing(automask.Interrupt):
+    """Sets `begun` when a graph is about to run under it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = Event()
+
+    @contextmanager
+    def stopping(self, options: Any) -> Iterator[None]:
+        with super().stopping(options):
+            self.begun.set()
+            yield
+
+
 def test_a_running_graph_is_stopped(endless: Session) -> None:
-    interrupt = automask.Interrupt()
+    interrupt = Announcing()
 
     def run() -> None:
         with interrupt.active():
@@ -56,10 +73,11 @@ def test_a_running_graph_is_stopped(endless: Session) -> None:
 
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(run)
-        while not interrupt._running:
-            assert not running.done()
+        running.add_done_callback(lambda _: interrupt.begun.set())  # also when it fails before
+        interrupt.begun.wait()
+        assert not running.done()
         interrupt.set()
-        with pytest.raises(automask.CancelledError):
+        with pytest.raises(automask.CancelledError, match="stopped by an interrupt"):
             running.result()
 
 
@@ -109,7 +127,7 @@ def test_who_waits_for_a_stopped_computation_takes_it_over() -> None:
         second = pool.submit(cache.get, Key("photo"), lambda: "encoded")
         waits.wait()
         stop.set()
-        with pytest.raises(automask.CancelledError):
+        with pytest.raises(automask.CancelledError, match="^stopped$"):
             first.result()
         assert second.result() == "encoded"
     assert cache.info().entries == 1

@@ -20,9 +20,11 @@ def test_defaults_are_those_of_the_hosted_api() -> None:
 
 
 def test_ends_of_ranges_and_numpy_numbers_are_taken() -> None:
-    Parameters(threshold=0, grow_mask=0, seed=-1)
-    Parameters(threshold=1, grow_mask=100, seed=999_999_999_999_999)
-    Parameters(threshold=np.float32(0.5), grow_mask=np.int64(3))  # type: ignore[arg-type]
+    for ends in ((0, 0, -1), (1, 100, 999_999_999_999_999)):
+        taken = Parameters(**dict(zip(("threshold", "grow_mask", "seed"), ends, strict=True)))  # type: ignore[arg-type]
+        assert (taken.threshold, taken.grow_mask, taken.seed) == ends
+    of_numpy = Parameters(threshold=np.float32(0.5), grow_mask=np.int64(3))  # type: ignore[arg-type]
+    assert of_numpy == Parameters(threshold=0.5, grow_mask=3)
 
 
 @pytest.mark.parametrize(

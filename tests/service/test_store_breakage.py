@@ -340,8 +340,11 @@ def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_folder_is_made(tmp_path: Path) -> None:
-    with open_store(tmp_path / "new" / "folder" / "requests.db") as store:
-        add(store)
+    path = tmp_path / "new" / "folder" / "requests.db"
+    with open_store(path) as store:
+        (request_id,) = add(store)
+    with open_store(path) as store:
+        assert store.get(request_id, "me").state is State.QUEUED
 
 
 def test_a_wall_clock_that_jumps_while_running_changes_nothing(path: Path) -> None:
