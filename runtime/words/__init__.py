@@ -1,3 +1,3 @@
-"""From a prompt to what a model understands: vocabulary, phrases, tokenizer."""
+"""The words of a prompt: fixed vocabulary (grammar, phrases, parser), any text, tokenizer."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""Prompts to the token ids that a text encoder takes."""
+"""A tokenizer: a prompt as the token ids that a text encoder takes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Tokens:
     Attributes
     ----------
     ids
-        Token ids, first and last token included, unpadded.
+        Token ids, with the start and end tokens, unpadded.
     dropped
-        The end of the prompt that was over the model's limit, if any.
+        The end of the prompt that is over the model's limit, if any.
     warnings
-        The same as a sentence.
+        A sentence about it, if any.
     """
 
     ids: tuple[int, ...]
@@ -30,21 +30,21 @@ class Tokens:
 
 
 class Tokenizer:
-    """A `tokenizer.json`, run by the `tokenizers` library.
+    """A `tokenizer.json`, run by the library `tokenizers`.
 
     Parameters
     ----------
     path
         The file.
     max_length
-        Most tokens that the model takes, first and last included; what is over is cut off.
+        Most tokens that the model takes, with the start and end tokens; the rest of a prompt is cut off.
 
     Raises
     ------
     MissingDependencyError
         `tokenizers` is not installed.
     BundleError
-        The file is not understood.
+        The file cannot be read.
     """
 
     def __init__(self, path: Path, max_length: int) -> None:
@@ -62,7 +62,7 @@ class Tokenizer:
         self._tokenizer.enable_truncation(max_length)
 
     def encode(self, prompt: str) -> Tokens:
-        """Tokenize a prompt."""
+        """Return the tokens of a prompt."""
         encoding = self._tokenizer.encode(prompt)
         ids = tuple(encoding.ids)
         if not encoding.overflowing:
