@@ -1,10 +1,10 @@
-"""Talk to a server that tells by itself what it can do: nothing of automask is imported, and no .proto file is read.
+"""Call a server without any of automask's code: neither the package nor a .proto file is needed.
 
-It works as a client in any language would: gRPC's server reflection gives the contract, and the messages are made from
-that. Needs `pip install grpcio-reflection`, and a server: `automask serve`.
+A client in another language can work in the same way. gRPC's server reflection returns the contract, and the message
+classes are built from it. This needs `pip install grpcio-reflection`, and a running server: `automask serve`.
 
-    python examples/reflection.py 127.0.0.1:50051                                    # what is there
-    python examples/reflection.py 127.0.0.1:50051 examples/coffee.jpg cup mask.png   # one mask
+    python examples/reflection.py 127.0.0.1:50051                                    # list services and methods
+    python examples/reflection.py 127.0.0.1:50051 examples/coffee.jpg cup mask.png   # write one mask
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 SERVICE = "automask.v1.MaskService"
 
 
-def listing(database: ProtoReflectionDescriptorDatabase, pool: DescriptorPool) -> str:
-    """Every service of the server with its methods, as `grpcurl list` and `grpcurl describe` tell them."""
+def list_methods(database: ProtoReflectionDescriptorDatabase, pool: DescriptorPool) -> str:
+    """Return all services of the server with their methods, like `grpcurl list` and `grpcurl describe`."""
     lines = []
     for name in sorted(database.get_services()):
         lines.append(name)
         for method in pool.FindServiceByName(name).methods:
-            takes = "stream " * method.client_streaming + method.input_type.name
-            gives = "stream " * method.server_streaming + method.output_type.name
-            lines.append(f"  {method.name}({takes}) returns ({gives})")
+            request = "stream " * method.client_streaming + method.input_type.name
+            response = "stream " * method.server_streaming + method.output_type.name
+            lines.append(f"  {method.name}({request}) returns ({response})")
     return "\n".join(lines)
 
 
 def call(channel: grpc.Channel, pool: DescriptorPool, name: str, request: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Call a method that takes and gives one message."""
+    """Call a method with one request message and one response message."""
     method = pool.FindServiceByName(SERVICE).methods_by_name[name]
     invoke: Any = channel.unary_unary(
         f"/{SERVICE}/{name}",
@@ -44,23 +44,29 @@ def call(channel: grpc.Channel, pool: DescriptorPool, name: str, request: dict[s
     return invoke(GetMessageClass(method.input_type)(**request))
 
 
+def write_mask(channel: grpc.Channel, pool: DescriptorPool, photo: Path, prompt: str, output: Path) -> None:
+    """Send a photo and a prompt, and write the mask as a PNG."""
+    task = {"image": {"encoded": photo.read_bytes()}, "prompts": [prompt], "parameters": {"grow_mask": 0}}
+    response = call(channel, pool, "Generate", {"task": task}).response
+    (result,) = response.results  # one for each prompt
+    output.write_bytes(result.media[0].data)
+    found = ", ".join(f"{one.label} {one.score:.2f}" for one in result.instances)
+    print(f"{output}: {found or 'nothing found'}, {response.timings.total_ms:.0f} ms on {response.device}")
+
+
 def main() -> None:
-    """Do what the module says."""
+    """Read the command line."""
     if len(sys.argv) not in {2, 5}:
         sys.exit(__doc__)
-    with grpc.insecure_channel(sys.argv[1]) as channel:
+    address, *arguments = sys.argv[1:]
+    with grpc.insecure_channel(address) as channel:
         database = ProtoReflectionDescriptorDatabase(channel)
         pool = DescriptorPool(database)
-        if len(sys.argv) == 2:
-            print(listing(database, pool))
-            return
-        photo, prompt, output = sys.argv[2:]
-        task = {"image": {"encoded": Path(photo).read_bytes()}, "prompts": [prompt], "parameters": {"grow_mask": 0}}
-        response = call(channel, pool, "Generate", {"task": task}).response
-        (result,) = response.results
-        Path(output).write_bytes(result.media[0].data)
-        found = ", ".join(f"{one.label} {one.score:.2f}" for one in result.instances)
-        print(f"{output}: {found or 'nothing found'}, {response.timings.total_ms:.0f} ms on {response.device}")
+        if arguments:
+            photo, prompt, output = arguments
+            write_mask(channel, pool, Path(photo), prompt, Path(output))
+        else:
+            print(list_methods(database, pool))
 
 
 if __name__ == "__main__":

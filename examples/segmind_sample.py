@@ -1,10 +1,10 @@
-"""The hosted API's own client, as its package describes it, against a server of your own; prints what comes back.
+"""Call your own server with the hosted API's client, used as its package describes, and print the responses.
 
     pip install segmind==1.3.0
     automask serve --http-port 8080
     python examples/segmind_sample.py http://127.0.0.1:8080/v1 examples/coffee.jpg cup
 
-Where the server wants a key, it is taken from SEGMIND_API_KEY, as ever.
+If the server requires a key, the client reads it from SEGMIND_API_KEY, as it does for the hosted API.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SLUG = "automatic-mask-generator"
 def main(base_url: str, photo: str, prompt: str) -> None:
     """Make each kind of call once."""
     image = base64.b64encode(Path(photo).read_bytes()).decode()
-    client = SegmindClient(base_url=base_url)  # the one line that changes
+    client = SegmindClient(base_url=base_url)  # the only difference from the hosted API
 
     print(f">>> client.run({SLUG!r}, image=…, prompt={prompt!r}, threshold=0.2, grow_mask=10)")
     result = client.run(SLUG, image=image, prompt=prompt, threshold=0.2, grow_mask=10)
@@ -34,8 +34,10 @@ def main(base_url: str, photo: str, prompt: str) -> None:
 
     print(f">>> client.run_sync({SLUG!r}, image=…, prompt={prompt!r}, invert_mask=True)")
     response = client.run_sync(SLUG, image=image, prompt=prompt, invert_mask=True)
-    told = {name: value for name, value in response.headers.items() if name.startswith("x-") and "options" not in name}
-    print(f"{response.headers['content-type']}, {len(response.content):,} bytes, {told}")
+    headers = {
+        name: value for name, value in response.headers.items() if name.startswith("x-") and "options" not in name
+    }
+    print(f"{response.headers['content-type']}, {len(response.content):,} bytes, {headers}")
 
     print(f">>> job = client.submit_async({SLUG!r}, image=…, prompt={prompt!r}, return_alpha=True)")
     job = client.submit_async(SLUG, image=image, prompt=prompt, return_alpha=True)

@@ -1,6 +1,9 @@
-"""Photo, mask and cut-out in one picture: `side_by_side.py IMAGE PROMPT OUTPUT.png`.
+"""Mask a photo, and write photo, mask and cut-out side by side into one picture.
 
-The three are also written beside OUTPUT, as NAME.mask.png, NAME.alpha.png and NAME.preview.png.
+    python examples/side_by_side.py examples/coffee.jpg cup demo/cup.png
+
+Beside the picture, mask, cut-out and preview are also written as files of their own: cup.mask.png, cup.alpha.png and
+cup.preview.png.
 """
 
 from __future__ import annotations
@@ -14,7 +17,10 @@ from numpy.typing import NDArray
 
 import automask
 
-GAP, SQUARE = 12, 10  # pixels between the pictures, and of the squares that show what is transparent
+GAP = 12
+"""Pixels between the pictures."""
+SQUARE = 10
+"""Pixels of the side of a square of the chequered background."""
 
 
 def on_squares(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -25,18 +31,18 @@ def on_squares(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def side_by_side(result: automask.Result) -> NDArray[np.uint8]:
-    """Photo, mask and cut-out from left to right on white."""
+    """Return photo, mask and cut-out from left to right, with white gaps: (H, 3 W + 2 GAP, 3)."""
     gap = np.full((result.mask.shape[0], GAP, 3), 255, np.uint8)
     mask = np.repeat(result.mask[..., None], 3, axis=2)
     return np.concatenate((result.image, gap, mask, gap, on_squares(result.alpha)), axis=1)
 
 
 def main() -> None:
-    """Mask, write, and say where."""
+    """Mask the photo, write the pictures, and print their paths."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("image", type=Path)
-    parser.add_argument("prompt")
-    parser.add_argument("output", type=Path)
+    parser.add_argument("image", type=Path, help="the photo: JPEG, PNG, …")
+    parser.add_argument("prompt", help="what to mask, in a few words")
+    parser.add_argument("output", type=Path, help="the picture to write")
     parser.add_argument("--grow-mask", type=int, default=0, help="pixels, 0..100 (default: %(default)s)")
     arguments = parser.parse_args()
     result = automask.load().mask(arguments.image, arguments.prompt, grow_mask=arguments.grow_mask)

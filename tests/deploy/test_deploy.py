@@ -188,7 +188,7 @@ def healthy(socket: Path) -> subprocess.CompletedProcess[str]:
 
 def test_a_server_that_is_not_there_is_not_healthy(tmp_path: Path) -> None:
     done = healthy(tmp_path / "none.sock")
-    assert (done.returncode, done.stderr) == (1, "no answer: UNAVAILABLE\n")
+    assert (done.returncode, done.stderr) == (1, "no response: UNAVAILABLE\n")
 
 
 def test_a_server_with_keys_and_tls_is_asked_through_its_socket(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The Helm chart, rendered by Helm with several sets of values, and what the tests ask of the manifests."""
+"""The Helm chart rendered with several sets of values, and functions that find parts of the manifests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RELEASE = "masks"
 DATABASE = "postgresql://automask:secret@db.example/automask"
 PEM = "-----BEGIN CERTIFICATE-----", "-----BEGIN PRIVATE KEY-----"
 
-# Every option is used by one of them at least, which a test below sees to.
+# At least one set uses each option: a test checks it.
 VALUES: dict[str, dict[str, Any]] = {
     "plain": {"database": {"existingSecret": "db"}},
     "try-out": {"postgres": {"enabled": True, "password": "a-password-of-16"}, "keys": {"enabled": False}},
@@ -116,7 +116,7 @@ def of_kind(case: str, kind: str) -> list[dict[str, Any]]:
 
 
 def templates(case: str) -> dict[str, dict[str, Any]]:
-    """The template of every pod that comes of it, by what it is."""
+    """Return the template of every pod, by the kind or role of what starts it."""
     found = {}
     for manifest in rendered(case):
         if manifest["kind"] in {"Deployment", "StatefulSet"}:
@@ -129,7 +129,7 @@ def templates(case: str) -> dict[str, dict[str, Any]]:
 
 
 def servers(case: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """(spec of the pod, its container), where automask runs."""
+    """Yield (spec of the pod, its container) for every pod in which automask runs."""
     for name, template in templates(case).items():
         if name != "StatefulSet":
             (container,) = template["spec"]["containers"]
@@ -137,7 +137,7 @@ def servers(case: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
 
 
 def variables(container: Mapping[str, Any]) -> dict[str, str]:
-    """What the container finds in its environment, with what the image says; secrets and limits as they may be."""
+    """Return the environment of a container, with that of the image, and with example values for secrets and limits."""
     found = image_environment("Dockerfile.cpu")
     for one in container["env"]:
         source = one.get("valueFrom", {})
@@ -146,6 +146,6 @@ def variables(container: Mapping[str, Any]) -> dict[str, str]:
 
 
 def selected(case: str, selector: Mapping[str, str]) -> list[str]:
-    # KubeRay itself marks the pods whose proxies take calls.
+    # KubeRay itself adds this label to the pods whose proxies take calls.
     wanted = {key: value for key, value in selector.items() if key != "ray.io/serve"}
     return [name for name, one in templates(case).items() if wanted.items() <= one["metadata"]["labels"].items()]

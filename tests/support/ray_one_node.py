@@ -1,4 +1,4 @@
-"""A Ray cluster of one node for the tests, and the service on it."""
+"""Ray on one node, started by the test process, and the service on it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from support.ray_many_nodes import Node
 
 __all__ = ["SMALL", "RayCluster", "RayServer"]
 
-SMALL = {"num_cpus": 0.01, "api_cpus": 0}  # so that all fit
-_MOST_BYTES = 32 << 20  # of a message; Ray Serve's proxies take one number for all applications
+SMALL = {"num_cpus": 0.01, "api_cpus": 0}  # so that all servers of the tests fit on one node
+_MOST_BYTES = 32 << 20  # of a message; one limit for all applications behind Ray Serve's proxies
 
 
 @dataclass
@@ -37,11 +37,11 @@ class RayServer:
     Attributes
     ----------
     name
-        Of the application, which calls name where there are several.
+        Name of the application. Calls carry it, because there are several.
     address, http_address
         Where clients connect to.
     handle
-        Leads to the replicas that answer calls.
+        Handle of the API replicas.
     """
 
     name: str
@@ -50,20 +50,20 @@ class RayServer:
     handle: DeploymentHandle[Any]
 
     def channel(self) -> grpc.Channel:
-        """Connect to this application."""
-        return grpc.intercept_channel(grpc.insecure_channel(self.address), _Named(self.name))
+        """Open a channel to this application."""
+        return grpc.intercept_channel(grpc.insecure_channel(self.address), _AddApplicationName(self.name))
 
     def pending_tasks(self) -> int:
-        """Tasks that wait or are worked on."""
+        """Return the number of tasks that wait or run."""
         return int(self.handle.tasks.remote().result())
 
 
-class _Named(
+class _AddApplicationName(
     grpc.UnaryUnaryClientInterceptor,
     grpc.UnaryStreamClientInterceptor,
     grpc.StreamStreamClientInterceptor,
 ):
-    """Tells Ray Serve which application is meant."""
+    """Adds the metadata by which Ray Serve's proxy chooses the application."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -72,18 +72,18 @@ class _Named(
         metadata = [*(details.metadata or ()), ("application", self._name)]
         return call(details._replace(metadata=metadata), request)
 
-    intercept_unary_unary = _intercept  # type: ignore[assignment]  # one for calls of every type
+    intercept_unary_unary = _intercept  # type: ignore[assignment]  # one method for calls of every type
     intercept_unary_stream = _intercept  # type: ignore[assignment]
     intercept_stream_stream = _intercept  # type: ignore[assignment]
 
 
 class RayCluster:
-    """One node with enough CPUs on paper, and Ray Serve on it."""
+    """One Ray node with four logical CPUs, and Ray Serve on it."""
 
     def __init__(self) -> None:
         os.environ.update(
             RAY_USAGE_STATS_ENABLED="0",
-            RAY_AUTH_MODE="disabled",  # else it writes a token into the home of whoever runs the tests
+            RAY_AUTH_MODE="disabled",  # else Ray writes a token into the home folder
             RAY_SERVE_GRPC_MAX_MESSAGE_SIZE=str(_MOST_BYTES),
         )
         ray.init(
@@ -100,25 +100,25 @@ class RayCluster:
             http_options=HTTPOptions(port=http_port),
             grpc_options=gRPCOptions(port=grpc_port, grpc_servicer_functions=list(FUNCTIONS)),
         )
-        # One model for all servers: what the tests of the contract tell apart is in front of it.
+        # One model for all servers: what the tests of the contract compare is in front of it.
         (model,) = deploy_models(load_settings(ray=SMALL, device="cpu", workers=1)).values()
         self._models = serve.run(model, name="models", route_prefix="/models")
         self.address, self.http_address = f"127.0.0.1:{grpc_port}", f"127.0.0.1:{http_port}"
 
     @property
     def ray_address(self) -> str:
-        """Where other processes join."""
+        """The address at which other processes join."""
         return str(ray.get_runtime_context().gcs_address)
 
     def metrics(self) -> str:
-        """What Prometheus is told of the node."""
+        """Return the node's metrics in Prometheus' format."""
         (node,) = ray.nodes()
-        with urlopen(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics") as answer:
-            return str(answer.read().decode())
+        with urlopen(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics") as response:
+            return str(response.read().decode())
 
     @contextmanager
     def running(self, application: Application) -> Iterator[RayServer]:
-        """Run an application under a name of its own, drain it and take it away."""
+        """Run an application under its own name; drain and delete it when the block ends."""
         name = f"automask-{next(self._numbers)}"
         handle = serve.run(application, name=name, route_prefix=f"/{name}")
         try:
@@ -129,18 +129,18 @@ class RayCluster:
 
     @contextmanager
     def serving(self, settings: dict[str, Any]) -> Iterator[RayServer]:
-        """Serve with the model that all share."""
+        """Serve with the shared model until the block ends."""
         with self.running(self.api(settings)) as server:
             yield server
 
     def api(self, settings: dict[str, Any]) -> Application:
-        """Make an application that has no model of its own."""
-        told = load_settings(engine="ray", insecure=True, ray=SMALL, **settings)
-        return deploy_api(told, {told.model: self._models})
+        """Build an application that uses the shared model."""
+        loaded = load_settings(engine="ray", insecure=True, ray=SMALL, **settings)
+        return deploy_api(loaded, {loaded.model: self._models})
 
     @contextmanager
     def another_node(self) -> Iterator[None]:
-        """Start a second node, without CPUs, and kill it when the block ends."""
+        """Start a second node without CPUs, and kill it when the block ends."""
         node = Node(f"--address={self.ray_address}", "--num-cpus=0")
         try:
             yield
@@ -148,7 +148,7 @@ class RayCluster:
             node.kill()
 
     def close(self) -> None:
-        """End all of it."""
+        """Stop Ray Serve and Ray."""
         serve.shutdown()
         ray.shutdown()
 

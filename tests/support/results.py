@@ -1,4 +1,4 @@
-"""Whether a result that came over the wire is the one that went in."""
+"""Comparison of two results."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from automask.result import Result
 
 
 def assert_equal_results(result: Result, other: Result, *, ignore_timings: bool = False) -> None:
-    """Compare all that can be seen of two results, but what only the library has (`score_map`)."""
+    """Compare everything public of two results, except `score_map`, which only the library has."""
     for name in ("mask", "image", "alpha", "preview"):
         np.testing.assert_array_equal(getattr(other, name), getattr(result, name), strict=True)
     assert other.instances == result.instances

@@ -1,4 +1,4 @@
-"""A real `automask serve` in a process of its own, which can be killed."""
+"""`automask serve` as a process of its own, which can be killed. The benchmarks use it too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,20 @@ from typing import IO, Any, Self, cast
 
 
 class ServerProcess:
-    """`automask serve` with JSON logs, started and SERVING once the constructor returns."""
+    """`automask serve` with JSON logs. The constructor returns when the server is SERVING.
+
+    Parameters
+    ----------
+    options
+        Options of the command.
+    env
+        Additional environment variables.
+
+    Raises
+    ------
+    RuntimeError
+        The server did not start; the message holds its output.
+    """
 
     def __init__(self, *options: object, env: dict[str, str] | None = None) -> None:
         command = [sys.executable, "-m", "automask", "serve", "--log-json", "--device", "cpu", *map(str, options)]
@@ -21,7 +34,7 @@ class ServerProcess:
         self.lines: list[str] = []
         self._serving = Event()
         self.address = self.http_address = ""
-        # Somebody must read on, or the server would wait for room in the pipe.
+        # The output is read until its end: a full pipe would block the server.
         self._reader = Thread(target=self._read)
         self._reader.start()
         self._serving.wait()
@@ -31,24 +44,24 @@ class ServerProcess:
     def _read(self) -> None:
         for line in self._stderr:
             self.lines.append(line)
-            said = json.loads(line) if line.startswith("{") else {}
-            if said.get("event") == "serving":
-                self.address, self.http_address = said["address"], said["http"]
+            event = json.loads(line) if line.startswith("{") else {}
+            if event.get("event") == "serving":
+                self.address, self.http_address = event["address"], event["http"]
                 self._serving.set()
         self._serving.set()
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What it logged."""
+        """The events that the server logged so far."""
         return [json.loads(line) for line in self.lines if line.startswith("{")]
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal, wait for the end, and return the exit status."""
+        """Send a signal, wait for the process to end, and return its exit status."""
         self._process.send_signal(number)
         status = self._process.wait()
         self._reader.join()

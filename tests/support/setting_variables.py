@@ -1,4 +1,4 @@
-"""Every variable that is a setting, for the tests of what sets some."""
+"""The environment variables that are settings of the service."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ __all__ = ["VARIABLES"]
 
 
 def _names() -> list[str]:
-    """The fields, a table's own among them: max_queue, ray_max_replicas."""
-    names = ["config"]  # which names the file
+    """Return the names of all fields, with those of nested tables: max_queue, ray_max_replicas."""
+    names = ["config"]  # the path of the settings file
     for name, field in Settings.model_fields.items():
         kind = field.annotation
         table = kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else ()

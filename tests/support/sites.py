@@ -1,4 +1,4 @@
-"""Real web sites for the tests, well-behaved or not."""
+"""Web sites for the tests, well-behaved or not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SiteResponse: TypeAlias = "bytes | Callable[[asyncio.StreamWriter], Awaitable[No
 
 @dataclass
 class Site:
-    """Where it is, and the head of every request that came."""
+    """A running site: its address, and the head of every request that it received."""
 
     address: str
     requests: list[bytes] = field(default_factory=list)
@@ -27,31 +27,31 @@ class Site:
 
 
 def http_response(body: bytes = b"", *, status: str = "200 OK", **headers: str) -> bytes:
-    """Put a whole answer together."""
+    """Build the bytes of an HTTP response."""
     lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body
 
 
 @asynccontextmanager
 async def site(
-    answer: SiteResponse, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+    response: SiteResponse, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Site]:
-    """Answer every request the same way until the block ends."""
-    working: set[asyncio.Task[None]] = set()
+    """Respond to every request in the same way until the block ends."""
+    running: set[asyncio.Task[None]] = set()
     found = Site("")
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        working.add(task)
+        current = cast("asyncio.Task[None]", asyncio.current_task())
+        running.add(current)
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             found.requests.append(await reader.readuntil(b"\r\n\r\n"))
-            if isinstance(answer, bytes):
-                writer.write(answer)
+            if isinstance(response, bytes):
+                writer.write(response)
                 await writer.drain()
             else:
-                await answer(writer)
+                await response(writer)
         writer.close()
-        working.discard(task)
+        running.discard(current)
 
     server = await asyncio.start_server(serve, host, port, ssl=tls)
     found.address = "{}:{}".format(*server.sockets[0].getsockname()[:2])
@@ -59,7 +59,7 @@ async def site(
         yield found
     finally:
         server.close()
-        for task in working:
-            task.cancel()
-        await asyncio.gather(*working, return_exceptions=True)
+        for connection in running:
+            connection.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         await server.wait_closed()

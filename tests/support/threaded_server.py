@@ -1,4 +1,4 @@
-"""Real servers for the tests: in a thread of this process, in one that can be killed, or on a Ray cluster."""
+"""A server in a thread of the test process or, given a Ray cluster, the service on Ray; and helpers for calls."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
 __all__ = ["CALL_TIMEOUT", "connect", "pending_tasks", "rich_status", "serving", "wait_until"]
 
-CALL_TIMEOUT = 120.0  # seconds, of a call that fails the test if it takes that long
+CALL_TIMEOUT = 120.0  # seconds
+_POLL_INTERVAL = 0.01  # seconds
 
-# What a server in a thread logs would stand between the lines of the tests' own output.
+# The log lines of a server in a thread would mix with pytest's own output.
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def rich_status(error: grpc.RpcError) -> Status:
-    """The rich error of a call, which must agree with the plain one."""
+    """Return the `google.rpc.Status` of a failed call, which must agree with its code and details."""
     call: Any = error
     metadata = dict(call.trailing_metadata())
     status = Status.FromString(metadata["grpc-status-details-bin"])
@@ -41,7 +42,7 @@ def rich_status(error: grpc.RpcError) -> Status:
 
 @contextmanager
 def serving(folder: Path, cluster: RayCluster | None = None, /, **settings: Any) -> Iterator[Any]:
-    """Serve until the block ends, then drain: on a cluster, or else from a thread."""
+    """Serve until the block ends, then drain: on a cluster if one is given, else in a thread."""
     settings = {"port": 0, "store": folder / "requests.sqlite3", "device": "cpu", **settings}
     with _serving(settings) if cluster is None else cluster.serving(settings) as server:
         yield server
@@ -53,7 +54,7 @@ def connect(server: Any) -> grpc.Channel:
 
 
 def pending_tasks(server: Any) -> int:
-    """Tasks that wait or are worked on."""
+    """Return the number of tasks that wait or run."""
     if not isinstance(server, Server):
         return int(server.pending_tasks())
     assert server._engine is not None
@@ -61,9 +62,9 @@ def pending_tasks(server: Any) -> int:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what must come to pass."""
+    """Poll until a condition holds, for state without an event to wait for. pytest's timeout is the limit."""
     while not condition():
-        sleep(0)  # the server may be in this process, and wants its turn
+        sleep(_POLL_INTERVAL)
 
 
 @contextmanager
@@ -79,7 +80,7 @@ def _serving(settings: dict[str, Any]) -> Iterator[Server]:
             await server.start()
             await server.load()
             made.append(server)
-        except BaseException as error:  # noqa: BLE001 (is raised in the test)
+        except BaseException as error:  # noqa: BLE001 (raised in the test)
             problems.append(error)
             return
         finally:
