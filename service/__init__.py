@@ -1,4 +1,4 @@
-"""automask over gRPC: the server behind `automask serve`, and its clients.
+"""The service: the gRPC and HTTP server behind `automask serve`, and its clients.
 
 >>> from automask.service import Client
 >>> with Client("127.0.0.1:50051") as c:  # doctest: +SKIP
@@ -50,7 +50,7 @@ __all__ = [
     "UnavailableError",
 ]
 
-_HOMES = {
+_MODULES = {
     "AsyncClient": "client.async_client",
     "AsyncJob": "client.jobs",
     "Client": "client.client",
@@ -60,11 +60,11 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 (any of the above)
-    # Keys, settings and errors are of use without gRPC, and a client without what the server needs.
-    if name not in _HOMES:
+def __getattr__(name: str) -> Any:  # noqa: ANN401 (any class of the package)
+    # Lazy: keys, settings and errors work without gRPC, and a client without what only the server needs.
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
     except ModuleNotFoundError as error:
         raise MissingDependencyError(f"{error}; for the service: pip install 'automask[service]'") from error

@@ -1,3 +1,3 @@
-"""Clients of a server: one that waits, one for event loops."""
+"""Clients of a server: `Client` blocks, `AsyncClient` is for asyncio."""
 
 __all__: list[str] = []

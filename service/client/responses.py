@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from automask.errors import AutomaskError, CancelledError
 from automask.v1 import mask_service_pb2 as messages
 
-from ..states import ENDS, State
+from ..states import FINAL_STATES, State
 from ..wire.status import to_error
 
 __all__ = ["JobStatus", "Model", "read_models", "read_status"]
@@ -55,7 +55,7 @@ class JobStatus:
     @property
     def has_ended(self) -> bool:
         """Whether the state is final."""
-        return self.state in ENDS
+        return self.state in FINAL_STATES
 
 
 @dataclass(frozen=True, slots=True)

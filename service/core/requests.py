@@ -16,7 +16,7 @@ from automask import CancelledError
 
 from ..cancellation import run_to_completion
 from ..errors import DeadlineError, QueueFullError, StoreError
-from ..states import ENDS, State
+from ..states import FINAL_STATES, State
 from ..store.protocol import Store
 from ..store.records import Lease, Record
 from ..telemetry.logs import log_bug
@@ -164,7 +164,7 @@ class Requests(Generic[ResponseT]):
 
     async def _until_ended(self, request_id: str, owner: str) -> None:
         with self._changes.watching(request_id) as changed:
-            while (await self.status(request_id, owner)).state not in ENDS:
+            while (await self.status(request_id, owner)).state not in FINAL_STATES:
                 await changed.wait()
                 changed.clear()
 
@@ -172,7 +172,7 @@ class Requests(Generic[ResponseT]):
         """Give the record now and at every change, until the request has ended."""
         last = None
         with self._changes.watching() as changed:
-            while last is None or last.state not in ENDS:
+            while last is None or last.state not in FINAL_STATES:
                 changed.clear()
                 record = await self.status(request_id, owner)
                 if record != last:

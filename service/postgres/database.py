@@ -88,7 +88,7 @@ class Database:
             max_size=connections,
             configure=configure,
             timeout=_POOL_TIMEOUT,
-            reconnect_timeout=_POOL_TIMEOUT,  # then the next call starts anew, instead of pauses of minutes
+            reconnect_timeout=_POOL_TIMEOUT,  # then the next call tries again, instead of pauses of minutes
             open=True,
         )
 

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from automask.service.states import ENDS, TRANSITIONS, IllegalMoveError, State, move
+from automask.service.states import FINAL_STATES, TRANSITIONS, IllegalTransitionError, State, check_transition
 from automask.v1.mask_service_pb2 import RequestState
 
 LEGAL = {
@@ -19,26 +19,26 @@ LEGAL = {
 
 
 @pytest.mark.parametrize(("old", "new"), sorted(LEGAL))
-def test_legal_moves_give_the_new_state(old: State, new: State) -> None:
-    assert move(old, new) is new
+def test_a_legal_transition_returns_the_new_state(old: State, new: State) -> None:
+    assert check_transition(old, new) is new
 
 
 @pytest.mark.parametrize(("old", "new"), sorted(set(product(State, State)) - LEGAL))
-def test_every_other_move_raises_and_names_both(old: State, new: State) -> None:
-    with pytest.raises(IllegalMoveError, match=f"{new} cannot follow {old}"):
-        move(old, new)
+def test_every_other_transition_is_an_error_that_names_both_states(old: State, new: State) -> None:
+    with pytest.raises(IllegalTransitionError, match=f"{new} cannot follow {old}"):
+        check_transition(old, new)
 
 
-def test_the_message_tells_what_could_follow() -> None:
-    with pytest.raises(IllegalMoveError, match="what can is CANCELLED, FAILED, PROCESSING"):
-        move(State.QUEUED, State.COMPLETED)
-    with pytest.raises(IllegalMoveError, match="nothing: it is an end"):
-        move(State.FAILED, State.QUEUED)
+def test_the_error_names_the_possible_states() -> None:
+    with pytest.raises(IllegalTransitionError, match="possible states: CANCELLED, FAILED, PROCESSING"):
+        check_transition(State.QUEUED, State.COMPLETED)
+    with pytest.raises(IllegalTransitionError, match="none: it is final"):
+        check_transition(State.FAILED, State.QUEUED)
 
 
-def test_every_state_has_its_row_and_the_ends_are_three() -> None:
+def test_every_state_has_a_row_and_three_are_final() -> None:
     assert set(TRANSITIONS) == set(State)
-    assert {State.COMPLETED, State.FAILED, State.CANCELLED} == ENDS
+    assert {State.COMPLETED, State.FAILED, State.CANCELLED} == FINAL_STATES
 
 
 def test_the_contract_has_the_same_states() -> None:

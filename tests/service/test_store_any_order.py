@@ -13,7 +13,7 @@ from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, 
 from automask.errors import ImageError
 from automask.service.config.locations import PostgresUrl
 from automask.service.errors import NotFoundError, QueueFullError
-from automask.service.states import ENDS, State
+from automask.service.states import FINAL_STATES, State
 from automask.service.store.protocol import Store
 from automask.service.store.records import Lease
 from support.postgres import Postgres
@@ -77,7 +77,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def end(self, request_id: str, state: State, result: bytes | None = None) -> None:
         known = self.known[request_id]
-        assert known.state not in ENDS
+        assert known.state not in FINAL_STATES
         known.state, known.result, known.expires = state, result, self.hands.wall + RETENTION
 
     def take_back(self, request_id: str) -> None:
@@ -161,8 +161,8 @@ class AnyOrder(RuleBasedStateMachine):
         if alive:
             request_id = data.draw(st.sampled_from(alive))
             record, is_new = self.store.cancel(request_id, self.known[request_id].owner)
-            assert is_new == (self.known[request_id].state not in ENDS)
-            if self.known[request_id].state not in ENDS:
+            assert is_new == (self.known[request_id].state not in FINAL_STATES)
+            if self.known[request_id].state not in FINAL_STATES:
                 self.end(request_id, State.CANCELLED)
             assert record.state is self.known[request_id].state
 
@@ -177,7 +177,7 @@ class AnyOrder(RuleBasedStateMachine):
         late = {
             one
             for one, known in self.known.items()
-            if known.state not in ENDS and known.deadline is not None and known.deadline <= now
+            if known.state not in FINAL_STATES and known.deadline is not None and known.deadline <= now
         }
         assert set(swept.late) == late
         for one in late:

@@ -15,7 +15,7 @@ from ...config.locations import PostgresUrl
 from ...errors import QueueFullError, StoreError
 from ...postgres.database import Database, Db, StoreUnavailableError
 from ...postgres.notifications import Listener
-from ...states import ENDS, State
+from ...states import FINAL_STATES, State
 from ..clock import Clock
 from ..policy import FULL_RETRY_AFTER, StorePolicy
 from ..protocol import Store
@@ -159,7 +159,7 @@ class PostgresStore(Store):
         def cancel(db: Db) -> bool:
             self._find(db, request_id, owner)
             row = db.execute("SELECT state FROM requests WHERE id = %s FOR UPDATE", [request_id]).fetchone()
-            if row is None or (state := State(row[0])) in ENDS:
+            if row is None or (state := State(row[0])) in FINAL_STATES:
                 return False
             return self._transitions.end(db, request_id, state, State.CANCELLED, token)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ...postgres.database import Db
 from ...postgres.notifications import notify
-from ...states import State, move
+from ...states import State, check_transition
 from ..clock import Clock
 from ..policy import StorePolicy
 from ..records import Lease
@@ -50,7 +50,7 @@ class Transitions:
         """Lease the first request of the queue, and return its row; None if the queue is empty."""
         now = self.clock.now()
         values = {
-            "state": move(State.QUEUED, State.PROCESSING),
+            "state": check_transition(State.QUEUED, State.PROCESSING),
             "now": now,
             "until": now + self.policy.lease_seconds,
         }
@@ -61,7 +61,11 @@ class Transitions:
 
     def release(self, db: Db, lease: Lease) -> bool:
         """Undo a start; returns whether the lease still held."""
-        values = {"id": lease.request_id, "fence": lease.fence, "state": move(State.PROCESSING, State.QUEUED)}
+        values = {
+            "id": lease.request_id,
+            "fence": lease.fence,
+            "state": check_transition(State.PROCESSING, State.QUEUED),
+        }
         is_released = bool(db.execute(RELEASE, values).rowcount)
         if is_released:
             self.notify(db, lease.request_id)
@@ -69,7 +73,7 @@ class Transitions:
 
     def requeue(self, db: Db, request_id: str) -> None:
         """Put a request that lost its worker at the end of the queue."""
-        db.execute(REQUEUE, {"id": request_id, "state": move(State.PROCESSING, State.QUEUED)})
+        db.execute(REQUEUE, {"id": request_id, "state": check_transition(State.PROCESSING, State.QUEUED)})
         self.notify(db, request_id)
 
     def end_lease(self, db: Db, lease: Lease, new: State, *, size: int = 0, error: bytes | None = None) -> bool:
@@ -122,7 +126,7 @@ class Transitions:
         values = {
             "id": request_id,
             "old": old,
-            "new": move(old, new),
+            "new": check_transition(old, new),
             "token": token,
             "fence": fence,
             "size": ROW_BYTES + size + len(error or b""),

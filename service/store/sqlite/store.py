@@ -14,7 +14,7 @@ from typing import Final
 from automask.errors import AutomaskError
 
 from ...errors import QueueFullError, StoreError
-from ...states import ENDS, State
+from ...states import FINAL_STATES, State
 from ..clock import Clock
 from ..policy import FULL_RETRY_AFTER, StorePolicy
 from ..protocol import Store
@@ -139,7 +139,7 @@ class SqliteStore(Store):
     def cancel(self, request_id: str, owner: str) -> tuple[Record, bool]:
         with self._database.transaction() as db:
             record = self._find(db, request_id, owner)
-            if record.state in ENDS:
+            if record.state in FINAL_STATES:
                 return record, False
             self._end(db, request_id, record.state, State.CANCELLED)
             return self._find(db, request_id, owner), True

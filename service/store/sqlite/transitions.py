@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from ...states import State, move
+from ...states import State, check_transition
 
 __all__ = ["end", "release", "requeue", "start"]
 
@@ -14,7 +14,7 @@ def start(db: sqlite3.Connection, request_id: str, *, now: float, lease_until: f
     db.execute(
         "UPDATE requests SET state = ?, attempts = attempts + 1, fence = fence + 1, started = ?, lease_until = ? "
         "WHERE id = ?",
-        (move(State.QUEUED, State.PROCESSING), now, lease_until, request_id),
+        (check_transition(State.QUEUED, State.PROCESSING), now, lease_until, request_id),
     )
 
 
@@ -23,7 +23,7 @@ def requeue(db: sqlite3.Connection, request_id: str) -> None:
     db.execute(
         "UPDATE requests SET state = ?, lease_until = NULL, position = (SELECT max(position) + 1 FROM requests) "
         "WHERE id = ?",
-        (move(State.PROCESSING, State.QUEUED), request_id),
+        (check_transition(State.PROCESSING, State.QUEUED), request_id),
     )
 
 
@@ -31,7 +31,7 @@ def release(db: sqlite3.Connection, request_id: str) -> None:
     """Undo a start. The request still has its position, which is before all queued ones."""
     db.execute(
         "UPDATE requests SET state = ?, lease_until = NULL, attempts = attempts - 1 WHERE id = ?",
-        (move(State.PROCESSING, State.QUEUED), request_id),
+        (check_transition(State.PROCESSING, State.QUEUED), request_id),
     )
 
 
@@ -48,6 +48,6 @@ def end(
     """End a request, and delete its photo at once: it is private, and large."""
     db.execute(
         "UPDATE requests SET state = ?, lease_until = NULL, ended = ?, expires = ?, error = ? WHERE id = ?",
-        (move(old, new), now, now + retention, error, request_id),
+        (check_transition(old, new), now, now + retention, error, request_id),
     )
     db.execute("DELETE FROM tasks WHERE id = ?", (request_id,))
