@@ -1,27 +1,28 @@
-"""The hosted API's parameters: names, ranges and defaults, checked once."""
+"""Parameters of a mask, as the hosted API names them: ranges, defaults, checks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from numbers import Integral, Real
+from typing import TypedDict
 
 from .errors import ParameterError
 from .postprocess import MAX_RADIUS
 
-__all__ = ["MAX_SEED", "Parameters", "Query", "as_texts"]
+__all__ = ["MAX_SEED", "Options", "Parameters", "Query", "as_texts"]
 
 MAX_SEED = 999_999_999_999_999
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """How a mask is wanted.
+    """Parameters of a mask.
 
     Attributes
     ----------
     threshold
-        Least score of what is taken, 0..1. Calibrated, so that 0.2 is a good value for every model.
+        Least score of an object or a pixel, 0..1. Scores are calibrated, so that 0.2 is a good value for every model.
     grow_mask
         Pixels by which the mask is expanded in every direction, 0..100.
     invert_mask
@@ -30,16 +31,25 @@ class Parameters:
         Which picture `Result.output` is: the cut-out with `return_alpha`, else the mask with `return_mask`, else the
         preview.
     stop_on_empty_mask
-        Raise `EmptyMaskError` when nothing was found, instead of returning an empty mask.
+        Raise `EmptyMaskError` if nothing is found, instead of returning an empty mask.
     seed
-        −1..999999999999999. Accepted and echoed; making a mask draws no random numbers.
+        −1..999999999999999. Accepted and echoed; a mask depends on no random numbers.
     base64
         Make `Result.output` text (base64) instead of bytes.
 
     Raises
     ------
     ParameterError
-        A value is of the wrong type or out of its range.
+        A value is of the wrong type, or out of its range.
+
+    Examples
+    --------
+    >>> Parameters(grow_mask=3).threshold
+    0.2
+    >>> Parameters(threshold=1.7)
+    Traceback (most recent call last):
+        ...
+    automask.errors.ParameterError: threshold must be a number in [0, 1], got 1.7
     """
 
     threshold: float = 0.2
@@ -60,18 +70,31 @@ class Parameters:
                 raise ParameterError(name, "be True or False", getattr(self, name))
 
 
+class Options(TypedDict, total=False):
+    """The fields of `Parameters`, for the type of ``**options``."""
+
+    threshold: float
+    grow_mask: int
+    invert_mask: bool
+    return_mask: bool
+    return_alpha: bool
+    stop_on_empty_mask: bool
+    seed: int
+    base64: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What one caller asks of an image.
+    """Prompts and parameters for one image.
 
     Attributes
     ----------
     prompts
-        What to mask; each gets a mask of its own.
+        What to mask; each prompt gets its own mask.
     exclude
-        What to leave out of every mask: subtracted after growing, itself not grown.
+        Prompts whose masks are not grown, and are subtracted from each grown mask.
     parameters
-        How the masks are wanted.
+        Parameters of the masks.
     """
 
     prompts: tuple[str, ...]

@@ -17,8 +17,8 @@ from ..devices import AUTO, Device, device_names
 from ..errors import AutomaskError, EmptyMaskError
 from ..images import ImageSource
 from ..loading import load
+from ..parameters import Options
 from ..result import Result
-from ..segmenter import Options
 from .inputs import STDIO, Job, plan
 from .options import mask_options, secret_options
 from .summaries import describe, summarise

@@ -9,9 +9,8 @@ from typing import Any
 
 import click
 
-from ..parameters import Parameters
+from ..parameters import Options, Parameters
 from ..postprocess import MAX_RADIUS
-from ..segmenter import Options
 
 __all__ = ["mask_options", "secret_options"]
 

@@ -16,8 +16,8 @@ from automask.cli.inputs import STDIO
 from automask.cli.options import mask_options, secret_options
 from automask.cli.summaries import describe, summarise
 from automask.errors import AutomaskError, CancelledError, EmptyMaskError
+from automask.parameters import Options
 from automask.result import FORMATS, Result
-from automask.segmenter import Options
 
 from ..client.client import Client
 from ..client.connections import DEFAULT_TARGET

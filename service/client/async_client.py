@@ -10,8 +10,8 @@ import grpc.aio
 
 from automask.errors import AutomaskError
 from automask.images import ImageSource
+from automask.parameters import Options
 from automask.result import Result
-from automask.segmenter import Options
 
 from ..wire.tasks import portable
 from .base import BaseClient

@@ -13,9 +13,8 @@ from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from automask.errors import ParameterError
-from automask.parameters import Parameters, as_texts
+from automask.parameters import Options, Parameters, as_texts
 from automask.result import PictureKind, Result
-from automask.segmenter import Options
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 

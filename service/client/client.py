@@ -8,8 +8,8 @@ from typing import Literal, Self, Unpack, overload
 
 from automask.errors import AutomaskError
 from automask.images import ImageSource
+from automask.parameters import Options
 from automask.result import Result
-from automask.segmenter import Options
 from automask.v1 import mask_service_pb2 as messages
 
 from ..wire.tasks import portable

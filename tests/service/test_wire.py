@@ -17,9 +17,8 @@ from pycocotools import mask as coco
 import automask
 from automask.errors import ImageError, ParameterError
 from automask.instance import Instance
-from automask.parameters import MAX_SEED, Parameters
+from automask.parameters import MAX_SEED, Options, Parameters
 from automask.result import Result
-from automask.segmenter import Options
 from automask.service.core.task import OutputFormat, Task
 from automask.service.wire.responses import read_response, write_response
 from automask.service.wire.tasks import decode_task, encode_message, encode_task, portable, read_task, write_task

@@ -1,0 +1,167 @@
+"""The pipeline of a loaded model: decode, predict, draw, grow, subtract, invert."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import postprocess
+from .errors import AutomaskError, EmptyMaskError
+from .families.family import Family, Picture, Prediction, Stopwatch
+from .images import ImageSource
+from .outline import ResolvedQuery
+from .parameters import Parameters, Query
+from .pictures import PictureReader
+from .result import Result
+
+__all__ = ["Pipeline"]
+
+_AHEAD = 2  # images that `run_many` decodes while the model works on another one
+
+
+class Pipeline:
+    """Runs resolved queries on images. Threads may share it.
+
+    Parameters
+    ----------
+    reader
+        Decodes images.
+    family
+        Runs the graphs.
+    model
+        Name of the bundle, for the results.
+    """
+
+    def __init__(self, reader: PictureReader, family: Family[Any], model: str) -> None:
+        self._reader, self._family, self._model = reader, family, model
+
+    def run(self, image: ImageSource, queries: Sequence[ResolvedQuery]) -> list[list[Result] | AutomaskError]:
+        """Return, for each query, one result for each of its prompts, or its own error.
+
+        Raises
+        ------
+        ImageError
+            The image cannot be read, or is too large; also if there are no queries.
+        CancelledError
+            The interrupt of this thread was set.
+        """
+        picture, watch = self._read(image)
+        return self._answer(picture, queries, watch) if queries else []
+
+    def run_many(
+        self, images: Iterable[ImageSource], query: ResolvedQuery, *, return_errors: bool
+    ) -> Iterator[Result | AutomaskError]:
+        """Yield the result of a query of one prompt for each image, in order, and decode the next ones meanwhile.
+
+        Parameters
+        ----------
+        images
+            Read only as far as needed.
+        query
+            A query with one prompt.
+        return_errors
+            Yield the error of an image instead of raising it, and go on.
+        """
+        source = iter(images)
+        with ThreadPoolExecutor(1, thread_name_prefix="automask-decode") as pool:
+            waiting = deque(pool.submit(self._read, image) for image in islice(source, _AHEAD))
+            while waiting:
+                decoded = waiting.popleft()
+                waiting.extend(pool.submit(self._read, image) for image in islice(source, 1))
+                try:
+                    picture, watch = decoded.result()
+                    (answer,) = self._answer(picture, [query], watch)
+                except AutomaskError as error:
+                    answer = error
+                if not isinstance(answer, AutomaskError):
+                    yield answer[0]
+                elif return_errors:
+                    yield answer
+                else:
+                    raise answer
+
+    def _read(self, image: ImageSource) -> tuple[Picture, Stopwatch]:
+        watch = Stopwatch()
+        with watch.stage("decode"):
+            return self._reader.read(image), watch
+
+    def _answer(
+        self, picture: Picture, queries: Sequence[ResolvedQuery], watch: Stopwatch
+    ) -> list[list[Result] | AutomaskError]:
+        prompts = [prompt for query in queries for prompt in (*query.prompts, *query.exclude)]
+        thresholds = [query.query.parameters.threshold for query in queries for _ in (*query.prompts, *query.exclude)]
+        predictions = iter(self._family.predict(picture, prompts, thresholds, watch))
+        answers: list[list[Result] | AutomaskError] = []
+        for query in queries:
+            wanted = list(islice(predictions, len(query.prompts)))
+            excluded = list(islice(predictions, len(query.exclude)))
+            try:
+                answers.append(self._finish(picture, query.query, wanted, excluded, watch))
+            except EmptyMaskError as error:
+                answers.append(error)
+        return answers
+
+    def _finish(
+        self,
+        picture: Picture,
+        query: Query,
+        predictions: Sequence[Prediction],
+        excluded: Sequence[Prediction],
+        watch: Stopwatch,
+    ) -> list[Result]:
+        parameters = query.parameters
+        with watch.stage("postprocess"):
+            drawn = [_draw(prediction, picture.size, parameters.threshold) for prediction in predictions]
+            cut = [_draw(prediction, picture.size, parameters.threshold) for prediction in excluded]
+            empty = [not mask.any() for mask in drawn]
+            masks = [_finish_mask(mask, cut, parameters) for mask in drawn]
+        if parameters.stop_on_empty_mask and any(empty):
+            raise EmptyMaskError(
+                f"nothing in the image matches {query.prompts[empty.index(True)]!r} at threshold "
+                f"{parameters.threshold}; lower the threshold, or leave stop_on_empty_mask off to get an empty mask"
+            )
+        timings = {**watch.stages, "total": sum(watch.stages.values())}
+        return [
+            Result(
+                mask=mask,
+                photo=picture.photo,
+                instances=prediction.instances,
+                score_map=prediction.score_map,
+                prompt=prompt,
+                labels=prediction.labels,
+                dropped=prediction.dropped,
+                warnings=prediction.warnings,
+                is_empty=is_empty,
+                parameters=parameters,
+                timings=timings,
+                device=self._family.device,
+                model=self._model,
+            )
+            for prompt, prediction, mask, is_empty in zip(query.prompts, predictions, masks, empty, strict=True)
+        ]
+
+
+def _draw(prediction: Prediction, size: tuple[int, int], threshold: float) -> NDArray[np.uint8]:
+    """Return the mask of a prediction before post-processing: (H, W) uint8, 0 or 255."""
+    if prediction.score_map is not None:
+        return postprocess.threshold(prediction.score_map, threshold)
+    canvas = np.zeros(size, np.uint8)
+    for instance in prediction.instances:
+        instance.paint(canvas)
+    return canvas
+
+
+def _finish_mask(
+    mask: NDArray[np.uint8], excluded: Sequence[NDArray[np.uint8]], parameters: Parameters
+) -> NDArray[np.uint8]:
+    """Grow, subtract the masks that are excluded, which are not grown, and invert."""
+    mask = postprocess.grow(mask, parameters.grow_mask)
+    for other in excluded:
+        mask = postprocess.subtract(mask, other)
+    return postprocess.invert(mask) if parameters.invert_mask else mask
