@@ -1,4 +1,4 @@
-"""Checkpoints of transformers: found in a folder or on the Hub, and what their cards say about licences."""
+"""Checkpoints of transformers, in a folder or on the Hub: files, configuration, licence."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class CheckpointError(AutomaskError, ValueError):
 
 
 class ArchitectureError(CheckpointError):
-    """A checkpoint is of another architecture than this export is for."""
+    """A checkpoint has an architecture that this export does not support."""
 
 
 class CheckpointNotFoundError(AutomaskError, FileNotFoundError):
-    """No checkpoint in that folder or under that Hub id, or the Hub could not be reached."""
+    """There is no checkpoint in the folder or under the Hub id, or the Hub is unreachable."""
 
 
 class GatedError(AutomaskError, PermissionError):
-    """The Hub gives these weights only to those who accepted their terms."""
+    """The weights are gated: the Hub requires that their terms are accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Checkpoint:
     Attributes
     ----------
     folder
-        Where its files are.
+        Folder of its files.
     name
         Hub id, or the folder's own name.
     revision
@@ -52,7 +52,7 @@ class Checkpoint:
     config
         `config.json`.
     card
-        README.md, or nothing.
+        README.md; empty if there is none.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class Checkpoint:
 
     @property
     def weights(self) -> list[Path]:
-        """The weights' files; of several formats the safest one."""
+        """Files of the weights; safetensors if there are several formats."""
         for pattern in ("*.safetensors", "pytorch_model*.bin"):
             if files := sorted(self.folder.glob(pattern)):
                 return files
@@ -71,13 +71,13 @@ class Checkpoint:
 
     @property
     def licence(self) -> str:
-        """What the card's front matter says, or ``unknown``."""
+        """The licence in the card's front matter, or ``unknown``."""
         front = re.match(r"---\s*\n(.*?)\n---", self.card, re.DOTALL)
-        said = re.search(r"^licen[sc]e:\s*[\"']?([^\s\"']+)", front[1], re.MULTILINE) if front else None
-        return said[1] if said else "unknown"
+        stated = re.search(r"^licen[sc]e:\s*[\"']?([^\s\"']+)", front[1], re.MULTILINE) if front else None
+        return stated[1] if stated else "unknown"
 
     def sources(self) -> list[dict[str, str]]:
-        """Where the weights come from, for the manifest."""
+        """Return ``sources`` of the manifest: package, version, licence, file and SHA-256 of the weights."""
         origin = {
             "what": "the checkpoint",
             "package": self.name,
@@ -88,7 +88,7 @@ class Checkpoint:
 
 
 def find(model: str, *, revision: str | None, supported: Sequence[str]) -> Checkpoint:
-    """Find a checkpoint, and see that it is of a supported architecture before anything large is fetched.
+    """Find a checkpoint; check its architecture before the weights are downloaded.
 
     Parameters
     ----------
@@ -97,20 +97,20 @@ def find(model: str, *, revision: str | None, supported: Sequence[str]) -> Check
     revision
         Branch, tag or commit; for a Hub id only.
     supported
-        Values of ``model_type`` that are welcome.
+        Accepted values of ``model_type``.
 
     Raises
     ------
     CheckpointNotFoundError
-        There is none, or the Hub could not be reached.
+        There is none, or the Hub is unreachable.
     GatedError
-        Its terms were not accepted.
+        Its terms are not accepted.
     ArchitectureError
-        It is of another architecture.
+        It has another architecture.
     CheckpointError
-        It lacks its weights, or `config.json` cannot be read.
+        It has no weights, or `config.json` cannot be read.
     SpaceError
-        The disk was full before it was fetched.
+        The disk became full during the download.
     """
     if Path(model).is_dir():
         checkpoint = _read(Path(model), Path(model).resolve().name, "", supported)
@@ -136,22 +136,22 @@ def _read(folder: Path, name: str, revision: str, supported: Sequence[str]) -> C
     except FileNotFoundError as error:
         raise CheckpointNotFoundError(f"{name} is no checkpoint of transformers: it holds no config.json") from error
     except KeyError as error:
-        raise ArchitectureError(f"config.json of {name} names no model_type; supported: {_said(supported)}") from error
+        raise ArchitectureError(f"config.json of {name} names no model_type; supported: {_join(supported)}") from error
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"config.json of {name} cannot be read: {error}") from error
     if found not in supported:
-        raise ArchitectureError(f"{name} is of architecture {found!r}; this export supports {_said(supported)}")
+        raise ArchitectureError(f"{name} is of architecture {found!r}; this export supports {_join(supported)}")
     card = folder / "README.md"
-    said = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
-    return Checkpoint(folder, name, revision, config, said)
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    return Checkpoint(folder, name, revision, config, text)
 
 
-def _said(supported: Sequence[str]) -> str:
+def _join(supported: Sequence[str]) -> str:
     return ", ".join(map(repr, supported))
 
 
 def _download(hub_id: str, revision: str | None, patterns: list[str]) -> Path:
-    """Fetch some files of a repository; the folder's name is the commit."""
+    """Download some files of a repository; return their folder, whose name is the commit."""
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import (
@@ -162,7 +162,9 @@ def _download(hub_id: str, revision: str | None, patterns: list[str]) -> Path:
             RevisionNotFoundError,
         )
     except ImportError as error:
-        raise MissingDependencyError(f"{hub_id} is on the Hub; for that: pip install 'automask[export]'") from error
+        raise MissingDependencyError(
+            f"{hub_id} is on the Hub; to download it: pip install 'automask[export]'"
+        ) from error
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
     except GatedRepoError as error:
@@ -171,15 +173,15 @@ def _download(hub_id: str, revision: str | None, patterns: list[str]) -> Path:
         ) from error
     except RepositoryNotFoundError as error:
         raise CheckpointNotFoundError(
-            f"no checkpoint {hub_id!r} on the Hub, or it is private; for a private one: `hf auth login`"
+            f"no checkpoint {hub_id!r} on the Hub, or it is private; for a private one, log in with `hf auth login`"
         ) from error
     except RevisionNotFoundError as error:
         raise CheckpointNotFoundError(f"{hub_id} has no revision {revision!r}") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         if error.errno == errno.ENOSPC:
-            raise SpaceError(f"the disk that holds the Hub's cache is full; {hub_id} was not fetched") from error
+            raise SpaceError(f"the disk that holds the Hub's cache is full; {hub_id} was not downloaded") from error
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointNotFoundError(
-            f"{hub_id} is no folder here, and the Hub could not be reached for it; give --model a folder, or try "
-            f"again with a network: {reason}"
+            f"{hub_id} is no folder here, and the Hub could not be reached; give --model a folder, or retry with a "
+            f"network connection: {reason}"
         ) from error

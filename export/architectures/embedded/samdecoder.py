@@ -1,9 +1,9 @@
 """SAM's prompt encoder and mask decoder, for boxes and one mask per box.
 
 Written from the Segment Anything paper (Kirillov et al., arXiv 2304.02643) and the names and shapes in MobileSAM's
-checkpoint. Only what one mask per box needs is kept: of the four mask tokens' hypernetworks the first, and both
-transposed convolutions as matrix products (their kernel equals their stride), so that pixels are put in order once,
-on the finished logits.
+checkpoint, reduced to one mask per box: only the first of the four mask tokens' hypernetworks is kept. Both transposed
+convolutions are matrix products (their kernel equals their stride), so that pixels are reordered only once, on the
+logits.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ __all__ = ["MaskDecoder", "decoder_state"]
 _DIM = 256
 _HEADS = 8
 _OUTPUT_TOKENS = 5  # predicted IoU, then four masks
-_TOKENS = _OUTPUT_TOKENS + 2  # and the two corners of a box
+_TOKENS = _OUTPUT_TOKENS + 2  # plus the two corners of a box
 
 
 class MaskDecoder(nn.Module):
-    """Image embedding and boxes to one mask each.
+    """An image embedding and boxes to one mask per box.
 
     Parameters
     ----------
     size
-        Side in pixels of the square frame that the image encoder saw; the boxes are in these pixels.
+        Side in pixels of the image encoder's square input; boxes are in these pixels.
     """
 
     def __init__(self, size: int) -> None:
@@ -45,14 +45,14 @@ class MaskDecoder(nn.Module):
         self.iou_head = _MLP(1)
 
     def forward(self, image_embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode.
+        """Decode one mask per box.
 
         Parameters
         ----------
         image_embedding
             From `ImageEncoder`, shape (1, 256, size / 16, size / 16).
         boxes
-            Shape (boxes, 4): left, top, right, bottom in pixels of the frame.
+            Shape (boxes, 4): left, top, right, bottom in pixels of the square.
 
         Returns
         -------
@@ -68,7 +68,7 @@ class MaskDecoder(nn.Module):
         return logits, self.iou_head(tokens[:, 0])[:, 0]
 
     def _tokens(self, boxes: Tensor) -> Tensor:
-        # SAM's convention: a coordinate names a pixel, and the embedding is taken at the pixel's centre.
+        # In SAM, a coordinate is a pixel index, embedded at the centre of the pixel.
         corners = self._embed((boxes.reshape(-1, 2, 2) + 0.5) / self.size) + self.corners
         output = self.output_tokens[None].expand(boxes.shape[0], -1, -1)
         return torch.cat([output, corners], dim=1)
@@ -79,7 +79,7 @@ class MaskDecoder(nn.Module):
         return self._embed(torch.stack([columns, rows], dim=-1).reshape(1, -1, 2))
 
     def _embed(self, xy: Tensor) -> Tensor:
-        """Random Fourier features of positions in 0..1, shape (..., 2) to (..., 256)."""
+        """Return random Fourier features (..., 256) of positions (..., 2) in 0..1."""
         angles = 2 * math.pi * ((2 * xy - 1) @ self.gaussian)
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
@@ -102,8 +102,8 @@ class _TwoWayTransformer(nn.Module):
 class _TwoWayLayer(nn.Module):
     """Tokens to tokens, tokens to image, MLP, image to tokens.
 
-    Until the last step of the first layer the image side does not depend on the boxes: it stays at batch 1 and
-    broadcasts, so that its projections are computed once however many boxes there are.
+    Up to the last step of the first layer, the image tokens do not depend on the boxes. They keep batch 1 and
+    broadcast, so that their projections are computed once for any number of boxes.
     """
 
     def __init__(self, cells: int, *, first: bool) -> None:
@@ -171,8 +171,8 @@ class _MLP(nn.Module):
 class _Upscale(nn.Module):
     """Two transposed 2x2 convolutions of stride 2, then the product with a mask token's hypernetwork.
 
-    Each is one matrix product from a cell's channels to (sub-row, sub-column, channels), so everything stays
-    channels-last and only the logits are rearranged into an image.
+    Each convolution is one matrix product from a cell's channels to (sub-row, sub-column, channels). Tensors stay
+    channels-last; only the logits are reordered into an image.
     """
 
     def __init__(self, side: int) -> None:
@@ -192,11 +192,11 @@ class _Upscale(nn.Module):
 
 
 def decoder_state(checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Map a MobileSAM checkpoint onto `MaskDecoder.load_state_dict`."""
+    """Return the decoder's part of a MobileSAM checkpoint, for `MaskDecoder.load_state_dict`."""
     prompt, mask = "prompt_encoder.", "mask_decoder."
     state = {
         "gaussian": checkpoint[f"{prompt}pe_layer.positional_encoding_gaussian_matrix"],
-        # Embeddings 0 and 1 mark points outside and inside an object; 2 and 3 the corners of a box.
+        # Embeddings 0 and 1 are for points outside and inside an object, 2 and 3 for the corners of a box.
         "corners": torch.cat([checkpoint[f"{prompt}point_embeddings.{i}.weight"] for i in (2, 3)]),
         "no_mask": checkpoint[f"{prompt}no_mask_embed.weight"],
         "output_tokens": torch.cat([checkpoint[f"{mask}{n}.weight"] for n in ("iou_token", "mask_tokens")]),
@@ -214,7 +214,7 @@ def decoder_state(checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
     for old, new in renamed.items():
         state |= {new + k.removeprefix(old): v for k, v in checkpoint.items() if k.startswith(old)}
-    # The head predicts an IoU for each of the four mask tokens; only the first token's mask is made.
+    # The head predicts an IoU for each of the four mask tokens; only the first token's mask is computed.
     for part in ("weight", "bias"):
         state[f"iou_head.layers.2.{part}"] = state[f"iou_head.layers.2.{part}"][:1]
     return state

@@ -1,8 +1,8 @@
 """MobileSAM's image encoder: TinyViT-5M with SAM's neck, for inference only.
 
 Written from the TinyViT paper (Wu et al., ECCV 2022, arXiv 2207.10666) and from the names and shapes in MobileSAM's
-checkpoint (Zhang et al., arXiv 2306.14289). Batch normalisation is folded into the convolutions while loading, and
-every spatial size is a Python integer, so that the exported graph holds no shape arithmetic.
+checkpoint (Zhang et al., arXiv 2306.14289). Batch normalisation is folded into the convolutions on loading, and every
+spatial size is a Python integer, so that the exported graph has no shape arithmetic.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ __all__ = ["ImageEncoder", "encoder_state", "fold_batch_norm"]
 
 _HEAD_DIM = 32
 _BN_EPS = 1e-5
-# The classifier the backbone was pretrained with; SAM does not use it.
+# The classifier of the pretraining, which SAM does not use.
 _UNUSED = ("head.", "norm_head.")
 
 
 class ImageEncoder(nn.Module):
-    """Image to embedding.
+    """TinyViT and SAM's neck: an image to its embedding.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class ImageEncoder(nn.Module):
             [
                 _Stage([_MBConv(64) for _ in range(2)], _Downsample(64, 128, stride=2)),
                 _Stage([_Block(128, eighth, 7) for _ in range(2)], _Downsample(128, 160, stride=2)),
-                # SAM keeps a stride of 16, so the last step changes the channels alone.
+                # SAM keeps a stride of 16, so the last step changes only the channels.
                 _Stage([_Block(160, sixteenth, 14) for _ in range(6)], _Downsample(160, 320, stride=1)),
                 _Stage([_Block(320, sixteenth, 7) for _ in range(2)], None),
             ]
@@ -53,7 +53,7 @@ class ImageEncoder(nn.Module):
             raise ValueError(f"size must be a multiple of 32, got {size!r}")
 
     def forward(self, image: Tensor) -> Tensor:
-        """Normalised RGB, shape (batch, 3, size, size), to (batch, 256, size / 16, size / 16)."""
+        """Encode normalised RGB, (batch, 3, size, size), to (batch, 256, size / 16, size / 16)."""
         x = self.patch_embed(image)
         for stage in self.layers:
             x = stage(x)
@@ -132,7 +132,7 @@ class _Block(nn.Module):
         return x.permute(0, 3, 1, 2)
 
     def _attend(self, x: Tensor) -> Tensor:
-        # The padding takes part in the attention (its tokens become the norm's bias): the weights were trained so.
+        # The padding takes part in the attention (its tokens become the norm's bias), as in training.
         n, w, pad = self.count, self.window, self.count * self.window - self.side
         x = functional.pad(x, (0, 0, 0, pad, 0, pad))
         x = x.reshape(-1, n, w, n, w, self.channels).transpose(2, 3).reshape(-1, w * w, self.channels)
@@ -154,7 +154,7 @@ class _WindowAttention(nn.Module):
         self.register_buffer("bias_index", _offsets(window), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        # The checkpoint's qkv rows run head by head: (head, q or k or v, channel).
+        # The checkpoint's qkv rows are in the order (head, q or k or v, channel).
         qkv = self.qkv(self.norm(x)).reshape(-1, self.tokens, self.heads, 3, _HEAD_DIM)
         q, k, v = qkv.permute(3, 0, 2, 1, 4).unbind(0)
         scores = (q * _HEAD_DIM**-0.5) @ k.transpose(-2, -1) + self.attention_biases[:, self.bias_index]
@@ -181,7 +181,7 @@ class _ChannelNorm(nn.LayerNorm):
 
 
 def _offsets(window: int) -> Tensor:
-    """Index into a head's bias table for each (query, key): |row distance| * window + |column distance|."""
+    """Return the index into a head's bias table for each (query, key): |row distance| * window + |column distance|."""
     axis = torch.arange(window)
     rows, columns = (part.reshape(-1) for part in torch.meshgrid(axis, axis, indexing="ij"))
     return (rows[:, None] - rows).abs() * window + (columns[:, None] - columns).abs()
@@ -193,7 +193,7 @@ def fold_batch_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Parameters
     ----------
     state
-        Names to tensors; names without a batch normalisation pass through unchanged.
+        Tensors by name. Those without a batch normalisation stay unchanged.
     """
     folded: dict[str, Tensor] = {}
     for name, value in state.items():
@@ -213,7 +213,7 @@ def fold_batch_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def encoder_state(checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take the encoder's part of a MobileSAM checkpoint, ready for `ImageEncoder.load_state_dict`."""
+    """Return the encoder's part of a MobileSAM checkpoint, for `ImageEncoder.load_state_dict`."""
     prefix = "image_encoder."
     own = {k.removeprefix(prefix): v for k, v in checkpoint.items() if k.startswith(prefix)}
     return fold_batch_norm({k: v for k, v in own.items() if not k.startswith(_UNUSED)})

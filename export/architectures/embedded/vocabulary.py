@@ -1,7 +1,7 @@
-"""WordNet and the hand-written aliases → the table of words that the runtime looks prompts up in.
+"""The vocabulary of the default bundle, from WordNet and hand-written aliases.
 
-All the walking happens here, so that the runtime needs a dictionary and no WordNet. WordNet 3.1 is Princeton's; its
-file format is described in the manual page ``wndb(5WN)``.
+WordNet's graph is searched here, so that the runtime needs a dictionary only. WordNet 3.1 is Princeton's; its manual
+page ``wndb(5WN)`` describes the file format.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from automask.words.phrases import singulars
 
 __all__ = ["build"]
 
-# Kinds of thing (WordNet's lexicographer files) that a camera sees and that are no person: animal, artifact, body part,
-# food, place, natural object, plant, substance.
+# WordNet's lexicographer files of visible things other than people: animal, artifact, body part, food, place, natural
+# object, plant, substance.
 _VISIBLE: Final = frozenset({"05", "06", "08", "13", "15", "17", "20", "27"})
-_HUMAN: Final = frozenset({"14", "18"})  # groups, people: names and nations too, which are below no class
+_HUMAN: Final = frozenset({"14", "18"})  # groups and people; also names and nations, which belong to no class
 _LONGEST_PHRASE: Final = 4
 _INSULTS: Final = ("offensive", "disparag", "derogat", "slur", "pejorative", "obscene", "abuse for", "taboo")
 
 
 @dataclass(frozen=True, slots=True)
 class _Noun:
-    """Senses of one lemma, most frequent first; `tagged` of them occur in WordNet's sense-tagged texts."""
+    """Senses of one lemma, most frequent first; the first `tagged` occur in WordNet's sense-tagged texts."""
 
     senses: tuple[str, ...]
     tagged: int
@@ -53,19 +53,19 @@ class _Class:
 
 
 def build(wordnet: Path) -> dict[str, object]:
-    """Make the table of words.
+    """Build the vocabulary.
 
     Parameters
     ----------
     wordnet
-        Folder that holds `index.noun` and `data.noun`.
+        Folder of `index.noun` and `data.noun`.
 
     Returns
     -------
     dict[str, object]
-        ``labels``: the classes, in the detector's order. ``aliases``: phrase → class index. ``words``: for each class
-        the phrases that WordNet adds. ``refused``: phrases that end like a known one and mean something else.
-        ``plurals``: irregular plural → singular.
+        ``labels``: the classes, in the detector's order. ``aliases``: class index by phrase. ``words``: for each class
+        the phrases from WordNet. ``refused``: phrases that end in a known one but mean something else. ``plurals``:
+        singular by irregular plural.
     """
     table = tomllib.loads(Path(__file__).with_name("aliases.toml").read_text(encoding="utf-8"))
     refused, plurals = set(map(_plain, table.pop("refuse"))), table.pop("plurals")
@@ -73,20 +73,20 @@ def build(wordnet: Path) -> dict[str, object]:
     classes = [_class(entry, nouns) for entry in table.values()]
     labels = list(table)
     aliases = {_plain(alias): index for index, entry in enumerate(classes) for alias in (labels[index], *entry.aliases)}
-    walk = _Walk(nouns, synsets, classes)
-    words = {lemma: index for lemma in nouns if (index := walk.decide(lemma)) is not None}
+    classifier = _Classifier(nouns, synsets, classes)
+    words = {lemma: index for lemma in nouns if (index := classifier.classify(lemma)) is not None}
     words = {lemma: index for lemma, index in words.items() if lemma not in aliases and lemma not in refused}
     return {
         "labels": labels,
         "aliases": aliases,
         "words": [sorted(lemma for lemma, at in words.items() if at == index) for index in range(len(labels))],
-        "refused": sorted(refused | _look_alikes(nouns, aliases, words, plurals, walk)),
+        "refused": sorted(refused | _look_alikes(nouns, aliases, words, plurals, classifier)),
         "plurals": plurals,
     }
 
 
-class _Walk:
-    """Decides which class a lemma belongs to, if to any."""
+class _Classifier:
+    """Assigns lemmas to classes."""
 
     def __init__(self, nouns: dict[str, _Noun], synsets: dict[str, _Synset], classes: list[_Class]) -> None:
         self._nouns, self._synsets = nouns, synsets
@@ -94,8 +94,8 @@ class _Walk:
         self._stops = frozenset().union(*(entry.without for entry in classes))
         self._seen: dict[str, int | None] = {}
 
-    def decide(self, lemma: str) -> int | None:
-        """Give the class of a lemma, when its first sense and most of its frequent ones agree."""
+    def classify(self, lemma: str) -> int | None:
+        """Return the class of a lemma if its first sense and most of its frequent ones agree, else None."""
         noun = self._nouns[lemma]
         first = self._class_of(noun.senses[0])
         if first is None or len(lemma) < 3 or lemma.count(" ") >= _LONGEST_PHRASE:
@@ -106,27 +106,27 @@ class _Walk:
         return first if first != 0 or self._is_person(lemma, noun) else None
 
     def is_visible(self, lemma: str) -> bool:
-        """Tell whether the usual meaning is something else that a camera sees."""
+        """Whether the first sense of a lemma is a visible thing other than a person."""
         return self._synsets[self._nouns[lemma].senses[0]].kind in _VISIBLE
 
     def may_be(self, lemma: str, index: int) -> bool:
-        """Tell whether a phrase's usual meaning is of a class after all, or of people of whatever kind."""
+        """Whether the first sense of a phrase belongs to a class; for class 0, also whether it means people at all."""
         first = self._nouns[lemma].senses[0]
         human = index == 0 and self._synsets[first].kind in _HUMAN
         return human or self._class_of(first) == index
 
     def _is_person(self, lemma: str, noun: _Noun) -> bool:
-        """Tell "spinster" from "printer": nothing else that a camera sees goes by that name."""
+        """Whether a lemma below "person" means only people: "spinster" does, "printer" does not."""
         written = {word for sense in noun.senses for word in self._synsets[sense].words}
         common = any(_plain(word) == lemma for word in written)
         if not common and not lemma.endswith(("man", "woman")):
-            return False  # capitals: a proper name, or a nation's ("Swede", "Pole"), but "Englishman" is clear
+            return False  # capitalised: a proper name or a nation ("Swede", "Pole"), but "Englishman" is unambiguous
         if any(self._synsets[sense].insult for sense in noun.senses):
-            return False  # what is shipped should not hold them
+            return False  # the published vocabulary must not contain them
         return all(self._synsets[sense].kind not in _VISIBLE for sense in noun.senses)
 
     def _class_of(self, sense: str) -> int | None:
-        """Find the nearest class above a sense, breadth first."""
+        """Return the nearest class above a sense, breadth first; None if there is none."""
         if sense in self._seen:
             return self._seen[sense]
         level, found = [sense], None
@@ -140,11 +140,15 @@ class _Walk:
 
 
 def _look_alikes(
-    nouns: dict[str, _Noun], aliases: dict[str, int], words: dict[str, int], plurals: dict[str, str], walk: _Walk
+    nouns: dict[str, _Noun],
+    aliases: dict[str, int],
+    words: dict[str, int],
+    plurals: dict[str, str],
+    classifier: _Classifier,
 ) -> set[str]:
-    """Find WordNet's own phrases that end in a known word and are not known, and plurals with a meaning of their own.
+    """Return WordNet's phrases that end in a known word but mean something else, and plurals with another meaning.
 
-    "gravy boat" is no boat, and WordNet says so by not having it below one.
+    "gravy boat" is no boat: WordNet does not have it below "boat".
     """
     known, found = words | aliases, set[str]()
     for lemma in nouns.keys() - known.keys():
@@ -152,9 +156,9 @@ def _look_alikes(
         tails = [" ".join(parts[place:]) for place in range(1, len(parts))]
         ends = next((known[tail] for tail in tails if tail in known), None)
         if ends is not None:
-            other = len(parts) <= _LONGEST_PHRASE and not walk.may_be(lemma, ends)
+            other = len(parts) <= _LONGEST_PHRASE and not classifier.may_be(lemma, ends)
         else:
-            other = walk.is_visible(lemma) and any(form in words for form in singulars(lemma, plurals))
+            other = classifier.is_visible(lemma) and any(form in words for form in singulars(lemma, plurals))
         if other:
             found.add(lemma)
     return found
@@ -169,7 +173,7 @@ def _class(entry: dict[str, list[str]], nouns: dict[str, _Noun]) -> _Class:
 
 
 def _plain(phrase: str) -> str:
-    """Write a phrase as the runtime's words are: spaces alone, no possessive endings."""
+    """Normalise a phrase as the runtime does: spaces only, no possessive endings."""
     plain = phrase.replace("_", " ").replace("-", " ").replace(".", "")
     return plain.replace("'s ", " ").replace("s' ", "s ")
 
@@ -196,7 +200,7 @@ def _synsets(path: Path) -> dict[str, _Synset]:
 
 
 def _rows(path: Path) -> Iterator[tuple[list[str], str]]:
-    """Split the lines of a WordNet file into fields and gloss; its licence, indented, is left out."""
+    """Yield fields and gloss of each line of a WordNet file; skip its licence, which is indented."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("  "):
             fields, _, gloss = line.partition(" | ")

@@ -1,9 +1,8 @@
-"""Small weights for ONNX graphs: 8-bit or half precision storage, integer products, one external file.
+"""Small weights for ONNX graphs: int8 or float16 storage, integer products.
 
-Weights are stored in few bits and turned back into float32 by ordinary nodes (`Cast`, `Mul`) rather than by
-`DequantizeLinear`: in default session options, ONNX Runtime folds the former when it loads a graph, which is then as
-fast as if it had been stored in float32. The latter it leaves in the graph, in wait of integer kernels, and pays for
-it at every call.
+Weights are stored in few bits and converted to float32 by ordinary nodes (`Cast`, `Mul`), not by `DequantizeLinear`.
+With default session options, ONNX Runtime folds the former when it loads a graph, which is then as fast as one stored in
+float32. It keeps the latter in the graph for its integer kernels, and executes them at every call.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 __all__ = ["compact_biases", "dynamic_products", "find_weights", "half_weights", "quantise_weights"]
 
-# Norms, biases and the like stay in float32: they are small and set the scale of everything else.
+# Norms, biases and other small tensors stay in float32: they set the scale of everything else.
 _MIN_ELEMENTS = 1024
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A float32 initializer that is the weight of a layer."""
+    """A float32 initializer that is a layer's weight."""
 
     name: str
     operator: str
@@ -51,7 +50,7 @@ def quantise_weights(model: onnx.ModelProto, *, product_bits: int) -> None:
         A graph whose weights are float32 initializers.
     product_bits
         Bits for the weights of matrix products, 7 or 8. x86 processors without VNNI add pairs of 8-bit products in
-        16 bits and saturate; with 7-bit weights `dynamic_products` is exact on all of them.
+        16 bits and saturate; with 7-bit weights `dynamic_products` is exact on every processor.
     """
     for weight in list(find_weights(model)):
         bits = product_bits if weight.operator == "MatMul" else 8
@@ -78,9 +77,9 @@ def half_weights(model: onnx.ModelProto) -> None:
 
 
 def dynamic_products(model: onnx.ModelProto) -> None:
-    """Make every product with an int8 weight an integer product with activations quantised on the fly, in place.
+    """Make every product with an int8 weight an integer product, in place; activations are quantised at run time.
 
-    The nodes are laid out in the pattern that ONNX Runtime fuses into its ``DynamicQuantizeMatMul`` kernel.
+    The nodes have the pattern that ONNX Runtime fuses into its ``DynamicQuantizeMatMul`` kernel.
     """
     stored = {t.name for t in model.graph.initializer if t.data_type == TensorProto.INT8}
     nodes: list[onnx.NodeProto] = []
@@ -91,21 +90,21 @@ def dynamic_products(model: onnx.ModelProto) -> None:
         else:
             nodes.append(node)
     used = {name for node in nodes for name in node.input}
-    kept = _without_dead(nodes, used | {o.name for o in model.graph.output})
+    kept = _without_unused(nodes, used | {o.name for o in model.graph.output})
     del model.graph.node[:]
     model.graph.node.extend(kept)
 
 
 def compact_biases(model: onnx.ModelProto) -> int:
-    """Store window-attention biases as the small table they were gathered from, in place.
+    """Store window-attention biases as the small tables that they were gathered from, in place.
 
-    An expanded bias has shape (heads, tokens, tokens), and its entry depends on the two tokens' row and column
-    distance alone: its first row is the table. ONNX Runtime gathers it again when it loads the graph.
+    An expanded bias has shape (heads, tokens, tokens). An entry depends only on the row and column distance of the two
+    tokens, so the first row is the table. ONNX Runtime gathers it again when it loads the graph.
 
     Returns
     -------
     int
-        How many were compacted.
+        Number of compacted biases.
     """
     done = 0
     for name, shape in [(t.name, tuple(t.dims)) for t in model.graph.initializer]:
@@ -142,7 +141,7 @@ def _quantise(weight: NDArray[np.float32], output_axis: int, bits: int) -> tuple
     largest = np.abs(weight).max(axis=others, keepdims=True)
     scale = np.where(largest > 0, largest / limit, 1).astype(np.float32)
     values = np.clip(np.rint(weight / scale), -limit, limit).astype(np.int8)
-    # The last axis broadcasts by itself, and the fused integer product wants a plain vector.
+    # The last axis needs no reshaping to broadcast, and the fused integer product requires a vector.
     return values, scale.reshape(-1) if axis == weight.ndim - 1 else scale
 
 
@@ -164,8 +163,8 @@ def _integer_product(node: onnx.NodeProto, quantised: set[str]) -> list[onnx.Nod
     ]
 
 
-def _without_dead(nodes: list[onnx.NodeProto], used: set[str]) -> list[onnx.NodeProto]:
-    """Drop the nodes that turned a weight back into float32 where nothing reads it any more."""
+def _without_unused(nodes: list[onnx.NodeProto], used: set[str]) -> list[onnx.NodeProto]:
+    """Remove nodes whose outputs nothing reads any more: those that converted a weight to float32."""
     while True:
         kept = [n for n in nodes if any(o in used for o in n.output)]
         if len(kept) == len(nodes):
