@@ -162,9 +162,7 @@ def _download(hub_id: str, revision: str | None, patterns: list[str]) -> Path:
             RevisionNotFoundError,
         )
     except ImportError as error:
-        raise MissingDependencyError(
-            f"{hub_id} is on the Hub; to download it: pip install 'automask[export]'"
-        ) from error
+        raise MissingDependencyError(f"to download {hub_id} from the Hub: pip install 'automask[export]'") from error
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
     except GatedRepoError as error:

@@ -187,7 +187,7 @@ def _graph_precisions(model: Model, role: str, precisions: Sequence[str]) -> lis
 def _measure(model: Model, bundle: Path, precisions: Sequence[str], reference: Reference, progress: Progress) -> Report:
     figures: list[Figure] = []
     criteria: dict[str, str] = {}
-    # fp32 always: some graphs are float32 even where it was not asked for.
+    # fp32 always, because some graphs are float32 in every bundle.
     for precision in dict.fromkeys([*precisions, "fp32"]):
         figures += graph_figures(reference.cases, bundle, precision)
         if precision in precisions:

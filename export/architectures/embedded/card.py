@@ -83,16 +83,16 @@ AUTOMASK_EXPORT_SOURCES=FOLDER python -m pytest tests/test_export_embedded.py
 
 
 def model_card(manifest: Mapping[str, Any], kinds: Sequence[str], size: int) -> str:
-    """Write the card.
+    """Return the text of the card.
 
     Parameters
     ----------
     manifest
-        What `automask.json` says.
+        Content of `automask.json`.
     kinds
-        Names of the kinds of object.
+        Names of the detector's classes.
     size
-        Bytes of all files together.
+        Total size of the files in bytes.
     """
     sources = "\n".join(
         f"- {s['what']}: `{s['file']}` of {s['package']} {s['version']} ({s['registry']}), SHA-256 `{s['sha256']}`. "

@@ -1,8 +1,8 @@
 """Small weights for ONNX graphs: int8 or float16 storage, integer products.
 
 Weights are stored in few bits and converted to float32 by ordinary nodes (`Cast`, `Mul`), not by `DequantizeLinear`.
-With default session options, ONNX Runtime folds the former when it loads a graph, which is then as fast as one stored in
-float32. It keeps the latter in the graph for its integer kernels, and executes them at every call.
+With default session options, ONNX Runtime folds the former when it loads a graph, which is then as fast as one stored
+in float32. It keeps the latter in the graph for its integer kernels, and executes them at every call.
 """
 
 from __future__ import annotations
