@@ -1,4 +1,4 @@
-"""What is behind every front, on one box or on many: the door, the store, its requests, and the operations on them."""
+"""The parts of a server that do not depend on how it listens: authorization, the store, the operations."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from automask.v1.mask_pb2 import MaskResponse
 from .config.settings import Settings
 from .core.access import Access
 from .core.backend import Backend
+from .core.changes import ChangeNotifier
 from .core.codec import Codec
 from .core.operations import Operations
 from .core.requests import Requests
+from .core.store_threads import StoreThreads
+from .core.worker import Worker
 from .keys.factory import open_key_store
 from .rpc.calls import Calls
 from .rpc.servicer import Servicer
@@ -24,65 +27,66 @@ from .wire.tasks import decode_task
 
 __all__ = ["Components"]
 
+_CODEC = Codec(decode_task=decode_task, encode_response=MaskResponse.SerializeToString, public_error=public_error)
+
 
 class Components:
-    """The parts of one server, put together; until `open`, they refuse every call.
+    """The parts of one server. They refuse every call until `open`.
 
     Parameters
     ----------
     settings
-        Where the store and the keys are, and what to allow.
+        Where the store and the keys are, and the limits.
     metrics
-        Where all is counted.
+        Counts calls, requests and tasks.
 
     Attributes
     ----------
     observer
         Counts and logs calls.
     operations
-        What can be asked for.
+        What callers can do.
     servicer
-        The same over gRPC.
+        The operations over gRPC.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._metrics = metrics
         self._access = Access(None if settings.keys is None else open_key_store(settings.keys))
-        rules = StorePolicy(
+        policy = StorePolicy(
             retention=settings.retention,
             max_bytes=round(settings.max_store_gb * 1e9),
             max_queue=settings.max_queue,
             encode_error=lambda error: to_status(error).SerializeToString(),
         )
         self._store = open_store(
-            settings.store, rules, media=settings.media, media_from=round(settings.media_from_kb * 1e3)
+            settings.store, policy, media=settings.media, media_from=round(settings.media_from_kb * 1e3)
         )
-        self._requests: Requests[MaskResponse] | None = None
+        self._threads: StoreThreads | None = None
+        self._worker: Worker | None = None
         self.observer = Observer(metrics)
         self.operations: Operations[MaskResponse] = Operations(self._access, max_image_bytes=settings.max_image_bytes)
         self.servicer = Servicer(Calls(self.operations, self.observer), self.operations)
 
-    def open(self, engine: Backend[MaskResponse]) -> None:
-        """Take up what the store holds, and let callers in."""
-        store = self._store
-        self._metrics.read(
+    def open(self, backend: Backend[MaskResponse]) -> None:
+        """Start to work on the requests in the store, and accept calls."""
+        store, metrics, changes = self._store, self._metrics, ChangeNotifier()
+        metrics.read(
             "automask_store_requests",
             "Requests in the store",
             lambda: [(state.name, count) for state, count in store.usage().counts.items()],
             "state",
         )
-        self._metrics.read("automask_store_bytes", "Bytes of the store", lambda: [("", store.usage().size)])
-        codec: Codec[MaskResponse] = Codec(
-            decode_task=decode_task,
-            encode_response=lambda response: response.SerializeToString(),
-            public_error=public_error,
+        metrics.read("automask_store_bytes", "Bytes of the store", lambda: [("", store.usage().size)])
+        self._threads = threads = StoreThreads(store)
+        self._worker = worker = Worker(
+            store, threads, backend, access=self._access, codec=_CODEC, changes=changes, metrics=metrics
         )
-        self._requests = Requests(store, engine, self._access, codec, self._metrics)
-        self._requests.start()
-        self.operations.open(engine, self._requests)
+        worker.start()
+        self.operations.open(backend, Requests(store, threads, changes, worker))
 
     async def drain(self, seconds: float) -> bool:
-        """Refuse new calls, let running ones end within so many seconds, leave queued requests in the store.
+        """Refuse new calls, wait up to `seconds` for running ones, and leave queued requests in the store.
 
         Returns
         -------
@@ -90,20 +94,20 @@ class Components:
             Whether all calls have ended.
         """
         self.operations.drain()
-        requests = [] if self._requests is None else [self._requests.stop(seconds)]
+        stopping = [] if self._worker is None else [self._worker.stop(seconds)]
         idle = asyncio.create_task(self.observer.wait_idle())
-        await asyncio.gather(asyncio.wait((idle,), timeout=seconds), *requests)
+        await asyncio.gather(asyncio.wait((idle,), timeout=seconds), *stopping)
         is_idle = idle.done()
         idle.cancel()
         return is_idle
 
     async def close(self) -> None:
-        """Close the store and the keys, once no call needs them any more."""
-        self._access.give_up()
+        """Close the store and the keys; all calls must have ended."""
+        self._access.stop_refunding()
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        if self._requests is not None:
-            self._requests.close()
+        if self._threads is not None:
+            self._threads.close()
         self._store.close()
         self._access.close()

@@ -1,18 +1,18 @@
-"""What a service can refuse, besides what the library itself raises.
+"""Errors of the service, in addition to those of the library.
 
-Clients raise the library's own errors as they are, and these::
+Clients raise the errors of the library unchanged, and these::
 
     AutomaskError
-    ├── UnauthenticatedError (PermissionError)  no API key, or a wrong one
-    ├── NotAllowedError (PermissionError)       the key may not do this
+    ├── UnauthenticatedError (PermissionError)  the API key is missing or unknown
+    ├── NotAllowedError (PermissionError)       the key may not use this model
     ├── NotFoundError (KeyError)                an unknown or expired request, an unknown model
     ├── OutOfCreditsError (RuntimeError)        the key has no credits left
-    ├── QueueFullError (RuntimeError)           too much waits already, or the store is full; tells when to come again
-    ├── RateLimitError (RuntimeError)           the key came too often; tells when to come again
-    ├── UnavailableError (ConnectionError)      no server there, or one that is loading or draining
+    ├── QueueFullError (RuntimeError)           too many requests wait, or the store is full; has `retry_after`
+    ├── RateLimitError (RuntimeError)           the key exceeded its rate limit; has `retry_after`
+    ├── UnavailableError (ConnectionError)      no server at this address, or one that is loading or draining
     ├── DeadlineError (TimeoutError)            not done in time
     ├── InternalError (RuntimeError)            a bug of the server; its log has more under the request id
-    └── StoreError (OSError)                    the file of requests or keys cannot be used
+    └── StoreError (OSError)                    the store of requests or keys cannot be used
 """
 
 from __future__ import annotations
@@ -30,19 +30,20 @@ __all__ = [
     "StoreError",
     "UnauthenticatedError",
     "UnavailableError",
+    "shutting_down",
 ]
 
 
 class UnauthenticatedError(AutomaskError, PermissionError):
-    """There is no API key, or it is not one of the server's."""
+    """The API key is missing or unknown."""
 
 
 class NotAllowedError(AutomaskError, PermissionError):
-    """The API key is good, but not for this."""
+    """The API key is known, but may not do this."""
 
 
 class NotFoundError(AutomaskError, KeyError):
-    """No such request, no longer or never; or no such model."""
+    """The request is unknown or has expired, or there is no model of this name."""
 
     __str__ = Exception.__str__  # KeyError would show the repr of the message
 
@@ -52,14 +53,14 @@ class OutOfCreditsError(AutomaskError, RuntimeError):
 
 
 class _TryAgainError(AutomaskError):
-    """Something that passes.
+    """An error that passes.
 
     Parameters
     ----------
     message
-        The sentence.
+        The message.
     retry_after
-        Seconds after which to try again; None where that is not known.
+        Seconds after which to retry; None if not known.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -68,24 +69,29 @@ class _TryAgainError(AutomaskError):
 
 
 class QueueFullError(_TryAgainError, RuntimeError):
-    """Too many requests wait already, or the store has no room; `retry_after` tells when to try again."""
+    """Too many requests wait, or the store has no room; retry after `retry_after` seconds."""
 
 
 class RateLimitError(_TryAgainError, RuntimeError):
-    """The API key came more often than it may; `retry_after` tells when to try again."""
+    """The API key exceeded its rate limit; retry after `retry_after` seconds."""
 
 
 class UnavailableError(_TryAgainError, ConnectionError):
-    """No server answers there, or it is loading, draining, or has lost its device."""
+    """No server responds at this address, or it is loading, draining, or has lost its device."""
 
 
 class DeadlineError(AutomaskError, TimeoutError):
-    """The work was not done in the time that it was given."""
+    """The work was not done before its deadline."""
 
 
 class InternalError(AutomaskError, RuntimeError):
-    """A bug of the server; its log tells more under the request id in the message."""
+    """A bug of the server; its log has more under the request id in the message."""
 
 
 class StoreError(AutomaskError, OSError):
-    """The file that keeps requests or keys cannot be used."""
+    """The store of requests or keys cannot be used."""
+
+
+def shutting_down() -> UnavailableError:
+    """Return the error for calls that arrive while the server drains."""
+    return UnavailableError("the server is shutting down", retry_after=1.0)

@@ -1,4 +1,4 @@
-"""The server behind `automask serve`: it starts, loads, serves, and drains."""
+"""The server of `automask serve`: start, load, serve, drain."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIServer
 
@@ -16,18 +17,21 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
-from automask import MissingDependencyError, ParameterError, Segmenter
+from automask import MissingDependencyError, Segmenter
 from automask.devices import DEVICES
 from automask.v1 import mask_service_pb2
 from automask.v1.mask_pb2 import MaskResponse
 from automask.v1.mask_service_pb2_grpc import add_MaskServiceServicer_to_server
 
 from .assembly import Components
+from .cancellation import StoppedError, run_until
 from .config.settings import Settings
+from .core.backend import add_model
 from .core.engine import Engine
 from .core.loading import load_model
 from .errors import UnavailableError
-from .rpc.listen import bare, join, listen
+from .rpc.listen import listen
+from .sockets import format_address, without_brackets
 from .telemetry.metrics import PrometheusMetrics
 from .wire.responses import write_response
 
@@ -38,67 +42,66 @@ __all__ = ["Server", "run"]
 
 SERVICE = mask_service_pb2.DESCRIPTOR.services_by_name["MaskService"].full_name
 
-_LAST_WORDS_SECONDS = 1.0  # in which the last answers leave
+_FLUSH_SECONDS = 1.0  # for the last responses to leave
 _STATUS = health_pb2.HealthCheckResponse
-
 
 _log = structlog.get_logger(__name__)
 
 
 class Server:
-    """A server, over gRPC and where asked for over HTTP, with its models, its store and its keys.
+    """A server with its models, its store and its keys. It listens for gRPC, and for HTTP if a port is set.
 
     Parameters
     ----------
     settings
-        Where to listen, what to load, what to allow.
+        The settings.
 
     Attributes
     ----------
     address
-        Where clients connect to, once it was started: ``host:port``.
+        The address for gRPC, ``host:port``; empty before `start`.
     http_address
-        The same for HTTP; empty without `http_port`.
+        The address for HTTP; empty before `start` and without `http_port`.
     metrics_address
-        Where Prometheus asks, once it was loaded; empty without `metrics_port`.
+        The address for Prometheus; empty before `load` and without `metrics_port`.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._metrics = PrometheusMetrics()
-        self._parts = Components(settings, self._metrics)
+        self._components = Components(settings, self._metrics)
         self._engine: Engine[MaskResponse] | None = None
         self._metrics_server: WSGIServer | None = None
-        self._front: HttpServer | None = None
+        self._http: HttpServer | None = None
         self._is_stopping = False
         self.address = self.http_address = self.metrics_address = ""
 
     async def start(self) -> None:
-        """Listen. Health says NOT_SERVING, and calls are refused with UNAVAILABLE, until `load` is done.
+        """Listen. Until `load` is done, health is NOT_SERVING, and calls are refused with UNAVAILABLE.
 
         Raises
         ------
         UnavailableError
-            Nothing can listen there, or something does already.
+            An address is in use, or cannot be bound.
         ParameterError
-            A certificate or its key is none.
+            A certificate or its key is invalid.
         OSError
-            One of them cannot be read.
+            A certificate or its key cannot be read.
         """
         self._grpc = grpc.aio.server(
             options=(
                 ("grpc.max_receive_message_length", self._settings.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),  # a second server on the same port shall fail, not take half of the calls
+                ("grpc.so_reuseport", 0),  # a second server on the same port must fail, not take half of the calls
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
             )
         )
         self._health = health.aio.HealthServicer()
-        add_MaskServiceServicer_to_server(self._parts.servicer, self._grpc)
+        add_MaskServiceServicer_to_server(self._components.servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
-        await self._tell(_STATUS.NOT_SERVING)
+        await self._set_health(_STATUS.NOT_SERVING)
         self.address = listen(self._grpc, self._settings)
         await self._grpc.start()
         if self._settings.http_port is not None:
@@ -109,17 +112,17 @@ class Server:
             from .http.server import HttpServer
         except ImportError as error:
             raise MissingDependencyError(f"{error}; for HTTP: pip install 'automask[http]'") from error
-        front = HttpServer(self._settings, self._parts.operations, self._parts.observer)
-        await front.start(port, grpc_port=int(self.address.rpartition(":")[2]))
-        self._front, self.http_address = front, front.address
+        http = HttpServer(self._settings, self._components.operations, self._components.observer)
+        await http.start(port, grpc_port=int(self.address.rpartition(":")[2]))
+        self._http, self.http_address = http, http.address
 
     async def load(self) -> None:
-        """Load the models, run each of them once, take up what the store holds, and serve.
+        """Load the models, run each of them once, start to work on stored requests, and accept calls.
 
         Raises
         ------
         AutomaskError
-            A model cannot be loaded, or the port for metrics is taken.
+            A model cannot be loaded, or the port for metrics is in use.
         """
         segmenters = await asyncio.to_thread(self._load_models)
         engine = Engine(
@@ -133,20 +136,17 @@ class Server:
         )
         self._engine = engine
         self._publish_metrics(engine, segmenters)
-        self._parts.open(engine)
-        await self._tell(_STATUS.SERVING)
+        self._components.open(engine)
+        await self._set_health(_STATUS.SERVING)
 
     def _load_models(self) -> dict[str, Segmenter]:
         settings = self._settings
         segmenters: dict[str, Segmenter] = {}
         for model in settings.model:
             if self._is_stopping:
-                break  # nobody waits for the others, but the process would
+                break  # loading cannot be interrupted, and the process would wait for the others
             segmenter = load_model(model, settings, threads=settings.threads)
-            name = segmenter.bundle.name
-            if name in segmenters:
-                raise ParameterError("model", f"name different models; two call themselves {name!r}", settings.model)
-            segmenters[name] = segmenter
+            add_model(segmenters, segmenter.bundle.name, segmenter, settings.model)
         return segmenters
 
     def _publish_metrics(self, engine: Engine[MaskResponse], segmenters: Mapping[str, Segmenter]) -> None:
@@ -158,24 +158,25 @@ class Server:
 
     def _serve_metrics(self, host: str, port: int) -> None:
         try:
-            self._metrics_server, _ = start_http_server(port, bare(host), self._metrics.registry)
+            self._metrics_server, _ = start_http_server(port, without_brackets(host), self._metrics.registry)
         except OSError as error:
-            raise UnavailableError(f"cannot listen on {join(host, port)} for metrics: {error.strerror}") from error
-        self.metrics_address = join(host, self._metrics_server.server_port)
+            address = format_address(host, port)
+            raise UnavailableError(f"cannot listen on {address} for metrics: {error.strerror}") from error
+        self.metrics_address = format_address(host, self._metrics_server.server_port)
 
     async def stop(self) -> None:
         """Drain: refuse new calls, finish running ones, leave queued requests in the store."""
         drain = self._settings.drain
         self._is_stopping = True
-        await self._tell(_STATUS.NOT_SERVING)
-        # The ports stay open meanwhile: who comes now is told to come again, where gRPC would only say CANCELLED.
-        is_idle = await self._parts.drain(drain)
-        # What is left are streams of health and of reflection, which never end by themselves, or calls out of time.
-        fronts = [] if self._front is None else [self._front.stop()]
-        await asyncio.gather(self._grpc.stop(min(drain, _LAST_WORDS_SECONDS) if is_idle else None), *fronts)
-        await self._parts.observer.wait_idle()
+        await self._set_health(_STATUS.NOT_SERVING)
+        # The ports stay open meanwhile: new calls get UNAVAILABLE and a time to retry, where gRPC would send CANCELLED.
+        is_idle = await self._components.drain(drain)
+        # What still runs are streams of health and reflection, which never end by themselves, or calls out of time.
+        stopping = [] if self._http is None else [self._http.stop()]
+        await asyncio.gather(self._grpc.stop(min(drain, _FLUSH_SECONDS) if is_idle else None), *stopping)
+        await self._components.observer.wait_idle()
         await asyncio.to_thread(self._close)
-        await self._parts.close()
+        await self._components.close()
 
     def _close(self) -> None:
         if self._metrics_server is not None:
@@ -184,7 +185,7 @@ class Server:
         if self._engine is not None:
             self._engine.close()
 
-    async def _tell(self, status: int) -> None:
+    async def _set_health(self, status: int) -> None:
         for service in ("", SERVICE):
             await self._health.set(service, status)
 
@@ -195,12 +196,12 @@ def _workers(segmenters: dict[str, Segmenter]) -> int:
 
 
 async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second one ends it at once.
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
 
     Raises
     ------
     AutomaskError
-        It cannot start.
+        The server cannot start.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -210,7 +211,8 @@ async def run(settings: Settings) -> None:
     try:
         await server.start()
         _log.info("loading", address=server.address, http=server.http_address, pid=os.getpid())
-        await _until(stopping, asyncio.create_task(server.load()))
+        with suppress(StoppedError):
+            await run_until(stopping.wait(), server.load())
         if not stopping.is_set():
             _log.info(
                 "serving",
@@ -223,20 +225,8 @@ async def run(settings: Settings) -> None:
         await stopping.wait()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)  # who asks again does not want to wait
+            signal.signal(number, signal.SIG_DFL)  # a second signal ends the process without draining
         _log.info("draining")
     finally:
         await server.stop()
     _log.info("stopped")
-
-
-async def _until(stopping: asyncio.Event, loading: asyncio.Task[None]) -> None:
-    """Wait for the models, but no longer than until the server shall stop."""
-    waiting = asyncio.create_task(stopping.wait())
-    await asyncio.wait((loading, waiting), return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if loading.done():
-        await loading
-        return
-    loading.cancel()
-    await asyncio.wait((loading,))

@@ -1,4 +1,4 @@
-"""Who may do what: keys, their models, how often they come and what they may still spend."""
+"""Authorization: keys, models, rate limits, credits."""
 
 from __future__ import annotations
 
@@ -24,141 +24,140 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 OPEN = Key(name="", credits=None, rate=None, models=(), created=0.0)
-"""Whoever comes where there are no keys."""
+"""The key of every caller on a server without keys."""
 
-_AGAIN = 1.0  # seconds between tries to give back
-_COST = 1  # credits for a task, as the hosted API counts: by calls
+_RETRY_SECONDS = 1.0  # between attempts to refund a credit
+_COST = 1  # credits for a task: like the hosted API, by calls and not by time
 
 
 class Access:
-    """The door of a server.
+    """Authenticates callers, and authorizes what they ask for.
 
     Parameters
     ----------
     keys
-        None lets everybody in.
+        The keys; None lets anyone call.
     """
 
     def __init__(self, keys: KeyStore | None) -> None:
         self._keys = keys
         self._limiter = LocalRateLimiter() if keys is None else keys.limiter("tasks")
         self._fetches = LocalRateLimiter() if keys is None else keys.limiter("fetches")
+        self._refunding: set[asyncio.Task[None]] = set()
 
-        self._owing: set[asyncio.Task[None]] = set()
-
-    async def _ask(self, call: Callable[..., T], *arguments: object) -> T:
-        """Ask about keys; in a thread where that takes a while."""
+    async def _call(self, call: Callable[..., T], *arguments: object) -> T:
+        """Call the keys, on a thread if they are behind a network."""
         if self._keys is not None and self._keys.is_remote:
             return await asyncio.to_thread(call, *arguments)
         return call(*arguments)
 
     async def authenticate(self, text: str | None) -> Key:
-        """Find out who calls.
+        """Return the key with this text.
 
         Raises
         ------
         UnauthenticatedError
-            Keys are wanted, and this is none.
+            The text is missing, or no key has it.
         """
-        return OPEN if self._keys is None else await self._ask(self._keys.authenticate, text)
+        return OPEN if self._keys is None else await self._call(self._keys.authenticate, text)
 
     async def sign(self, key: Key, text: str) -> str:
-        """Vouch for a text in a key's name; empty where everybody may come anyway."""
-        return "" if self._keys is None else await self._ask(self._keys.sign, key.name, text)
+        """Return a signature of a text by a key; empty on a server without keys."""
+        return "" if self._keys is None else await self._call(self._keys.sign, key.name, text)
 
     async def authenticate_link(self, name: str, text: str, signature: str) -> Key:
-        """Take a signature for the key in whose name `sign` made it.
+        """Return the key in whose name `sign` made a signature of this text.
 
         Raises
         ------
         UnauthenticatedError
-            It is none, of another text, or of a key that was removed.
+            The signature is wrong, or the key was removed.
         """
         if self._keys is None:
             return OPEN
-        expected = await self._ask(self._keys.sign, name, text)
+        expected = await self._call(self._keys.sign, name, text)
         if not hmac.compare_digest(expected.encode(), signature.encode()):
             raise UnauthenticatedError("the link is not one of this server's, or its key was removed")
         return replace(OPEN, name=name)
 
     async def credits(self, key: Key) -> int | None:
-        """Count the credits that a key has left, None where it has no limit."""
+        """Return the credits that a key has left; None if it has no limit."""
         if self._keys is None or key.credits is None:
             return None
-        return await self._ask(self._keys.credits, key.name)
+        return await self._call(self._keys.credits, key.name)
 
     async def check_fetch(self, key: Key, *, may_be_paid: bool) -> None:
-        """Let a key have one photo fetched: as often as it may come, and not when it could not pay for the task.
+        """Authorize the download of one image: within the rate limit, and only if the key can pay for its task.
 
         Parameters
         ----------
         key
-            Who asks.
+            The key of the caller.
         may_be_paid
-            The task may be one that was taken in before, whose answer got lost.
+            The task may be one that was accepted and paid before, so the key needs no credits now.
 
         Raises
         ------
         RateLimitError
-            It has photos fetched too often.
+            The key exceeded its rate limit.
         OutOfCreditsError
-            It has no credits left.
+            The key has no credits left.
         """
-        await self._ask(self._fetches.take, key.name, key.rate)
+        await self._call(self._fetches.take, key.name, key.rate)
         if not may_be_paid and await self.credits(key) == 0:
-            raise OutOfCreditsError(f"the key {key.name!r} has no credits left, and no photo is fetched for it")
+            raise OutOfCreditsError(f"the key {key.name!r} has no credits left, so its photo is not fetched")
 
-    async def enter(self, key: Key, model: str) -> None:
-        """Let one task in: check the model, then the rate, then take a credit.
+    async def authorize(self, key: Key, model: str) -> None:
+        """Authorize one task: check its model, then the rate limit, then charge a credit.
 
         Raises
         ------
         NotAllowedError
             The key may not use this model.
         RateLimitError
-            It comes too often.
+            The key exceeded its rate limit.
         OutOfCreditsError
-            It has none left.
+            The key has no credits left.
         """
         key.check_model(model)
-        await self._ask(self._limiter.take, key.name, key.rate)
+        await self._call(self._limiter.take, key.name, key.rate)
         if self._keys is not None and key.credits is not None:
             charging = asyncio.ensure_future(asyncio.to_thread(self._keys.charge, key.name, _COST))
             try:
                 await run_to_completion(charging)
             except asyncio.CancelledError:
                 if charging.exception() is None:
-                    await self.give_back(key.name)
+                    await self.refund(key.name)
                 raise
 
-    async def give_back(self, owner: str) -> None:
-        """Return the credit of a task that no mask came of; while the keys are away, go on trying behind the scenes."""
+    async def refund(self, owner: str) -> None:
+        """Refund the credit of a task without a result; while the keys are away, keep trying in the background."""
         if self._keys is not None:
-            await run_to_completion(self._give_back(self._keys, owner))
+            await run_to_completion(self._refund(self._keys, owner))
 
-    async def _give_back(self, keys: KeyStore, owner: str) -> None:
+    async def _refund(self, keys: KeyStore, owner: str) -> None:
         try:
             await asyncio.to_thread(keys.refund, owner, _COST)
         except UnavailableError as error:
-            _log.error("a credit cannot be given back yet", owner=owner, problem=str(error))
-            task = asyncio.create_task(self._give_back_later(keys, owner))
-            self._owing.add(task)
-            task.add_done_callback(self._owing.discard)
+            _log.error("a credit cannot be refunded yet", owner=owner, problem=str(error))
+            retrying = asyncio.create_task(self._retry_refund(keys, owner))
+            self._refunding.add(retrying)
+            retrying.add_done_callback(self._refunding.discard)
 
-    async def _give_back_later(self, keys: KeyStore, owner: str) -> None:
+    async def _retry_refund(self, keys: KeyStore, owner: str) -> None:
         while True:
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(_RETRY_SECONDS)
             with suppress(UnavailableError):
                 return await asyncio.to_thread(keys.refund, owner, _COST)
 
-    def give_up(self) -> None:
-        """Try no longer to give back what could not be given back so far."""
-        for task in self._owing:
-            task.cancel()
-        if self._owing:
-            _log.error("credits were not given back: their keys were away", credits=len(self._owing))
+    def stop_refunding(self) -> None:
+        """Abandon the refunds that are still being retried, and log them."""
+        for retrying in self._refunding:
+            retrying.cancel()
+        if self._refunding:
+            _log.error("credits were not refunded: their keys were away", credits=len(self._refunding))
 
     def close(self) -> None:
-        """Let go of the keys."""
+        """Close the keys."""
         if self._keys is not None:
             self._keys.close()

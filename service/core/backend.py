@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
-from automask import Bundle, Query
+from automask import Bundle, ParameterError, Query
+from automask.outline import ResolvedQuery
 
 from ..errors import NotFoundError
 from ..telemetry.timings import Timings
 from .task import Task
 
-__all__ = ["Backend", "Model", "Response", "ResponseT", "Work", "find_model"]
+__all__ = ["Backend", "Model", "Response", "ResponseT", "Work", "add_model", "find_model"]
 
 T = TypeVar("T")
 
@@ -44,8 +45,8 @@ class Model(Protocol):
     def vocabulary(self) -> tuple[str, ...]:
         """The labels that it knows; empty if it takes any text."""
 
-    def check(self, query: Query) -> None:
-        """Raise the error that it raises for this query on any image."""
+    def resolve(self, query: Query) -> ResolvedQuery:
+        """Resolve the texts of a query; raises as `Outline.resolve` does."""
 
 
 class Work(Protocol[ResponseT]):
@@ -73,8 +74,8 @@ class Backend(Protocol[ResponseT]):
     def segmenter(self, model: str) -> Model:
         """Find a model by name; an empty name means the default model."""
 
-    def start(self, task: Task, *, retries: int = 0) -> Work[ResponseT]:
-        """Queue a task; `retries` is the number of attempts before this one."""
+    def start(self, task: Task, query: Query | ResolvedQuery, *, retries: int = 0) -> Work[ResponseT]:
+        """Queue a task and its query; `retries` is the number of attempts before this one."""
 
 
 def find_model(models: Mapping[str, T], name: str) -> T:
@@ -91,3 +92,25 @@ def find_model(models: Mapping[str, T], name: str) -> T:
         known = ", ".join(map(repr, models))
         raise NotFoundError(f"no model {name!r} is loaded here; there is {known}")
     return models[name]
+
+
+def add_model(models: dict[str, T], name: str, model: T, setting: object) -> None:
+    """Add a model under its name.
+
+    Parameters
+    ----------
+    models
+        The models so far.
+    name, model
+        The name of its bundle, and the model.
+    setting
+        The setting that names the models, for the error.
+
+    Raises
+    ------
+    ParameterError
+        Another model has this name.
+    """
+    if name in models:
+        raise ParameterError("model", f"name different models; two of these have the name {name!r}", setting)
+    models[name] = model

@@ -1,4 +1,4 @@
-"""Loading a model for a server: once, warm, and told to the log."""
+"""Loading of a model for a server."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _log = structlog.get_logger(__name__)
 
 
 def load_model(model: str, settings: Settings, *, threads: int | None) -> Segmenter:
-    """Load a model and run it once, so that no caller pays for what only the first run does.
+    """Load a model and run it once, so that no caller waits for what only the first run does.
 
     Parameters
     ----------
     model
         As `load` takes it.
     settings
-        Of the server.
+        Settings of the server.
     threads
         CPU threads of one graph; None for one per core.
     """

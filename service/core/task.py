@@ -15,10 +15,9 @@ from automask.errors import ImageError, ParameterError
 from automask.parameters import Parameters, Query
 from automask.result import PictureKind
 
-__all__ = ["CHOSEN", "MAX_PROMPTS", "MAX_PROMPT_LENGTH", "PICTURES", "OutputFormat", "Task"]
+from ..limits import MAX_PROMPT_LENGTH, MAX_PROMPTS
 
-MAX_PROMPTS: Final = 64
-MAX_PROMPT_LENGTH: Final = 1000
+__all__ = ["CHOSEN", "PICTURES", "OutputFormat", "Task"]
 
 
 class OutputFormat(IntEnum):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
@@ -13,7 +12,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from automask.errors import CancelledError
 
-from ..cancellation import run_to_completion
+from ..cancellation import StoppedError, run_until
 from ..core.operations import Operations
 from ..keys.key import Key
 
@@ -62,7 +61,7 @@ def sign_in(operations: Operations[Any]) -> Callable[[Request], Awaitable[Key]]:
     """Make the dependency that finds out who calls, before anything of the body is read."""
 
     async def enter(request: Request) -> Key:
-        key = await operations.admit(request.headers.get("x-api-key"))
+        key = await operations.authenticate(request.headers.get("x-api-key"))
         structlog.contextvars.bind_contextvars(key=key.name)
         return key
 
@@ -84,16 +83,10 @@ async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
     CancelledError
         It went away.
     """
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_leave(request))
     try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise CancelledError("the client went away")
-        return await working
-    finally:
-        working.cancel()
-        leaving.cancel()
-        await run_to_completion(asyncio.wait((working, leaving)))
+        return await run_until(_leave(request), work)
+    except StoppedError:
+        raise CancelledError("the client went away") from None
 
 
 async def _leave(request: Request) -> None:

@@ -13,7 +13,8 @@ from urllib.parse import unquote_to_bytes
 from automask import Parameters
 from automask.errors import ImageError, ParameterError
 
-from ..core.task import MAX_PROMPT_LENGTH, OutputFormat, Task
+from ..core.task import OutputFormat, Task
+from ..limits import MAX_PROMPT_LENGTH
 from .schema import SCHEMA
 
 __all__ = ["Form", "read_form"]

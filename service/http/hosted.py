@@ -151,7 +151,7 @@ class _Hosted:
 
     async def output(self, request_id: str, ending: str, name: str, signature: str) -> Response:
         """Give the picture of a request."""
-        key = await self._operations.admit_link(name, request_id, signature)
+        key = await self._operations.authenticate_link(name, request_id, signature)
         record = await self._operations.result(request_id, key, 0)
         found = find_picture(mask_pb2.MaskResponse.FromString(record.result or b""))
         if found is None or found[1] != ending:

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from automask.errors import CancelledError
 
-from ..errors import DeadlineError, UnavailableError
+from ..errors import DeadlineError, shutting_down
 from ..telemetry.calls import Observer, Outcome
 from ..telemetry.logs import log_bug
 from ..telemetry.tracing import span
@@ -95,7 +95,7 @@ class CallMiddleware:
         if isinstance(error, ClientDisconnect):
             return CancelledError("the client went away")
         if isinstance(error, asyncio.CancelledError):
-            return UnavailableError("the server is shutting down", retry_after=_RETRY)
+            return shutting_down()
         return error
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from automask.parameters import MAX_SEED
 from automask.postprocess import MAX_RADIUS
 
-from ..core.task import MAX_PROMPT_LENGTH
+from ..limits import MAX_PROMPT_LENGTH
 
 __all__ = ["SCHEMA", "SLUG"]
 

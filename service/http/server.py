@@ -15,7 +15,7 @@ from automask.v1.mask_pb2 import MaskResponse
 
 from ..config.settings import Settings
 from ..core.operations import Operations
-from ..rpc.listen import bind, join
+from ..sockets import bind, format_address
 from ..telemetry.calls import Observer
 from .app import create_app
 from .fetch import Fetcher
@@ -85,8 +85,8 @@ class HttpServer:
         UnavailableError
             Nothing can listen there, or something does already.
         """
-        sockets = bind(self._settings, port)
-        self.address = join(self._settings.host, sockets[0].getsockname()[1])
+        sockets = bind(self._settings.host, port, use="HTTP")
+        self.address = format_address(self._settings.host, sockets[0].getsockname()[1])
         fetcher = Fetcher(self._settings.fetch_urls, self._settings.max_image_bytes)
         app = create_app(self._operations, self._settings, fetcher, self._observer, grpc_port=grpc_port)
         authority = self._settings.client_ca

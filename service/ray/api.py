@@ -1,4 +1,4 @@
-"""The deployment that answers calls and holds no model: the servicer and the HTTP front, behind Ray Serve's proxies."""
+"""The deployment that answers calls, over gRPC and HTTP, behind Ray Serve's proxies. It holds no model."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from automask.v1 import mask_service_pb2
 
 from ..assembly import Components
 from ..config.settings import Settings
+from ..core.backend import add_model
 from ..http.app import create_app
 from ..http.fetch import Fetcher
 from ..telemetry.logs import configure_logs
@@ -32,7 +33,7 @@ from .proxied import answer, answers
 __all__ = ["check_nodes", "deploy", "deploy_api"]
 
 _SERVICE = mask_service_pb2.DESCRIPTOR.services_by_name["MaskService"]
-_MOST_CALLS = 1000  # at one replica; most of them wait for a result, and cost nothing
+_MAX_CALLS = 1000  # at one replica; most of them only wait for a result
 
 
 class Api:
@@ -41,9 +42,9 @@ class Api:
     Parameters
     ----------
     settings
-        Of the service.
+        Settings of the service.
     models
-        Handles of the deployments that hold models, and which models each of them has.
+        The models of each deployment that holds models, and its handle.
     """
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it
@@ -54,7 +55,7 @@ class Api:
         check_nodes(settings)
         self._settings = settings
         metrics = RayMetrics()
-        self._parts = Components(settings, metrics)
+        self._components = Components(settings, metrics)
         self._health = health.aio.HealthServicer()
         self._engine = RayEngine(
             await _describe(models, is_pool=settings.ray.multiplex is not None),
@@ -63,60 +64,60 @@ class Api:
             metrics=metrics,
         )
         metrics.read("automask_queue_depth", "Tasks that wait for a replica", lambda: [("", self._engine.waiting)])
-        self._parts.open(self._engine)
-        await self._tell(health_pb2.HealthCheckResponse.SERVING)
+        self._components.open(self._engine)
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     def __serve_build_asgi_app__(self) -> Any:  # noqa: ANN401 (ASGI's types differ between packages; Ray's name)
-        """Make the application for HTTP; Ray asks for it once the replica is ready."""
+        """Return the application for HTTP; Ray calls this once the replica is ready."""
         fetcher = Fetcher(self._settings.fetch_urls, self._settings.max_image_bytes)
-        operations, observer = self._parts.operations, self._parts.observer
+        operations, observer = self._components.operations, self._components.observer
         return create_app(operations, self._settings, fetcher, observer, grpc_port=self._settings.port)
 
-    async def _tell(self, status: int) -> None:
+    async def _set_health(self, status: int) -> None:
         for service in ("", _SERVICE.full_name):
             await self._health.set(service, status)
 
     async def Check(self, request: Message, grpc_context: RayServegRPCContext) -> Message:  # noqa: N802
-        """Tell whether calls are let in."""
+        """Return whether calls are accepted."""
         return await answer(self._health.Check, request, grpc_context)
 
     async def Watch(  # noqa: N802
         self, request: Message, grpc_context: RayServegRPCContext
     ) -> AsyncIterator[Message]:
-        """Tell it once, and let the client ask again: a stream without an end would keep this replica from ending."""
+        """Yield the status once; the client calls again. An endless stream would keep this replica from stopping."""
         yield await answer(self._health.Check, request, grpc_context)
 
     async def tasks(self) -> int:
-        """Count the tasks on their way from here."""
+        """Return the number of tasks that this replica has sent."""
         return self._engine.tasks
 
     async def drain(self) -> None:
-        """Refuse new calls, let running ones end, and put submitted requests back."""
-        await self._tell(health_pb2.HealthCheckResponse.NOT_SERVING)
-        await self._parts.drain(self._settings.drain)
+        """Refuse new calls, wait for running ones, and put submitted requests back into the queue."""
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._components.drain(self._settings.drain)
 
     async def __del__(self) -> None:
-        """End, after Ray has let running calls end."""
-        await self._parts.drain(self._settings.drain)
-        await self._parts.close()
+        """Stop; Ray has waited for running calls."""
+        await self._components.drain(self._settings.drain)
+        await self._components.close()
 
 
 def _unary(name: str) -> Callable[..., Any]:
     async def call(api: Api, request: Message, grpc_context: RayServegRPCContext) -> Message:
-        return await answer(getattr(api._parts.servicer, name), request, grpc_context)  # noqa: SLF001 (a method of it)
+        return await answer(getattr(api._components.servicer, name), request, grpc_context)  # noqa: SLF001 (a method of it)
 
     return call
 
 
 def _streaming(name: str) -> Callable[..., Any]:
     async def call(api: Api, request: Any, grpc_context: RayServegRPCContext) -> AsyncIterator[Message]:  # noqa: ANN401
-        async for message in answers(getattr(api._parts.servicer, name), request, grpc_context):  # noqa: SLF001
+        async for message in answers(getattr(api._components.servicer, name), request, grpc_context):  # noqa: SLF001
             yield message
 
     return call
 
 
-# Ray Serve's proxy calls a method of the deployment by the name that it has in the contract.
+# Ray Serve's proxy calls the method of the deployment that has the name of the method in the contract.
 for _method in _SERVICE.methods:
     setattr(Api, _method.name, (_streaming if _method.server_streaming else _unary)(_method.name))
 
@@ -124,22 +125,19 @@ for _method in _SERVICE.methods:
 async def _describe(
     models: Sequence[tuple[Sequence[str], Handle]], *, is_pool: bool
 ) -> Mapping[str, tuple[Outline, Handle]]:
-    """Ask each deployment what its models are; it answers once they are loaded."""
+    """Return the outline and the handle of each model; waits until the models are loaded."""
     described: dict[str, tuple[Outline, Handle]] = {}
     for names, handle in models:
         outlines: Mapping[str, Outline] = await handle.describe.remote()
         for model in names:
             outline = outlines[model]
-            name = outline.bundle.name
-            if name in described:
-                raise ParameterError("model", f"name different models; two call themselves {name!r}", model)
             one = handle.options(multiplexed_model_id=model) if is_pool else handle
-            described[name] = outline, one
+            add_model(described, outline.bundle.name, (outline, one), model)
     return described
 
 
 def _workers(settings: Settings) -> int:
-    """Count what is worked on at once in the whole cluster, and take an API replica's share of it."""
+    """Return the share of one API replica in the tasks that the whole cluster runs at once."""
     table = settings.ray
     scales = [table] if table.multiplex is not None else [table.scale(model) for model in settings.model]
     workers = sum(scale.max_replicas * (settings.workers or scale.workers) for scale in scales)
@@ -147,7 +145,7 @@ def _workers(settings: Settings) -> int:
 
 
 def check_nodes(settings: Settings) -> None:
-    """Refuse files where a replica may find itself on another machine than they are.
+    """Check that the store and the keys can be reached from every node.
 
     Raises
     ------
@@ -163,29 +161,29 @@ def check_nodes(settings: Settings) -> None:
 
 
 def deploy(settings: Settings) -> Application:
-    """Make the application: the API, and behind it the deployments that hold models."""
+    """Return the application: the API, and the deployments that hold models."""
     settings = _portable(settings)
     return deploy_api(settings, deploy_models(settings))
 
 
 def deploy_api(settings: Settings, models: Mapping[tuple[str, ...], Application | Handle]) -> Application:
-    """Make the API alone.
+    """Return the API alone.
 
     Parameters
     ----------
     settings
-        Of the service.
+        Settings of the service.
     models
-        What holds the models, by the models that it has, as the settings name them: deployments to be made, or handles
-        of some that another application has.
+        Deployments that hold models, or handles of deployments of another application, by the names that the settings
+        give to the models of each.
     """
     deployment = serve.deployment(
         serve.ingress()(Api),
         name="api",
         num_replicas=settings.ray.api_replicas,
         ray_actor_options={"num_cpus": settings.ray.api_cpus},
-        max_ongoing_requests=_MOST_CALLS,
-        # Once for calls, once for submitted requests.
+        max_ongoing_requests=_MAX_CALLS,
+        # Calls may take that long, and then submitted requests.
         graceful_shutdown_timeout_s=2 * settings.drain + SLACK_SECONDS,
         graceful_shutdown_wait_loop_s=LOOK_SECONDS,
     )
@@ -193,7 +191,7 @@ def deploy_api(settings: Settings, models: Mapping[tuple[str, ...], Application 
 
 
 def _portable(settings: Settings) -> Settings:
-    """Give settings that mean the same in another process: of a class that it can import, and whole paths."""
+    """Return settings that mean the same in another process: with absolute paths, and of a class it can import."""
     table = settings.ray.model_copy(update={"models": {_whole(name): one for name, one in settings.ray.models.items()}})
     changed = {
         "model": tuple(map(_whole, settings.model)),

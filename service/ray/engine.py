@@ -1,10 +1,11 @@
-"""The engine of a cluster: tasks go to replicas that hold the models; what dies on the way is sent again."""
+"""The backend on Ray Serve: tasks are sent to the replicas that hold models, again if a replica dies."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, TypeAlias
 
@@ -14,14 +15,16 @@ from ray.serve.exceptions import DeploymentUnavailableError, ReplicaUnavailableE
 from ray.serve.handle import DeploymentHandle
 from structlog.contextvars import get_contextvars
 
+from automask import Query
 from automask.errors import CancelledError
-from automask.outline import Outline
+from automask.outline import Outline, ResolvedQuery
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 
 from ..core.backend import find_model
+from ..core.backlog import Backlog
 from ..core.task import Task
-from ..errors import QueueFullError, UnavailableError
+from ..errors import UnavailableError
 from ..telemetry.metrics import Metrics
 from ..wire.status import to_error
 
@@ -29,31 +32,29 @@ __all__ = ["Handle", "RayEngine", "RayWork"]
 
 Handle: TypeAlias = "DeploymentHandle[Any]"
 
-_TRIES = 3  # of a task whose replica dies; one that kills every replica it meets must not go on for ever
-_DEATHS = (
+_ATTEMPTS = 3  # for a task whose replica dies: it may be the task that kills the replicas
+_REPLICA_LOST = (
     RayActorError,
-    ObjectLostError,  # the answer, with its node
+    ObjectLostError,  # the response, with its node
     WorkerCrashedError,
     ReplicaUnavailableError,
     DeploymentUnavailableError,
 )
-_SECONDS_EACH = 0.1  # what a refused client is told to expect of each task before it, until some were measured
-
 
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
 class RayWork:
-    """One task on its way.
+    """One task that was sent.
 
     Attributes
     ----------
     future
-        The answer to come.
+        Its response.
     """
 
-    def __init__(self, future: asyncio.Task[mask_pb2.MaskResponse]) -> None:
-        self.future = future
+    future: asyncio.Task[mask_pb2.MaskResponse]
 
     def cancel(self) -> None:
         """Stop it, wherever it is."""
@@ -66,13 +67,13 @@ class RayEngine:
     Parameters
     ----------
     models
-        What each model is, and the handle that leads to it; the default one first.
+        The outline of each model, and the handle of its deployment; the default model first.
     workers
-        Tasks that all replicas work on at once, or this engine's share of them where there are several engines.
+        Number of tasks that all replicas run at once; if there are several engines, this engine's share of it.
     max_queue
-        Tasks that may wait beyond those; one more is refused.
+        Maximum number of tasks that wait beyond those.
     metrics
-        Where stages are counted.
+        Counts stages.
     """
 
     def __init__(
@@ -81,88 +82,88 @@ class RayEngine:
         self.segmenters = {name: outline for name, (outline, _) in models.items()}
         self.workers = workers
         self._handles = {name: handle for name, (_, handle) in models.items()}
-        self._max_queue, self._metrics = max_queue, metrics
-        self._tasks: set[asyncio.Task[mask_pb2.MaskResponse]] = set()
-        self._seconds_each = _SECONDS_EACH
+        self._backlog, self._metrics = Backlog(workers=workers, max_queue=max_queue), metrics
+        self._sending: set[asyncio.Task[mask_pb2.MaskResponse]] = set()
 
     @property
     def tasks(self) -> int:
-        """Tasks that are on their way, waiting ones included."""
-        return len(self._tasks)
+        """Number of tasks that were sent and have no response yet."""
+        return len(self._sending)
 
     @property
     def waiting(self) -> int:
-        """Tasks that wait, as far as can be told from here: more than all replicas work on at once."""
+        """Number of tasks that must be waiting: those beyond what the replicas run at once."""
         return max(0, self.tasks - self.workers)
 
     def segmenter(self, model: str) -> Outline:
-        """Find a model by name; an empty name means the default one.
+        """Find a model by name; an empty name means the default model.
 
         Raises
         ------
         NotFoundError
-            There is no such model.
+            There is no model of this name.
         """
         return find_model(self.segmenters, model)
 
-    def start(self, task: Task, *, retries: int = 0) -> RayWork:
-        """Send a task; `retries` tells how often it was tried before.
+    def start(self, task: Task, query: Query | ResolvedQuery, *, retries: int = 0) -> RayWork:
+        """Send a task; takes the same as `Engine.start`.
 
         Raises
         ------
         NotFoundError
-            There is no such model.
+            There is no model of this name.
         QueueFullError
-            Too many wait already.
+            Too many tasks wait.
         """
         handle = find_model(self._handles, task.model)
-        if self.waiting >= self._max_queue:
-            raise QueueFullError(
-                f"{self.waiting} requests wait already, the most that this server lets wait (--max-queue)",
-                retry_after=self.waiting * self._seconds_each / self.workers,
-            )
-        sending = asyncio.create_task(self._send(handle, task, retries))
-        self._tasks.add(sending)
-        sending.add_done_callback(self._tasks.discard)
+        self._backlog.check(self.waiting)
+        sending = asyncio.create_task(self._send(handle, task, query, retries))
+        self._sending.add(sending)
+        sending.add_done_callback(self._sending.discard)
         return RayWork(sending)
 
-    async def _send(self, handle: Handle, task: Task, retries: int) -> mask_pb2.MaskResponse:
+    async def _send(
+        self, handle: Handle, task: Task, query: Query | ResolvedQuery, retries: int
+    ) -> mask_pb2.MaskResponse:
         started = perf_counter()
-        # What a camera sends does not come again: no replica is better for it than another.
-        photo = hashlib.sha256(task.image).hexdigest() if isinstance(task.image, bytes) else ""
-        handle = handle.options(session_id=photo)
-        response = await self._try(handle, task, retries)
-        self._time(response, perf_counter() - started)
+        # Raw pixels come from cameras and do not repeat, so no replica is better for them than another.
+        image = hashlib.sha256(task.image).hexdigest() if isinstance(task.image, bytes) else ""
+        response = await self._attempt(handle.options(session_id=image), task, query, retries)
+        self._add_timings(response, perf_counter() - started)
         return response
 
-    async def _try(self, handle: Handle, task: Task, retries: int) -> mask_pb2.MaskResponse:
+    async def _attempt(
+        self, handle: Handle, task: Task, query: Query | ResolvedQuery, retries: int
+    ) -> mask_pb2.MaskResponse:
         problem = ""
         request_id = get_contextvars().get("request_id", "")
-        for tried in range(_TRIES):
+        for attempt in range(_ATTEMPTS):
             try:
-                return await _ask(handle, task, retries + tried, request_id)
+                return await _call(handle, task, query, retries + attempt, request_id)
             except TaskCancelledError as error:
                 raise CancelledError("the work was stopped from elsewhere in the cluster") from error
-            except _DEATHS as error:
-                _log.warning("a replica is gone", tries=tried + 1, problem=str(error).partition("\n")[0])
+            except _REPLICA_LOST as error:
+                _log.warning("a replica was lost", attempt=attempt + 1, problem=str(error).partition("\n")[0])
                 problem = type(error).__name__
-        raise UnavailableError(f"{_TRIES} replicas were lost over this task ({problem})", retry_after=1.0)
+        raise UnavailableError(f"{_ATTEMPTS} replicas were lost while running this task ({problem})", retry_after=1.0)
 
-    def _time(self, response: mask_pb2.MaskResponse, seconds: float) -> None:
-        """Count all that was not work as waiting: the way there and back, and the queues on it."""
+    def _add_timings(self, response: mask_pb2.MaskResponse, seconds: float) -> None:
+        """Count all the time that was not work as waiting: transfers, and queues on the way."""
         timings = response.timings
         timings.queue_ms = max(0.0, 1e3 * seconds - timings.inference_ms)
         timings.total_ms = timings.queue_ms + timings.inference_ms
         self._metrics.observe(timings)
-        self._seconds_each += 0.1 * (timings.inference_ms / 1e3 - self._seconds_each)
+        self._backlog.record(timings.inference_ms / 1e3)
 
 
-async def _ask(handle: Handle, task: Task, retries: int, request_id: str) -> mask_pb2.MaskResponse:
-    asked = handle.remote(task, retries, request_id)
+async def _call(
+    handle: Handle, task: Task, query: Query | ResolvedQuery, retries: int, request_id: str
+) -> mask_pb2.MaskResponse:
+    call = handle.remote(task, query, retries, request_id)
     try:
-        outcome = messages.GenerateStreamResponse.FromString(await asked)
+        outcome = messages.GenerateStreamResponse.FromString(await call)
     except asyncio.CancelledError:
-        asked.cancel()
+        call.cancel()
         raise
     if outcome.HasField("error"):
         raise to_error(outcome.error)

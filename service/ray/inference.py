@@ -13,10 +13,10 @@ from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 from ray.serve.deployment import Application
 from structlog.contextvars import bound_contextvars
 
-from automask import CacheInfo, Segmenter
+from automask import CacheInfo, Query, Segmenter
 from automask.errors import AutomaskError, DeviceError
 from automask.loading import outline
-from automask.outline import Outline
+from automask.outline import Outline, ResolvedQuery
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 
@@ -37,17 +37,18 @@ from .routing import StickyRouter
 
 __all__ = ["LOOK_SECONDS", "SLACK_SECONDS", "deploy_models", "most_ongoing"]
 
-LOOK_SECONDS = 0.5  # between two looks whether the last call at a replica that ends is over
-SLACK_SECONDS = 5.0  # beyond the time to drain, before Ray kills a replica
-_MOST_FAILURES = 3  # in a row that are no caller's fault, after which a replica is replaced
+LOOK_SECONDS = 0.5  # between two checks whether the calls at a stopping replica have ended
+SLACK_SECONDS = 5.0  # after the time to drain, before Ray kills a replica
+_MAX_FAILURES = 3  # in a row, none through a caller's fault; then the replica is replaced
 
 
 @dataclass(eq=False, slots=True)
-class _Asked:
-    """One task that waits for others of the same moment."""
+class _Call:
+    """One task that waits for others that arrive at the same moment."""
 
     engine: Engine[mask_pb2.MaskResponse]
     task: Task
+    query: Query | ResolvedQuery
     retries: int
     work: Work[mask_pb2.MaskResponse] | None = None
     is_wanted: bool = True
@@ -59,16 +60,16 @@ class _Asked:
 
 
 class Inference:
-    """One model, in a replica of its own.
+    """A replica with one model.
 
     Parameters
     ----------
     settings
-        Of the service.
+        Settings of the service.
     scale
-        What a replica has.
+        Resources of a replica.
     models
-        The models that it may be asked for; this class takes one.
+        The models that it serves; exactly one.
     """
 
     def __init__(self, settings: Settings, scale: Scale, models: Sequence[str]) -> None:
@@ -92,9 +93,9 @@ class Inference:
         return Engine(
             {segmenter.bundle.name: segmenter},
             workers=self._settings.workers or self._scale.workers,
-            max_queue=2 * most_ongoing(self._settings, self._scale),  # the one that refuses stands in front
+            max_queue=2 * most_ongoing(self._settings, self._scale),  # never reached: the API refuses tasks before
             max_batch=self._settings.max_batch,
-            batch_wait=0,  # is what `serve.batch` does
+            batch_wait=0,  # `serve.batch` waits
             write=write_response,
             metrics=self._metrics,
         )
@@ -103,107 +104,105 @@ class Inference:
         return self._engine
 
     async def describe(self) -> Mapping[str, Outline]:
-        """Tell what each model is, by its name in the settings."""
+        """Return the outline of each model, by its name in the settings."""
         (segmenter,) = self._engine.segmenters.values()
         return {self._models[0]: segmenter.outline}
 
-    async def __call__(self, task: Task, retries: int, request_id: str) -> bytes:
-        """Mask one photo; cancelling stops the work.
+    async def __call__(self, task: Task, query: Query | ResolvedQuery, retries: int, request_id: str) -> bytes:
+        """Run a task; cancelling the call stops the work.
 
         Parameters
         ----------
-        task
-            What to do.
-        retries
-            How often it was tried before.
+        task, query, retries
+            As for `Engine.start`.
         request_id
-            Under which the log tells of it.
+            The id of the request, for the log.
 
         Returns
         -------
         bytes
-            A serialized `GenerateStreamResponse`: the answer, or what went wrong. Errors of ours do not survive
-            Python's own way of sending exceptions, and as a status they are what the client gets anyway.
+            A serialized `GenerateStreamResponse` with the response or the error. Errors with attributes cannot be
+            pickled as exceptions; a status carries all that the client gets.
         """
         with bound_contextvars(request_id=request_id):
             try:
-                response = await self._answer(task, retries)
+                response = await self._run(task, query, retries)
                 outcome = messages.GenerateStreamResponse(response=response)
                 self._failures = 0
-            except Exception as error:  # noqa: BLE001 (whatever it is belongs to this task, and the replica goes on)
+            except Exception as error:  # noqa: BLE001 (it belongs to this task, and the replica goes on)
                 log_bug(error)
                 self._count(error)
                 outcome = messages.GenerateStreamResponse(error=to_status(error, request_id))
         return outcome.SerializeToString()
 
-    async def _answer(self, task: Task, retries: int) -> mask_pb2.MaskResponse:
-        asked = _Asked(await self._find(), task, retries)
+    async def _run(self, task: Task, query: Query | ResolvedQuery, retries: int) -> mask_pb2.MaskResponse:
+        call = _Call(await self._find(), task, query, retries)
         try:
-            work = await self._begin(asked)
+            work = await self._begin(call)
             if isinstance(work, AutomaskError):
                 raise work
             return await asyncio.wrap_future(work.future)
         except asyncio.CancelledError:
-            asked.cancel()
+            call.cancel()
             raise
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0)  # type: ignore[untyped-decorator]
-    async def _begin(self, asked: list[_Asked]) -> list[Work[mask_pb2.MaskResponse] | AutomaskError | None]:
-        """Queue what came at the same moment at one go; what of it is on the same photo becomes one pass."""
-        return [self._start(one) for one in asked]
+    async def _begin(self, calls: list[_Call]) -> list[Work[mask_pb2.MaskResponse] | AutomaskError | None]:
+        """Queue all tasks that arrive at the same moment together, so that those on one image can form a batch."""
+        return [self._start(call) for call in calls]
 
-    def _start(self, one: _Asked) -> Work[mask_pb2.MaskResponse] | AutomaskError | None:
-        if not one.is_wanted:
+    def _start(self, call: _Call) -> Work[mask_pb2.MaskResponse] | AutomaskError | None:
+        if not call.is_wanted:
             return None
         try:
-            one.work = one.engine.start(one.task, retries=one.retries)
+            call.work = call.engine.start(call.task, call.query, retries=call.retries)
         except AutomaskError as error:
             return error
-        return one.work
+        return call.work
 
     def _count(self, error: Exception) -> None:
         is_ours = isinstance(public_error(error, ""), InternalError | DeviceError)
         self._failures = self._failures + 1 if is_ours else 0
 
     async def cache_info(self) -> tuple[str, Mapping[str, CacheInfo]]:
-        """Tell which replica this is, and what the cache of each of its models had."""
+        """Return the id of this replica, and the cache statistics of each of its models."""
         replica = serve.get_replica_context().replica_id.unique_id
         return replica, {name: one.cache_info() for name, one in self._segmenters.items()}
 
     async def check_health(self) -> None:
-        """Let Ray replace a replica that only fails: its device may be gone.
+        """Report a replica that only fails to Ray, which replaces it: its device may be lost.
 
         Raises
         ------
         DeviceError
-            It does.
+            The last tasks failed.
         """
-        if self._failures >= _MOST_FAILURES:
-            raise DeviceError(f"the last {self._failures} tasks failed, and none by its caller's fault")
+        if self._failures >= _MAX_FAILURES:
+            raise DeviceError(f"the last {self._failures} tasks failed, none through its caller's fault")
 
     async def __del__(self) -> None:
-        """Let running work end."""
+        """Wait for running work to end."""
         await asyncio.to_thread(self._engine.close)
 
 
 class _Loaded:
-    """A model among others; Ray calls `__del__` when it makes room for another one."""
+    """A model of a pool; Ray calls `__del__` to make room for another one."""
 
     def __init__(self, engine: Engine[mask_pb2.MaskResponse], forget: Callable[[], object]) -> None:
         self.engine, self._forget = engine, forget
 
     def __del__(self) -> None:
-        """Let running work end."""
+        """Wait for running work to end."""
         self.engine.close()
         self._forget()
 
 
 def _pool(most: int) -> type[Inference]:
-    """Make the class of a replica that holds up to so many models at once, those that were asked for last."""
+    """Return the class of a replica that holds up to `most` models at once, those that were used last."""
 
     class Pool(Inference):
         def _open(self) -> None:
-            """Load nothing before it is asked for."""
+            """Load no model before its first task."""
 
         async def describe(self) -> Mapping[str, Outline]:
             return {model: outline(model, device=self._settings.device) for model in self._models}
@@ -216,24 +215,24 @@ def _pool(most: int) -> type[Inference]:
         async def _model(self, model: str) -> _Loaded:
             loading = asyncio.ensure_future(asyncio.to_thread(self._load, model))
             with suppress(asyncio.CancelledError):
-                await run_to_completion(loading)  # it cannot be stopped, and is there for the next call
+                await run_to_completion(loading)  # loading cannot be stopped, and the next call can use the model
             engine = await loading
             (name,) = engine.segmenters
             return _Loaded(engine, lambda: self._segmenters.pop(name, None))
 
         async def __del__(self) -> None:
-            """Ray lets go of each model."""
+            """Ray ends each model."""
 
     return Pool
 
 
 def most_ongoing(settings: Settings, scale: Scale) -> int:
-    """Count the tasks that a replica takes: those that it works on, and a batch that waits for them."""
+    """Return how many tasks a replica takes: those that it runs, and a batch that waits."""
     return scale.max_ongoing or (settings.workers or scale.workers) + settings.max_batch
 
 
 def deploy_models(settings: Settings) -> dict[tuple[str, ...], Application]:
-    """Make the deployments that hold models, by the models that each of them has, as the settings name them."""
+    """Return the deployments that hold models, by the names that the settings give to the models of each."""
     if settings.ray.multiplex is not None:
         return {
             settings.model: _deploy(_pool(settings.ray.multiplex), settings, settings.ray, settings.model, "models")
@@ -251,7 +250,7 @@ def _slug(number: int, model: str) -> str:
 def _deploy(kind: type[Inference], settings: Settings, scale: Scale, models: tuple[str, ...], name: str) -> Application:
     most = most_ongoing(settings, scale)
     workers = settings.workers or scale.workers
-    # Which of a pool's replicas has a model decides more than which of them has a photo.
+    # In a pool, routing to the replica that has loaded the model matters more than its cached images.
     is_sticky = settings.ray.sticky and settings.ray.multiplex is None
     deployment = serve.deployment(
         kind,
@@ -263,7 +262,7 @@ def _deploy(kind: type[Inference], settings: Settings, scale: Scale, models: tup
             target_ongoing_requests=scale.target_ongoing,
         ),
         max_ongoing_requests=most,
-        max_queued_requests=-1,  # the API counts what waits, so that a refusal tells when to come again
+        max_queued_requests=-1,  # the API limits what waits: its refusal says when to retry
         graceful_shutdown_timeout_s=settings.drain + SLACK_SECONDS,
         graceful_shutdown_wait_loop_s=LOOK_SECONDS,
         request_router_config=RequestRouterConfig(

@@ -68,7 +68,7 @@ class Calls:
         with self._observer.observe(method, request_id) as outcome:
             try:
                 with span(f"automask.v1.MaskService/{method}", {"automask.request_id": request_id}, metadata):
-                    key = await self._operations.admit(metadata.get("x-api-key"))
+                    key = await self._operations.authenticate(metadata.get("x-api-key"))
                     structlog.contextvars.bind_contextvars(key=key.name)
                     yield Call(request_id, key)
             except (asyncio.CancelledError, GeneratorExit):

@@ -1,4 +1,7 @@
-"""Where a server listens. What stands against it is found first: gRPC tells the reason to standard error only."""
+"""The addresses that the gRPC server listens on.
+
+They are checked before gRPC binds them: gRPC writes the reason of a failure to standard error and does not return it.
+"""
 
 from __future__ import annotations
 
@@ -16,64 +19,41 @@ from automask.errors import ParameterError
 
 from ..config.settings import Settings
 from ..errors import UnavailableError
+from ..sockets import bind, format_address
 
-__all__ = ["bare", "bind", "join", "listen"]
-
-
-def bare(host: str) -> str:
-    """Take the brackets off an IPv6 address."""
-    return host.removeprefix("[").removesuffix("]")
-
-
-def join(host: str, port: int) -> str:
-    """Write an address as clients take it: ``127.0.0.1:50051``, ``[::1]:50051``."""
-    host = bare(host)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+__all__ = ["listen"]
 
 
 def listen(server: grpc.aio.Server, settings: Settings) -> str:
-    """Have a server listen where the settings say.
+    """Make a server listen on the address and the Unix socket in its settings.
 
     Returns
     -------
     str
-        Where clients connect to, with the port that was taken where none was said.
+        The address for clients; with the port that was chosen, if the port in the settings is 0.
 
     Raises
     ------
     UnavailableError
-        Nothing can listen there, or something does already.
+        An address is in use, or cannot be bound.
     ParameterError
-        What should be a certificate or a key is none, or they do not go together.
+        A certificate or key is invalid, or they do not belong together.
     OSError
-        A certificate or a key cannot be read.
+        A certificate or key cannot be read.
     """
-    address = join(settings.host, settings.port)
+    address = format_address(settings.host, settings.port)
     credentials = _credentials(settings)
+    for probe in bind(settings.host, settings.port):
+        probe.close()
     try:
-        _check_address(bare(settings.host), settings.port)
         port = _add_port(server, address, credentials)
         if settings.uds is not None:
             address = str(settings.uds.absolute())
-            _check_socket(settings.uds)
-            _add_socket(server, address)
+            _check_unix_socket(settings.uds)
+            _add_unix_socket(server, address)
     except (OSError, RuntimeError) as error:
         raise UnavailableError(f"cannot listen on {address}: {getattr(error, 'strerror', None) or error}") from error
-    return join(settings.host, port)
-
-
-def bind(settings: Settings, port: int) -> list[socket.socket]:
-    """Take a port beside the one for gRPC, on the same address.
-
-    Raises
-    ------
-    UnavailableError
-        Something listens there already, or nothing can.
-    """
-    try:
-        return _bind(bare(settings.host), port)
-    except OSError as error:
-        raise UnavailableError(f"cannot listen on {join(settings.host, port)} for HTTP: {error.strerror}") from error
+    return format_address(settings.host, port)
 
 
 def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
@@ -97,43 +77,15 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
     return grpc.ssl_server_credentials([pair], authority.read_bytes(), require_client_auth=True)
 
 
-def _check_address(host: str, port: int) -> None:
-    """Bind what gRPC will bind."""
-    for probe in _bind(host, port):
-        probe.close()
-
-
-def _bind(host: str, port: int) -> list[socket.socket]:
-    """Bind each address that a name stands for, of which one may be missing on this machine."""
-    problems, sockets = [], []
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    for family, kind, protocol, _, address in found:
-        one = socket.socket(family, kind, protocol)
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            one.bind((address[0], port, *address[2:]))
-        except OSError as error:
-            one.close()
-            problems.append(error)
-        else:
-            sockets.append(one)
-            port = one.getsockname()[1]  # where any was good, all take the same
-    if not sockets or any(problem.errno == errno.EADDRINUSE for problem in problems):
-        for one in sockets:
-            one.close()
-        raise problems[0]
-    return sockets
-
-
-def _check_socket(path: Path) -> None:
-    """Let a socket that a killed server left be replaced, and nothing else."""
+def _check_unix_socket(path: Path) -> None:
+    """Raise `OSError` unless the path is free, or holds the socket of a server that was killed."""
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, f"there is no folder {path.parent}")
     if path.exists() and not path.is_socket():
-        raise FileExistsError(errno.EEXIST, "it is there already, and no socket")
+        raise FileExistsError(errno.EEXIST, "the file exists and is not a socket")
     with socket.socket(socket.AF_UNIX) as probe, suppress(FileNotFoundError, ConnectionRefusedError):
         probe.connect(str(path))
-        raise OSError(errno.EADDRINUSE, "a server does already")
+        raise OSError(errno.EADDRINUSE, "another server listens there")
 
 
 def _add_port(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
@@ -142,8 +94,8 @@ def _add_port(server: grpc.aio.Server, address: str, credentials: grpc.ServerCre
     return server.add_secure_port(address, credentials)
 
 
-def _add_socket(server: grpc.aio.Server, path: str) -> None:
-    before = os.umask(0o177)  # a chmod afterwards would leave a moment in which anyone connects
+def _add_unix_socket(server: grpc.aio.Server, path: str) -> None:
+    before = os.umask(0o177)  # a chmod afterwards would leave a moment in which anyone can connect
     try:
         server.add_insecure_port(f"unix:{path}")
     finally:

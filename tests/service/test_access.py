@@ -253,9 +253,9 @@ def test_a_caller_who_goes_while_a_credit_moves_gets_it_back_however_often_it_is
 ) -> None:
     async def go(access: Access, key: Key, writer: sqlite3.Connection) -> None:
         if is_taken:
-            await access.enter(key, "default")
+            await access.authorize(key, "default")
         writer.execute("BEGIN IMMEDIATE")  # nobody else can write meanwhile
-        moving = asyncio.create_task(access.give_back(key.name) if is_taken else access.enter(key, "default"))
+        moving = asyncio.create_task(access.refund(key.name) if is_taken else access.authorize(key, "default"))
         for _ in range(3):
             await asyncio.sleep(0)
             moving.cancel()

@@ -1,4 +1,4 @@
-"""Work that ends although the one who waits for it is cancelled, once or more often."""
+"""Work that ends before its caller goes on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from automask.service.cancellation import run_to_completion
+from automask.service.cancellation import StoppedError, run_to_completion, run_until
 
 
 async def fail() -> None:
@@ -51,5 +51,68 @@ def test_an_error_of_the_work_is_the_cause_told_with_the_cancelling() -> None:
         with pytest.raises(asyncio.CancelledError) as caught:
             await waiting
         assert isinstance(caught.value.__cause__, ValueError)
+
+    asyncio.run(main())
+
+
+def test_work_that_ends_before_the_stop_has_its_result() -> None:
+    async def main() -> None:
+        stop, stopping = asyncio.Event(), asyncio.Event()
+
+        async def until_stopped() -> None:
+            try:
+                await stop.wait()
+            finally:
+                stopping.set()
+
+        assert await run_until(until_stopped(), asyncio.sleep(0, "done")) == "done"
+        assert stopping.is_set(), "the wait for the stop has ended too"
+        with pytest.raises(ValueError, match="of the work"):
+            await run_until(stop.wait(), fail())
+
+    asyncio.run(main())
+
+
+def test_a_stop_ends_the_work_before_the_caller_goes_on() -> None:
+    async def main() -> None:
+        events = []
+
+        async def work() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                events.append("cleaned up")
+
+        with pytest.raises(StoppedError):
+            await run_until(asyncio.sleep(0), work())
+        assert events == ["cleaned up"]
+
+    asyncio.run(main())
+
+
+def test_if_work_and_stop_end_at_once_the_result_counts() -> None:
+    async def main() -> None:
+        event = asyncio.Event()
+        running = asyncio.create_task(run_until(event.wait(), wait(event)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        event.set()
+        assert await running == "done"
+
+    asyncio.run(main())
+
+
+def test_a_caller_that_is_cancelled_leaves_nothing_running() -> None:
+    async def main() -> None:
+        event = asyncio.Event()
+        work, stop = asyncio.ensure_future(wait(event)), asyncio.ensure_future(event.wait())
+        caller = asyncio.create_task(run_until(stop, work))
+        await asyncio.sleep(0)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        assert work.cancelled()
+        assert stop.cancelled()
 
     asyncio.run(main())

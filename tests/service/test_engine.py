@@ -31,9 +31,9 @@ def test_what_comes_at_one_moment_is_taken_by_all_idle_workers_and_the_queue(
     )
     endless = Task(jpeg, segmenter.vocabulary[:64], parameters=Parameters(threshold=0.0))
     with closing(engine):
-        works = [engine.start(endless) for _ in range(5)]
+        works = [engine.start(endless, endless.query) for _ in range(5)]
         with pytest.raises(QueueFullError, match="2 requests wait already") as caught:
-            engine.start(endless)
+            engine.start(endless, endless.query)
         assert caught.value.retry_after is not None
         assert caught.value.retry_after > 0
         wait_until(lambda: sum(work.future.running() for work in works) == 3)

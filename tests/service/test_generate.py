@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ import automask
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
+from automask.words.vocabulary import Term, Vocabulary
 from support.threaded_server import connect, pending_tasks, rich_status, serving, wait_until
 
 if TYPE_CHECKING:
@@ -279,6 +281,23 @@ def test_many_clients_on_one_photo_get_what_each_asked_for(
         assert isinstance(answer, mask_pb2.MaskResponse)
         expected = segmenter.mask(file.getvalue(), prompt, threshold=threshold).mask
         np.testing.assert_array_equal(picture(answer.results[0].media[0].data), expected)
+
+
+def test_a_prompt_is_resolved_once_per_call(tmp_path: Path, jpeg: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved: list[str] = []
+    resolve = Vocabulary.resolve
+
+    def count(words: Vocabulary, prompt: str) -> tuple[Term, ...]:
+        resolved.append(prompt)
+        return resolve(words, prompt)
+
+    monkeypatch.setattr(Vocabulary, "resolve", count)
+    with serving(tmp_path) as server, connect(server) as channel:
+        resolved.clear()  # of warming up
+        task = encoded(jpeg, "dining table", "cup")
+        task.exclude.append("spoon")
+        assert len(generate(MaskServiceStub(channel), task).results) == 2
+        assert resolved == ["dining table", "cup", "spoon"]
 
 
 def test_the_models_are_told(stub: MaskServiceStub, segmenter: automask.Segmenter) -> None:

@@ -106,7 +106,7 @@ def test_help_lists_every_setting_with_its_default() -> None:
         (["--keys", "{folder}/none"], "no key file {folder}/none; create it with `automask keys add NAME"),
         (["--store", "{folder}/text"], "the request store {folder}/text"),
         (["--config", "{folder}/none.toml"], "[Errno 2] No such file or directory: '{folder}/none.toml'"),
-        (["--uds", "{folder}/text"], "cannot listen on {folder}/text: it is there already, and no socket"),
+        (["--uds", "{folder}/text"], "cannot listen on {folder}/text: the file exists and is not a socket"),
         (["--uds", "{folder}/no/folder"], "cannot listen on {folder}/no/folder: there is no folder"),
         (["--tls-cert", "{folder}/text", "--tls-key", "{folder}/text"], "tls_cert and tls_key must be a certificate"),
         (["--tls-cert", "{folder}/none", "--tls-key", "{folder}/text"], "[Errno 2] No such file or directory: '"),
@@ -145,7 +145,7 @@ def test_what_is_taken_already_is_refused(tmp_path: Path) -> None:
             (["--port", 0, "--metrics-port", port], f"{taken} for metrics: Address already in use"),
             (
                 ["--port", 0, "--uds", tmp_path / "socket"],
-                f"automask: error: cannot listen on {tmp_path}/socket: a server",
+                f"automask: error: cannot listen on {tmp_path}/socket: another server",
             ),
         ):
             done = start("--store", tmp_path / "other", *options)

@@ -34,9 +34,9 @@ class StandIn:
         """Describe the embedded model."""
         return {_MODEL: outline(_MODEL, device="cpu")}
 
-    async def __call__(self, task: Task, retries: int, request_id: str) -> bytes:
+    async def __call__(self, task: Task, query: object, retries: int, request_id: str) -> bytes:
         """Wait for the fixed time."""
-        del task, retries, request_id
+        del task, query, retries, request_id
         await asyncio.sleep(STAND_IN_SECONDS)
         response = mask_pb2.MaskResponse(timings=mask_pb2.Timings(inference_ms=1e3 * STAND_IN_SECONDS))
         return messages.GenerateStreamResponse(response=response).SerializeToString()
