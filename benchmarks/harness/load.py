@@ -35,7 +35,7 @@ def run_clients(call: Call, clients: int, more: Callable[[], bool], *, new_every
     more
         Whether to make another call; called before each one, never by two threads at once.
     new_every
-        Every so many calls the photo is new; 0 for never.
+        1 for a new photo in each call, 2 in every second call, and so on; 0 for never.
     """
     times: list[float] = []
     errors: list[str] = []
@@ -66,6 +66,6 @@ def run_clients(call: Call, clients: int, more: Callable[[], bool], *, new_every
 
 
 def first(number: int) -> Callable[[], bool]:
-    """Return a function that is True so many times, and False from then on."""
+    """Return a function that returns True `number` times, and False from then on."""
     left = iter(range(number))
     return lambda: next(left, None) is not None

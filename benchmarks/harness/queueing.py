@@ -46,11 +46,11 @@ class Pass:
         return self.fixed + self.each * prompts
 
     def gain(self, prompts: int) -> float:
-        """Return the throughput in masks of passes of so many prompts, relative to passes of one."""
+        """Return the throughput in masks of passes of `prompts` prompts, relative to passes of one."""
         return prompts * self.seconds(1) / self.seconds(prompts)
 
     def sped_up(self, times: float) -> Pass:
-        """Return the same pass on hardware that is so many times as fast."""
+        """Return the same pass on hardware that is `times` times as fast."""
         return Pass(self.fixed / times, self.each / times, self.factors)
 
 
@@ -85,7 +85,7 @@ class Work:
         return cls(new, cached, setup["call"], hits, prompts)
 
     def sped_up(self, times: float) -> Work:
-        """Return the same work on a server that is so many times as fast."""
+        """Return the same work on a server that is `times` times as fast."""
         return Work(self.new.sped_up(times), self.cached.sped_up(times), self.call, self.hits, self.prompts)
 
     @cached_property

@@ -70,7 +70,7 @@ class Clients:
             thread.start()
 
     def wait_for(self, responses: int) -> None:
-        """Wait for so many more responses."""
+        """Wait for this number of further responses."""
         with self._changed:
             enough = self._responses + responses
             self._changed.wait_for(lambda: self._responses >= enough)

@@ -75,7 +75,7 @@ class Embedded:
 
 
 def different_prompts(series: int, number: int) -> Iterator[list[str]]:
-    """Yield lists of so many prompts. All prompts differ, also from those of another series."""
+    """Yield lists of `number` prompts. All prompts differ, also from those of another series."""
     return ([f"the blue cup {start + i:06d}" for i in range(number)] for start in count(10_000 * series, number))
 
 

@@ -25,7 +25,7 @@ RESULT = bytes(10_000)
 
 
 def requests_per_second(location: Path | PostgresUrl, servers: int, requests: int) -> float:
-    """Let each server add, lease and complete so many requests, and return the rate of all servers together."""
+    """Add, lease and complete `requests` requests on each server, and return the rate of all servers together."""
     photo = COFFEE.read_bytes()
     policy = StorePolicy(encode_error=lambda error: str(error).encode(), max_queue=1_000_000)
     barrier = Barrier(servers + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -30,9 +31,9 @@ SKIPPED = ["quality", "gpu", "cluster"]  # needs photos; needs a GPU; takes minu
 (MEASURED if shutil.which("chromium") and shutil.which("chromedriver") else SKIPPED).append("playground")
 
 
-def command(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+def command(script: str, *arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, str(ROOT / "benchmarks" / script), *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, check=False)
+    return subprocess.run(line, capture_output=True, text=True, check=False, env={**os.environ, **env})
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +136,10 @@ def test_wrong_arguments_are_refused(arguments: list[str], message: str) -> None
     done = command("run.py", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_a_question_that_needs_something_missing_is_skipped(tmp_path: Path) -> None:
+    done = command("run.py", "playground", "--quick", "--results", tmp_path / "results", PATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "playground: skipped: needs chromium and chromedriver" in done.stdout
+    assert list((tmp_path / "results").iterdir()) == []

@@ -185,7 +185,7 @@ class _Simulation:
 
 
 def simulate(system: System, *, calls: int, seed: int = 0) -> Outcome:
-    """Simulate so many calls, of which the first tenth does not count. The same seed gives the same outcome."""
+    """Simulate a number of calls, of which the first tenth does not count. The same seed gives the same outcome."""
     return _Simulation(system, calls, seed).outcome()
 
 

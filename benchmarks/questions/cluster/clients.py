@@ -65,7 +65,7 @@ class Clients:
         return perf_counter() - self.started
 
     def wait_for(self, completed: int) -> None:
-        """Wait until so many requests are completed."""
+        """Wait until this number of requests is completed."""
         with self._changed:
             self._changed.wait_for(lambda: len(self.completed) >= completed)
 

@@ -43,7 +43,7 @@ class StandIn:
 
 
 def stand_in_application(settings: Settings, replicas: int) -> Application:
-    """Build the service with so many stand-ins as replicas, each for one task at a time."""
+    """Build the service with stand-ins as replicas, each for one task at a time."""
     deployment = serve.deployment(
         StandIn, num_replicas=replicas, max_ongoing_requests=1, ray_actor_options={"num_cpus": 0}
     )
