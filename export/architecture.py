@@ -35,14 +35,11 @@ class Architecture:
     build
         Builds the bundle from the options' values by name and `progress`, and returns what was measured. Only this may
         import torch; importing the architecture must not.
-    model_types
-        Values of ``model_type`` in `config.json` that it exports; empty if its sources are fixed.
     """
 
     help: str
     options: tuple[click.Option, ...]
     build: Build
-    model_types: tuple[str, ...] = ()
 
 
 def output_option(default: str | None = None) -> click.Option:
@@ -86,19 +83,19 @@ def checkpoint_architecture(
 
     Parameters
     ----------
+    model_types, load, licence
+        As in `CheckpointFormat`.
     default_model
         Hub id.
     image_size
         The default of ``--image-size``, in words.
-    load, licence
-        As in `CheckpointFormat`.
     """
     kind = CheckpointFormat(model_types, load, licence)
 
     def build(output: Path, *, force: bool, progress: Progress, **options: Any) -> Report:  # noqa: ANN401
         return export_checkpoint(output, ExportOptions(**options), kind, force=force, progress=progress)
 
-    return Architecture(help, _checkpoint_options(default_model, image_size), build, model_types)
+    return Architecture(help, _checkpoint_options(default_model, image_size), build)
 
 
 def _checkpoint_options(default_model: str, image_size: str) -> tuple[click.Option, ...]:
