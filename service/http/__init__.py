@@ -1,4 +1,4 @@
-"""automask over HTTP: the hosted API's calls, and a page to try them on. Needs the extra `http`."""
+"""The HTTP server: the hosted API, the playground and the API documentation. Needs the extra `http`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which addresses the guarded fetcher may connect to, and how it finds the addresses of a name."""
+"""Addresses that the URL fetcher may connect to, and name resolution."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ __all__ = ["Address", "Resolver", "is_public", "resolve"]
 Address: TypeAlias = IPv4Address | IPv6Address
 Resolver: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
 
-# What `is_global` of one Python or another takes for public.
+# Not public, but `is_global` in some versions of Python.
 _REFUSED_V4: Final = tuple(
     map(
         IPv4Network,
         (
-            "192.0.0.0/24",  # protocol assignments; Oracle's metadata among them
-            "192.88.99.0/24",  # relays of 6to4
-            "168.63.129.16/32",  # Azure's own service inside every virtual machine
+            "192.0.0.0/24",  # protocol assignments, such as Oracle's metadata service
+            "192.88.99.0/24",  # 6to4 relays
+            "168.63.129.16/32",  # Azure's service in every virtual machine
         ),
     )
 )
-_PUBLIC_V6: Final = IPv6Network("2000::/3")  # all that has ever been given out
+_PUBLIC_V6: Final = IPv6Network("2000::/3")  # all allocated unicast addresses
 _REFUSED_V6: Final = tuple(
     map(
         IPv6Network,
         (
-            "2001::/23",  # protocol assignments, Teredo among them, which hides an IPv4 address
+            "2001::/23",  # protocol assignments, such as Teredo, which contains an IPv4 address
             "2001:db8::/32",  # documentation
-            "2002::/16",  # 6to4, which hides an IPv4 address
+            "2002::/16",  # 6to4, which contains an IPv4 address
             "3fff::/20",  # documentation
         ),
     )
 )
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 
-# A look-up cannot be stopped: slow name servers must not take the threads that the rest of the server works with.
-_LOOK_UPS: Final = ThreadPoolExecutor(8, thread_name_prefix="automask-dns")
+# A lookup cannot be cancelled: slow name servers must not occupy the threads of the rest of the server.
+_RESOLVERS: Final = ThreadPoolExecutor(8, thread_name_prefix="automask-dns")
 
 
 def is_public(address: Address) -> bool:
-    """Tell whether an address belongs to the internet at large.
+    """Return whether an address is public.
 
     Parameters
     ----------
     address
-        An IPv4 address inside an IPv6 one (mapped, or of NAT64) is judged by itself.
+        Address; of an IPv6 address that contains an IPv4 one (mapped or NAT64), the IPv4 address counts.
 
     Examples
     --------
@@ -67,15 +67,15 @@ def is_public(address: Address) -> bool:
 
 
 async def resolve(host: str) -> Sequence[str]:
-    """Find a host's addresses as the system does, which also reads spellings like ``127.1`` and ``0x7f000001``.
+    """Return the addresses of a host from the system's resolver, which also accepts ``127.1`` and ``0x7f000001``.
 
     Raises
     ------
     OSError
-        There is no such host.
+        The host is unknown.
     """
-    found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, _look_up, host)
-    return [str(place[0]) for *_, place in found]
+    entries = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, _look_up, host)
+    return [str(address[0]) for *_, address in entries]
 
 
 def _look_up(host: str) -> list[tuple[object, object, object, object, tuple[object, ...]]]:

@@ -1,4 +1,4 @@
-"""Bodies of calls as fields: JSON, multipart/form-data and x-www-form-urlencoded."""
+"""Request bodies: JSON, multipart/form-data and x-www-form-urlencoded."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from starlette.formparsers import FormParser, MultiPartException, MultiPartParse
 
 from automask.errors import ImageError, ParameterError
 
-from .forms import Form, read_form
+from .forms import Form, parse_form
 
 __all__ = ["limit_body", "max_body_bytes", "read_body"]
 
 Receive = Callable[[], Awaitable[Any]]
 
 _MULTIPART, _URLENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
-_SLACK: Final = 64 << 10  # for everything but the image
+_OTHER_FIELDS: Final = 64 << 10  # bytes for everything but the image
 
 
 def max_body_bytes(max_image_bytes: int) -> int:
-    """Give the most bytes that a body may have: base64 makes four bytes of three, line breaks add a few."""
-    return max_image_bytes * 7 // 5 + _SLACK
+    """Return the maximum size of a body, in bytes: base64 makes four bytes of three, line breaks add some."""
+    return max_image_bytes * 7 // 5 + _OTHER_FIELDS
 
 
 def limit_body(receive: Receive, declared: str, limit: int) -> Receive:
-    """Have a body refused as soon as it is known to be too large.
+    """Return a `receive` that raises `ImageError` as soon as the body is too large.
 
     Parameters
     ----------
     receive
-        Gives the body piece by piece.
+        ASGI function that returns the parts of the body.
     declared
-        Its header Content-Length; may be empty or wrong.
+        Value of the header Content-Length; may be empty or wrong.
     limit
-        Most bytes.
+        Maximum size, in bytes.
     """
     received = int(declared) if declared.isdecimal() and int(declared) > limit else 0
 
@@ -50,8 +50,7 @@ def limit_body(receive: Receive, declared: str, limit: int) -> Receive:
             received += len(message.get("body", b""))
         if received > limit:
             raise ImageError(
-                f"the body has more than {limit:,} bytes, which are the most that an image within "
-                "`automask serve --max-image-mb` takes"
+                f"the body is larger than {limit:,} bytes, the maximum at this `automask serve --max-image-mb`"
             )
         return message
 
@@ -59,26 +58,26 @@ def limit_body(receive: Receive, declared: str, limit: int) -> Receive:
 
 
 async def read_body(request: Request, max_image_bytes: int) -> Form:
-    """Read what a call asks for.
+    """Read the body of a call.
 
     Parameters
     ----------
     request
-        The call.
+        HTTP request.
     max_image_bytes
-        Most bytes of an image.
+        Maximum size of an image, in bytes.
 
     Raises
     ------
     ParameterError
-        The body cannot be read, or a parameter is out of its range.
+        The body is malformed, or a parameter is invalid.
     ImageError
-        The image is missing, or in none of the forms that it may have.
+        The image is missing or malformed.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in {_MULTIPART, _URLENCODED}:
-        return await asyncio.to_thread(read_form, await _read_fields(request, kind, max_body_bytes(max_image_bytes)))
-    # Megabytes of base64: not for the event loop.
+        return await asyncio.to_thread(parse_form, await _read_fields(request, kind, max_body_bytes(max_image_bytes)))
+    # Decoding megabytes of base64 would block the event loop.
     return await asyncio.to_thread(_read_json, await request.body())
 
 
@@ -87,11 +86,11 @@ async def _read_fields(request: Request, kind: str, limit: int) -> dict[str, obj
         parser: MultiPartParser | FormParser = FormParser(request.headers, stream, max_fields=100, max_part_size=limit)
         if kind == _MULTIPART:
             parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=100, max_part_size=limit)
-            parser.spool_max_size = limit  # a photo goes to no disk, where there may be no room, or no leave to write
+            parser.spool_max_size = limit  # keep uploads in memory: the disk may be full or read-only
         try:
             form = await parser.parse()
         except MultiPartException as error:
-            raise ParameterError("body", f"be a form that can be read ({error.message})", "one that cannot") from error
+            raise ParameterError("body", f"be a valid form ({error.message})", kind) from error
     try:
         return {name: await value.read() if isinstance(value, UploadFile) else value for name, value in form.items()}
     finally:
@@ -104,10 +103,10 @@ def _read_json(body: bytes) -> Form:
     except ValueError as error:  # UnicodeDecodeError is one
         raise ParameterError("body", f"be JSON or a form ({error})", _start(body)) from None
     except RecursionError:
-        raise ParameterError("body", "be JSON that is not nested", _start(body)) from None
+        raise ParameterError("body", "be JSON without deep nesting", _start(body)) from None
     if not isinstance(fields, dict):
         raise ParameterError("body", "be a JSON object", _start(body))
-    return read_form(fields)
+    return parse_form(fields)
 
 
 def _start(body: bytes) -> str:

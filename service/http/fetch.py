@@ -1,8 +1,8 @@
-"""Fetch the image behind a URL that a client names, without becoming the client's way into the network around us.
+"""Fetching images by URL, protected against server-side request forgery.
 
-Every hop is checked anew: http and https only, no user or password, ports 80, 443 and from 1024 on. Names are looked
-up once, every address found is checked, and the connection goes to a checked address itself, so that no second answer
-of a name server can come between (DNS rebinding). TLS and the Host header stay with the name.
+Every hop is checked: http and https only, no user or password, ports 80, 443 and 1024 or higher. A name is resolved
+once, all its addresses are checked, and the connection goes to a checked address, so that a second answer of the name
+server has no effect (DNS rebinding). TLS and the Host header use the name.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ __all__ = ["Fetcher", "Policy"]
 Policy: TypeAlias = Literal["public", "off", "any"]
 
 _MAX_REDIRECTS = 5
-_MAX_ADDRESSES = 4  # tried of one name: a name with thousands would make us knock at all of them
-_MAX_AT_ONCE = 32  # each may hold an image in memory, and a slow one holds it until its time is over
+_MAX_ADDRESSES = 4  # connection attempts for one name, which may have thousands of addresses
+_MAX_CONCURRENT = 32  # each holds up to an image in memory until its timeout
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _WEB_PORTS: Final = frozenset({80, 443})
-_FIRST_FREE_PORT, _LAST_PORT = 1024, 65535
+_MIN_UNPRIVILEGED_PORT, _MAX_PORT = 1024, 65535
 _HEADERS: Final[list[tuple[bytes | str, bytes | str]]] = [
     (b"Accept", b"image/*"),
     (b"Accept-Encoding", b"identity"),
@@ -42,24 +42,24 @@ _HEADERS: Final[list[tuple[bytes | str, bytes | str]]] = [
 
 
 class Fetcher:
-    """Fetches images from URLs.
+    """Fetches images by URL.
 
-    Nothing is kept between two fetches but TLS settings: no cookies, no connections. Proxies that the environment
-    names are not used, because they would look names up themselves.
+    Fetches share only TLS settings: no cookies, no connections. Proxies of the environment are ignored, because they
+    would resolve names themselves.
 
     Parameters
     ----------
     policy
-        ``public`` connects to public addresses only, ``any`` to all (others' machines behind this server's firewall
-        included, so only for clients that are trusted), ``off`` fetches nothing.
+        ``public`` connects only to public addresses; ``any`` to all, also behind this server's firewall, so all
+        clients must be trusted; ``off`` fetches nothing.
     max_bytes
-        Largest image.
+        Maximum size of an image.
     timeout
-        Seconds that one fetch may take in all.
+        Timeout of a whole fetch, in seconds.
     resolve
-        Finds the addresses of a host.
+        Returns the addresses of a host.
     is_allowed
-        Whether an address may be connected to under ``public``.
+        Returns whether ``public`` may connect to an address.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Fetcher:
     ) -> None:
         self._policy, self._max_bytes, self._timeout = policy, max_bytes, timeout
         self._network = _GuardedNetwork(resolve, is_allowed if policy == "public" else None)
-        self._turns = asyncio.Semaphore(_MAX_AT_ONCE)
+        self._semaphore = asyncio.Semaphore(_MAX_CONCURRENT)
 
     async def fetch(self, url: str) -> bytes:
         """Fetch one image.
@@ -86,59 +86,59 @@ class Fetcher:
         Returns
         -------
         bytes
-            A file that starts like an image of a format that automask reads.
+            Content of a file that starts like an image of a supported format.
 
         Raises
         ------
         ImageError
-            The policy forbids it, or it failed; names the reason and the host, nothing else of the URL.
+            The policy forbids the fetch, or it failed. The message contains the host, but no other part of the URL.
         """
         if self._policy == "off":
-            raise ImageError("this server fetches no URLs: send the image itself, as a file or base64")
-        place = self._read_url(url)
-        with _naming(place.host):
+            raise ImageError("this server does not fetch URLs: send the image as a file or base64")
+        parsed = self._parse_url(url)
+        with _image_errors(parsed.host):
             try:
-                async with asyncio.timeout(self._timeout), self._turns:
-                    return await self._follow(place)
+                async with asyncio.timeout(self._timeout), self._semaphore:
+                    return await self._follow(parsed)
             except TimeoutError as error:
-                raise ImageError(f"it took longer than {self._timeout:g} s") from error
+                raise ImageError(f"timeout after {self._timeout:g} s") from error
 
-    def _read_url(self, text: str) -> httpx.URL:
-        """Check all of a URL but where its host is."""
+    def _parse_url(self, text: str) -> httpx.URL:
+        """Check everything in a URL except the addresses of its host."""
         try:
             url = httpx.URL(text)
-        except httpx.InvalidURL as error:  # its text may hold a password
-            raise ImageError("the image's URL cannot be read; it must be like https://host/path") from error
+        except httpx.InvalidURL as error:  # whose text may contain a password
+            raise ImageError("the image URL is invalid; it must look like https://host/path") from error
         if url.scheme not in {"http", "https"}:
-            raise ImageError(f"the image's URL must start with http:// or https://, got {url.scheme[:20]!r}")
+            raise ImageError(f"the image URL must start with http:// or https://, got {url.scheme[:20]!r}")
         if url.userinfo:
-            raise ImageError("the image's URL must not carry a user or password")
+            raise ImageError("the image URL must not contain a user or password")
         if not url.host:
-            raise ImageError("the image's URL must name a host, like https://host/path")
+            raise ImageError("the image URL must name a host, like https://host/path")
         self._check_port(url.port)
         return url
 
     def _check_port(self, port: int | None) -> None:
-        if port is None or _FIRST_FREE_PORT <= port <= _LAST_PORT or port in _WEB_PORTS:
+        if port is None or _MIN_UNPRIVILEGED_PORT <= port <= _MAX_PORT or port in _WEB_PORTS:
             return
-        if self._policy == "public" or not 0 < port <= _LAST_PORT:
-            raise ImageError(f"the port of the image's URL must be 80, 443 or in 1024..65535, got {port}")
+        if self._policy == "public" or not 0 < port <= _MAX_PORT:
+            raise ImageError(f"the port of the image URL must be 80, 443 or in 1024..65535, got {port}")
 
     async def _follow(self, url: httpx.URL) -> bytes:
         for _ in range(_MAX_REDIRECTS + 1):
-            answer = await self._get(url)
-            if isinstance(answer, bytes):
-                return answer
-            url = answer
+            found = await self._get(url)
+            if isinstance(found, bytes):
+                return found
+            url = found
         raise ImageError(f"more than {_MAX_REDIRECTS} redirects")
 
     async def _get(self, url: httpx.URL) -> bytes | httpx.URL:
-        """Give what one request brought: the image, or where to look next."""
+        """Send one request and return the image or the target of a redirect."""
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         headers = [(b"Host", url.netloc), *_HEADERS]
         timeouts = {"timeout": {"connect": self._timeout}}
         async with (
-            # Of its own, so that no connection is used again whose address was checked for another fetch.
+            # A new pool, so that no connection is reused whose address was checked for another fetch.
             httpcore.AsyncConnectionPool(self._tls, network_backend=self._network) as pool,
             pool.stream("GET", target, headers=headers, extensions=timeouts) as response,
         ):
@@ -149,31 +149,31 @@ class Fetcher:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        return httpx.create_ssl_context()  # trusts SSL_CERT_FILE where it is set, as for a company's own authority
+        return httpx.create_ssl_context()  # reads SSL_CERT_FILE, as for a company's own authority
 
     def _join(self, url: httpx.URL, location: str) -> httpx.URL:
         try:
-            return self._read_url(str(url.join(location)))
+            return self._parse_url(str(url.join(location)))
         except (ImageError, httpx.InvalidURL) as error:
-            reason = str(error) if isinstance(error, ImageError) else "cannot be read"
-            raise ImageError(f"it redirects elsewhere, but {reason}") from error
+            reason = str(error) if isinstance(error, ImageError) else "the URL is invalid"
+            raise ImageError(f"it redirects, but {reason}") from error
 
     async def _read(self, response: httpcore.Response) -> bytes:
         if response.status != 200:
-            raise ImageError(f"it answered with HTTP status {response.status}, not 200")
+            raise ImageError(f"HTTP status {response.status}, expected 200")
         encoding = _header(response, b"content-encoding").lower()
-        if encoding not in {"", "identity"}:  # a small body may unpack to any size
-            raise ImageError(f"it sent the image compressed ({encoding[:20]!r}), which was not asked for")
+        if encoding not in {"", "identity"}:  # a small body may decompress to any size
+            raise ImageError(f"unexpected Content-Encoding {encoding[:20]!r}")
         data = bytearray()
-        async for part in response.aiter_stream():
-            data += part
+        async for chunk in response.aiter_stream():
+            data += chunk
             if len(data) > self._max_bytes:
                 raise ImageError(f"the image is larger than {self._max_bytes / 1e6:g} MB")
         return _checked(bytes(data))
 
 
 class _GuardedNetwork(httpcore.AsyncNetworkBackend):
-    """Connects to addresses that it has checked itself; None allows all."""
+    """Network backend that connects only to allowed addresses; None allows all."""
 
     def __init__(self, resolve: Resolver, is_allowed: Callable[[Address], bool] | None) -> None:
         self._resolve, self._is_allowed = resolve, is_allowed
@@ -187,7 +187,7 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        addresses = (await self._look_up(host))[:_MAX_ADDRESSES]
+        addresses = (await self._resolve_allowed(host))[:_MAX_ADDRESSES]
         share = None if timeout is None else timeout / len(addresses)
         for address in addresses[:-1]:
             try:
@@ -196,30 +196,32 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
                 continue
         return await self._tcp.connect_tcp(addresses[-1], port, share, local_address, socket_options)
 
-    async def _look_up(self, host: str) -> list[str]:
+    async def _resolve_allowed(self, host: str) -> list[str]:
         try:
             addresses = [*dict.fromkeys(await self._resolve(host))]
         except (OSError, UnicodeError) as error:
-            raise ImageError(f"there is no host {host!r}") from error
+            raise ImageError(f"unknown host {host!r}") from error
         if self._is_allowed is not None and not all(self._is_allowed(ip_address(one)) for one in addresses):
-            # The address is not told: it is what somebody outside cannot look up.
-            raise ImageError(f"{host!r} is not at a public address, and this server fetches from those only")
+            # Without the address, which a client outside must not learn.
+            raise ImageError(
+                f"{host!r} resolves to an address that is not public; this server fetches only from public addresses"
+            )
         return addresses
 
 
 @contextmanager
-def _naming(host: str) -> Iterator[None]:
-    """Put the host before the reason, and make every failure of the network an `ImageError`."""
+def _image_errors(host: str) -> Iterator[None]:
+    """Raise every network error as an `ImageError` with the host."""
     try:
         yield
     except ImageError as error:
         reason, cause = str(error), error.__cause__ or error
     except httpcore.TimeoutException as error:
-        reason, cause = "it did not answer", error
-    except httpcore.ProtocolError as error:  # its text would show what answered there
-        reason, cause = "what answers there does not speak HTTP", error
+        reason, cause = "no response", error
+    except httpcore.ProtocolError as error:  # whose text would show the response
+        reason, cause = "the response is not HTTP", error
     except (httpcore.NetworkError, OSError) as error:
-        reason, cause = f"the connection failed ({error})" if str(error) else "the connection broke off", error
+        reason, cause = f"the connection failed ({error})" if str(error) else "the connection was lost", error
     else:
         return
     raise ImageError(f"cannot fetch the image from {host}: {reason}") from cause
@@ -232,6 +234,6 @@ def _header(response: httpcore.Response, name: bytes) -> str:
 def _checked(data: bytes) -> bytes:
     try:
         identify(data)
-    except ImageError as error:  # its text would show how the file starts, whatever it is
-        raise ImageError(f"what came is no image that can be used; it must be {SUPPORTED}") from error
+    except ImageError as error:  # whose text would show the start of the file
+        raise ImageError(f"the file is not a supported image; it must be {SUPPORTED}") from error
     return data

@@ -1,4 +1,4 @@
-"""The hosted API's parameters as they come: forgiving in type, strict in range. No input or output here."""
+"""Fields of a request body, parsed: types are converted leniently, ranges are strict. No I/O."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from ..core.task import OutputFormat, Task
 from ..limits import MAX_PROMPT_LENGTH
 from .schema import SCHEMA
 
-__all__ = ["Form", "read_form"]
+__all__ = ["Form", "parse_form"]
 
-_WORDS: Final = {
+_BOOLEANS: Final = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
     **dict.fromkeys(("false", "0", "no", "off"), False),
 }
 _URL = re.compile("https?://", re.IGNORECASE)
 _DATA = re.compile(r"data:(?P<header>[^,]*),", re.IGNORECASE)
-_SHOWN = 60
+_MAX_SHOWN = 60  # characters of a value in an error
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What was asked for.
+    """Parsed fields of a body.
 
     Attributes
     ----------
     image
-        The bytes of a file; or text, which is the URL of one.
+        Content of an image file; or str, the URL of one.
     prompt
         What to mask.
     exclude
-        What to leave out of it; may be empty.
+        What to leave out; may be empty.
     parameters
-        How the mask is wanted.
+        Parameters of the mask.
     model
-        Name of the model; empty for the first one of the server.
+        Name of the model; empty for the server's first one.
     unknown
-        Names of parameters that mean nothing here.
+        Names of unknown parameters.
     """
 
     image: bytes | str = field(repr=False)
@@ -56,14 +56,14 @@ class Form:
     unknown: tuple[str, ...]
 
     def to_task(self, image: bytes, formats: Sequence[OutputFormat] = ()) -> Task:
-        """Return the task that was asked for.
+        """Return the task.
 
         Parameters
         ----------
         image
-            The bytes of its file, from wherever they came.
+            Content of the image file.
         formats
-            The forms in which the mask comes back; none means the one picture that the parameters choose.
+            Formats of the mask; empty for the one picture that the parameters choose.
         """
         return Task(
             image,
@@ -75,35 +75,35 @@ class Form:
         )
 
 
-def read_form(fields: Mapping[str, object]) -> Form:
-    """Read the fields of a body.
+def parse_form(fields: Mapping[str, object]) -> Form:
+    """Parse the fields of a body.
 
     Parameters
     ----------
     fields
-        As JSON or a form had them: numbers and booleans may be text, what is None or empty counts as left out.
-        An uploaded file is bytes.
+        Fields of JSON or of a form: numbers and booleans may be text; None and blank text count as missing. An uploaded
+        file is bytes.
 
     Raises
     ------
     ParameterError
-        One is missing, of another type, or out of its range.
+        A parameter is missing, of the wrong type, or out of range.
     ImageError
-        The image is missing, or in none of the forms that it may have.
+        The image is missing or malformed.
     """
-    given = {name: value for name, value in fields.items() if not _is_blank(value)}
-    read: dict[str, Any] = {
-        name: reader(given[name])
+    present = {name: value for name, value in fields.items() if not _is_blank(value)}
+    parameters: dict[str, Any] = {
+        name: parse(present[name])
         for name, schema in SCHEMA.items()
-        if name in given and (reader := _READERS.get(schema["type"]))
+        if name in present and (parse := _PARSERS.get(schema["type"]))
     }
     return Form(
-        image=_read_image(given.get("image")),
-        prompt=_read_prompt(fields.get("prompt")),
-        exclude=_read_text("exclude", given.get("exclude", "")),
-        parameters=Parameters(**read),
-        model=_read_text("model", given.get("model", "")),
-        unknown=tuple(str(name)[:_SHOWN] for name in fields if name not in SCHEMA),
+        image=_parse_image(present.get("image")),
+        prompt=_parse_prompt(fields.get("prompt")),
+        exclude=_parse_text("exclude", present.get("exclude", "")),
+        parameters=Parameters(**parameters),
+        model=_parse_text("model", present.get("model", "")),
+        unknown=tuple(str(name)[:_MAX_SHOWN] for name in fields if name not in SCHEMA),
     )
 
 
@@ -111,59 +111,59 @@ def _is_blank(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _read_number(value: object) -> object:
-    """Give the number that a text writes; what is none is left for `Parameters` to refuse."""
+def _parse_number(value: object) -> object:
+    """Return the number of a text; return anything else unchanged, for `Parameters` to reject."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
         return value
 
 
-def _read_integer(value: object) -> object:
+def _parse_integer(value: object) -> object:
     if isinstance(value, str) and re.fullmatch(r"\s*[-+]?[0-9]{1,18}\s*", value):
         return int(value)  # a seed may have more digits than a float holds
-    number = _read_number(value)
+    number = _parse_number(value)
     return int(number) if isinstance(number, float) and number.is_integer() else value
 
 
-def _read_boolean(value: object) -> object:
-    return _WORDS.get(str(value).strip().lower(), value) if isinstance(value, str | bool | int) else value
+def _parse_boolean(value: object) -> object:
+    return _BOOLEANS.get(str(value).strip().lower(), value) if isinstance(value, str | bool | int) else value
 
 
-_READERS: Final[Mapping[object, Callable[[object], object]]] = {
-    "number": _read_number,
-    "integer": _read_integer,
-    "boolean": _read_boolean,
+_PARSERS: Final[Mapping[object, Callable[[object], object]]] = {
+    "number": _parse_number,
+    "integer": _parse_integer,
+    "boolean": _parse_boolean,
 }
 
 
-def _read_prompt(value: object) -> str:
-    prompt = _read_text("prompt", "" if value is None else value)
+def _parse_prompt(value: object) -> str:
+    prompt = _parse_text("prompt", "" if value is None else value)
     if not prompt.strip():
         raise ParameterError("prompt", "name what to mask", value)
     return prompt
 
 
-def _read_text(name: str, value: object) -> str:
+def _parse_text(name: str, value: object) -> str:
     if not isinstance(value, str):
-        raise ParameterError(name, "be a text", _shown(value))
+        raise ParameterError(name, "be text", _shorten(value))
     if len(value) > MAX_PROMPT_LENGTH:
         raise ParameterError(name, f"have at most {MAX_PROMPT_LENGTH} characters", len(value))
     return value
 
 
-def _shown(value: object) -> object:
-    """Keep a value short enough for a sentence."""
-    return value if len(repr(value)) <= _SHOWN else f"{repr(value)[:_SHOWN]}…"
+def _shorten(value: object) -> object:
+    """Shorten a value for an error message."""
+    return value if len(repr(value)) <= _MAX_SHOWN else f"{repr(value)[:_MAX_SHOWN]}…"
 
 
-def _read_image(value: object) -> bytes | str:
+def _parse_image(value: object) -> bytes | str:
     if value is None:
-        raise ImageError("image is missing: give a data: URI, base64, an http(s) URL, or upload a file")
+        raise ImageError("image is missing: send a data: URI, base64 or an http(s) URL, or upload a file")
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str):
-        raise ImageError(f"image must be a text or an uploaded file, got {_shown(value)!r}")
+        raise ImageError(f"image must be text or an uploaded file, got {_shorten(value)!r}")
     text = value.strip()
     if _URL.match(text):
         return text
@@ -181,5 +181,5 @@ def _decode(text: str) -> bytes:
         return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
     except (UnicodeEncodeError, binascii.Error):
         raise ImageError(
-            f"image must be a data: URI, base64, an http(s) URL or an uploaded file, got {_shown(text)!r}"
+            f"image must be a data: URI, base64, an http(s) URL or an uploaded file, got {_shorten(text)!r}"
         ) from None

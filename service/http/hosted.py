@@ -1,4 +1,4 @@
-"""The calls of the hosted API."""
+"""Routes of the hosted API."""
 
 from __future__ import annotations
 
@@ -16,101 +16,100 @@ from ..core.task import Task
 from ..errors import NotFoundError
 from ..keys.key import Key
 from ..wire.tasks import encode_task
+from .authentication import authenticator
 from .bodies import read_body
-from .connections import sign_in, while_there
+from .disconnects import unless_disconnected
 from .fetch import Fetcher
 from .forms import Form
-from .responses import answer_now, find_picture, tell_result, tell_state, tell_unknown
-from .schema import SCHEMA, SLUG
+from .responses import describe_result, describe_status, find_picture, ignored_parameters, mask_response
+from .schema import SLUG, body_schema
 
 __all__ = ["router"]
 
+_CONTENT_TYPES: Final = ("multipart/form-data", "application/json", "application/x-www-form-urlencoded")
 _BODY: Final = {
     "requestBody": {
         "required": True,
-        "content": {
-            kind: {"schema": {"type": "object", "required": ["image", "prompt"], "properties": SCHEMA}}
-            for kind in ("application/json", "multipart/form-data", "application/x-www-form-urlencoded")
-        },
+        "content": {content_type: {"schema": body_schema(content_type)} for content_type in _CONTENT_TYPES},
     }
 }
 _PICTURE: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "The picture; JSON with `image` where `base64` is true.", "content": {"image/png": {}}}
+    200: {"description": "The picture; JSON with `image` if `base64` is true.", "content": {"image/png": {}}}
 }
 
 
 def router(operations: Operations[mask_pb2.MaskResponse], settings: Settings, fetcher: Fetcher) -> APIRouter:
-    """Make the routes of the hosted API.
+    """Return the routes of the hosted API.
 
     Parameters
     ----------
     operations
-        What can be asked for.
+        Operations of the server.
     settings
-        Of the server.
+        Settings of the server.
     fetcher
-        Fetches photos that come as a URL.
+        Fetches images that a client passes by URL.
     """
     routes = APIRouter()
     hosted = _Hosted(operations, settings, fetcher)
-    signed_in = Depends(sign_in(operations))
+    authenticated = Depends(authenticator(operations))
 
-    @routes.post(f"/v1/models/{SLUG}", include_in_schema=False)  # as older pages of the vendor have it
+    @routes.post(f"/v1/models/{SLUG}", include_in_schema=False)  # as in older documentation of the vendor
     @routes.post(f"/v1/{SLUG}", openapi_extra=_BODY, responses=_PICTURE, response_class=Response)
-    async def generate(request: Request, key: Key = signed_in) -> Response:
-        """Mask a photo and wait for it."""
+    async def generate(request: Request, key: Key = authenticated) -> Response:
+        """Mask an image and return the picture."""
         return await hosted.generate(request, key)
 
     @routes.post(f"/v2/{SLUG}", openapi_extra=_BODY)
-    async def submit(request: Request, key: Key = signed_in) -> dict[str, Any]:
-        """Leave a photo; ask later."""
+    async def submit(request: Request, key: Key = authenticated) -> dict[str, Any]:
+        """Submit a request; its status and result are available later."""
         return await hosted.submit(request, key)
 
     @routes.get("/v2/requests/{request_id}/status")
-    async def status(request_id: str, key: Key = signed_in) -> JSONResponse:
-        """Tell where a request is: QUEUED, PROCESSING, COMPLETED or FAILED."""
-        return JSONResponse(*tell_state(await operations.status(request_id, key)))
+    async def status(request_id: str, key: Key = authenticated) -> JSONResponse:
+        """Return the status of a request: QUEUED, PROCESSING, COMPLETED or FAILED."""
+        return JSONResponse(*describe_status(await operations.status(request_id, key)))
 
     @routes.get("/v2/requests/{request_id}")
     async def result(
         request: Request,
         request_id: str,
-        key: Key = signed_in,
+        key: Key = authenticated,
         unknown: Annotated[list[str], Query(alias="ignored", include_in_schema=False)] = [],  # noqa: B006 (FastAPI copies it)
     ) -> JSONResponse:
-        """Give what came of a request; its picture is at `output`."""
+        """Return the result of a request, with the URL of its picture in `output`."""
         return await hosted.result(request, request_id, key, unknown)
 
     @routes.get("/v2/requests/{request_id}/output.{ending}", response_class=Response)
     async def output(request_id: str, ending: str, key: str = "", signature: str = "") -> Response:
-        """Give the picture of a request, to whoever has its URL."""
+        """Return the picture of a request to anyone with its signed URL."""
         return await hosted.output(request_id, f".{ending}", key, signature)
 
     @routes.post("/v1/{slug:path}", include_in_schema=False)
     @routes.post("/v2/{slug:path}", include_in_schema=False)
-    async def other(slug: str, _: Key = signed_in) -> None:
-        raise NotFoundError(f"there is no model {slug!r} here, only {SLUG!r}")
+    async def other(slug: str, _: Key = authenticated) -> None:
+        raise NotFoundError(f"no model {slug!r}; this server has {SLUG!r}")
 
     return routes
 
 
 class _Hosted:
-    """What the routes do.
+    """Implementation of the routes.
 
     Parameters
     ----------
     operations, settings, fetcher
-        As for `router`.
+        As in `router`.
     """
 
     def __init__(self, operations: Operations[mask_pb2.MaskResponse], settings: Settings, fetcher: Fetcher) -> None:
         self._operations, self._settings, self._fetcher = operations, settings, fetcher
 
     async def generate(self, request: Request, key: Key) -> Response:
-        """Mask a photo and wait for it."""
+        """Mask an image and return the picture."""
         form, task = await self._read(request, key)
-        response = await while_there(request, self._operations.generate(task, key))
-        return answer_now(
+        response = await unless_disconnected(request, self._operations.generate(task, key))
+        return mask_response(
             response,
             as_base64=form.parameters.base64,
             credits_left=await self._operations.credits(key),
@@ -118,7 +117,7 @@ class _Hosted:
         )
 
     async def submit(self, request: Request, key: Key) -> dict[str, Any]:
-        """Keep a request for later."""
+        """Submit a request and return its URLs."""
         form, task = await self._read(request, key)
         record = await self._operations.submit(
             task,
@@ -128,8 +127,8 @@ class _Hosted:
             idempotency_key=_idempotency_key(request),
             deadline=None,
         )
-        url = f"{self._base(request)}/v2/requests/{record.request_id}"
-        # The vendor's `run` shows its caller the result alone: what was ignored is told there again.
+        url = f"{self._base_url(request)}/v2/requests/{record.request_id}"
+        # The vendor's `run` returns only the result, so the names of ignored parameters travel in its URL.
         ignored = f"?{urlencode([('ignored', name) for name in form.unknown[:20]])}" if form.unknown else ""
         return {
             "request_id": record.request_id,
@@ -137,25 +136,25 @@ class _Hosted:
             "status_url": f"{url}/status",
             "poll_url": f"{url}/status",
             "response_url": f"{url}{ignored}",
-            "warnings": tell_unknown(form.unknown),
+            "warnings": ignored_parameters(form.unknown),
         }
 
     async def result(self, request: Request, request_id: str, key: Key, unknown: list[str]) -> JSONResponse:
-        """Give what came of a request."""
+        """Return the result of a request."""
         record = await self._operations.result(request_id, key, 0)
         signature = await self._operations.sign(key, request_id)
         signed = f"?{urlencode({'key': key.name, 'signature': signature})}" if signature else ""
-        output = f"{self._base(request)}/v2/requests/{quote(request_id)}/output{{ending}}{signed}"
+        output = f"{self._base_url(request)}/v2/requests/{quote(request_id)}/output{{ending}}{signed}"
         left = await self._operations.credits(key)
-        return JSONResponse(*tell_result(record, output=output, credits_left=left, unknown=unknown))
+        return JSONResponse(*describe_result(record, output=output, credits_left=left, unknown=unknown))
 
     async def output(self, request_id: str, ending: str, name: str, signature: str) -> Response:
-        """Give the picture of a request."""
+        """Return the picture of a request."""
         key = await self._operations.authenticate_link(name, request_id, signature)
         record = await self._operations.result(request_id, key, 0)
         found = find_picture(mask_pb2.MaskResponse.FromString(record.result or b""))
         if found is None or found[1] != ending:
-            raise NotFoundError(f"the request {request_id!r} has no picture of the kind {ending}")
+            raise NotFoundError(f"request {request_id!r} has no {ending} picture")
         return Response(found[0], media_type=found[2])
 
     async def _read(self, request: Request, key: Key) -> tuple[Form, Task]:
@@ -163,10 +162,10 @@ class _Hosted:
         image = form.image
         if isinstance(image, str):
             await self._operations.check_fetch(key, idempotency_key=_idempotency_key(request))
-            image = await while_there(request, self._fetcher.fetch(image))
+            image = await unless_disconnected(request, self._fetcher.fetch(image))
         return form, form.to_task(image)
 
-    def _base(self, request: Request) -> str:
+    def _base_url(self, request: Request) -> str:
         return self._settings.public_url or str(request.base_url).rstrip("/")
 
 

@@ -1,4 +1,4 @@
-"""What every call over HTTP goes through: an id, a limit of size and time, the log, numbers, a span, and its errors."""
+"""Middleware of all HTTP calls: request id, size and time limits, logs, metrics, spans and errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..telemetry.tracing import span
 from ..wire.status import row_of, to_status
 from .bodies import limit_body
 
-__all__ = ["CallMiddleware", "refuse", "refuse_path"]
+__all__ = ["CallMiddleware", "error_response", "routing_error"]
 
 _HEADERS: Final = {
     "cache-control": "no-store",
@@ -32,7 +32,7 @@ _HEADERS: Final = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
-_RETRY: Final = 1  # second, where an error that passes does not know when
+_RETRY_SECONDS: Final = 1  # for temporary errors without a time to retry
 _CODES: Final = {404: grpc.StatusCode.NOT_FOUND, 405: grpc.StatusCode.UNIMPLEMENTED}
 
 
@@ -42,13 +42,13 @@ class CallMiddleware:
     Parameters
     ----------
     app
-        What is behind it.
+        The wrapped application.
     observer
         Counts and logs calls.
     max_body_bytes
-        Most bytes of a body.
+        Maximum size of a body, in bytes.
     timeout
-        Seconds that a call may take.
+        Timeout of a call, in seconds.
     """
 
     def __init__(self, app: Any, *, observer: Observer, max_body_bytes: int, timeout: float) -> None:  # noqa: ANN401 (ASGI's own types differ between packages)
@@ -56,51 +56,58 @@ class CallMiddleware:
         self._max_body_bytes, self._timeout = max_body_bytes, timeout
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
-        """See one call through."""
+        """Handle one call."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         request_id = uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         headers = Request(scope).headers
-        answer = _Answer(send, request_id)
+        response = _Response(send, request_id)
         body = limit_body(receive, headers.get("content-length", ""), self._max_body_bytes)
-        structlog.contextvars.clear_contextvars()  # those of the call before on the same connection
+        structlog.contextvars.clear_contextvars()  # of the previous call on this connection
         with (
             self._observer.observe(scope["method"], request_id) as outcome,
             span("automask.http", {"automask.request_id": request_id}, dict(headers)),
         ):
             try:
                 async with asyncio.timeout(self._timeout):
-                    await self._app(scope, body, answer.send)
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (the last catcher there is)
-                await self._refuse(error, outcome, answer, scope, receive)
+                    await self._app(scope, body, response.send)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (nothing above handles errors)
+                await self._respond(error, outcome, response, scope, receive)
             else:
-                outcome.code = _code(answer.status)
+                outcome.code = _code(response.status)
             finally:
                 outcome.method = f"{scope['method']} {getattr(scope.get('route'), 'path', 'elsewhere')}"
 
-    async def _refuse(self, error: BaseException, outcome: Outcome, answer: _Answer, scope: Any, receive: Any) -> None:  # noqa: ANN401
-        told = self._explain(error)
-        outcome.code, outcome.error = row_of(told).code, told
-        if isinstance(told, Exception):
-            log_bug(told)
-        if answer.status:
-            raise told  # half an answer is out: all that is left is to end the connection
-        await refuse(told, answer.request_id)(scope, receive, answer.send)
+    async def _respond(
+        self,
+        error: BaseException,
+        outcome: Outcome,
+        response: _Response,
+        scope: Any,  # noqa: ANN401
+        receive: Any,  # noqa: ANN401
+    ) -> None:
+        error = self._convert(error)
+        outcome.code, outcome.error = row_of(error).code, error
+        if isinstance(error, Exception):
+            log_bug(error)
+        if response.status:
+            raise error  # part of a response is sent already: close the connection
+        await error_response(error, response.request_id)(scope, receive, response.send)
 
-    def _explain(self, error: BaseException) -> BaseException:
+    def _convert(self, error: BaseException) -> BaseException:
         if isinstance(error, TimeoutError) and not isinstance(error, DeadlineError):
-            return DeadlineError(f"not done within {self._timeout:g} s (`automask serve --http-timeout`)")
+            return DeadlineError(f"not finished within {self._timeout:g} s (`automask serve --http-timeout`)")
         if isinstance(error, ClientDisconnect):
-            return CancelledError("the client went away")
+            return CancelledError("the client disconnected")
         if isinstance(error, asyncio.CancelledError):
             return shutting_down()
         return error
 
 
-class _Answer:
-    """Sends an answer, and with it what every answer carries."""
+class _Response:
+    """Sends a response, with the headers of every response."""
 
     def __init__(self, send: Any, request_id: str) -> None:  # noqa: ANN401
         self._send, self.request_id, self.status = send, request_id, 0
@@ -116,24 +123,24 @@ class _Answer:
 
 
 def _code(status: int) -> grpc.StatusCode:
-    if status < 400 or status == 422:  # a request that FAILED was told so, and that went well
+    if status < 400 or status == 422:  # 422 is a successful call about a FAILED request
         return grpc.StatusCode.OK
     return _CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT)
 
 
-def refuse(error: BaseException, request_id: str) -> JSONResponse:
-    """Make the answer that tells of an error."""
+def error_response(error: BaseException, request_id: str) -> JSONResponse:
+    """Return the response for an error."""
     row = row_of(error)
-    told = {"error": to_status(error, request_id).message, "reason": row.reason, "request_id": request_id}
+    body = {"error": to_status(error, request_id).message, "reason": row.reason, "request_id": request_id}
     headers = {}
     if row.http in {429, 502}:
-        headers["retry-after"] = str(math.ceil(getattr(error, "retry_after", None) or _RETRY))
-    return JSONResponse(told, row.http, headers)
+        headers["retry-after"] = str(math.ceil(getattr(error, "retry_after", None) or _RETRY_SECONDS))
+    return JSONResponse(body, row.http, headers)
 
 
-async def refuse_path(request: Request, error: Exception) -> JSONResponse:
-    """Make the answer where the path or its method leads nowhere."""
+async def routing_error(request: Request, error: Exception) -> JSONResponse:
+    """Return the response for an unknown path or method."""
     assert isinstance(error, HTTPException)  # noqa: S101 (registered for nothing else)
-    what = f"{request.method} {request.url.path}: {error.detail}; /docs tells what there is"
-    told = {"error": what, "reason": "HTTP", "request_id": request.state.request_id}
-    return JSONResponse(told, error.status_code, error.headers)
+    message = f"{request.method} {request.url.path}: {error.detail}; see /docs"
+    body = {"error": message, "reason": "HTTP", "request_id": request.state.request_id}
+    return JSONResponse(body, error.status_code, error.headers)

@@ -1,4 +1,4 @@
-"""Answers in the hosted API's words. No input or output here."""
+"""Responses in the format of the hosted API. No I/O."""
 
 from __future__ import annotations
 
@@ -16,105 +16,105 @@ from ..core.task import PICTURES
 from ..states import State
 from ..store.records import Record
 
-__all__ = ["answer_now", "find_picture", "tell_result", "tell_state", "tell_unknown"]
+__all__ = ["describe_result", "describe_status", "find_picture", "ignored_parameters", "mask_response"]
 
 _MEDIA_TYPES: Final = {".png": "image/png", ".webp": "image/webp"}
-_LONGEST_HEADER: Final = 1000
+_MAX_HEADER_LENGTH: Final = 1000
 
 
-def tell_unknown(names: Sequence[str]) -> list[str]:
-    """Warn of parameters that mean nothing here."""
+def ignored_parameters(names: Sequence[str]) -> list[str]:
+    """Return a warning for each unknown parameter."""
     return [f"unknown parameter, ignored: {name}" for name in names]
 
 
-def answer_now(
+def mask_response(
     response: mask_pb2.MaskResponse, *, as_base64: bool, credits_left: int | None, unknown: Sequence[str]
 ) -> Response:
-    """Answer a call that waited for its mask: with the picture, or with JSON that holds it.
+    """Return the response to a synchronous call: the picture, or JSON that contains it.
 
     Parameters
     ----------
     response
-        What came out, of one prompt and with one picture.
+        Response with one result and one picture.
     as_base64
-        Answer with JSON.
+        Return JSON.
     credits_left
-        Of the key; None where it has no limit.
+        Credits left of the key; None for unlimited.
     unknown
-        Parameters that mean nothing here.
+        Names of unknown parameters.
     """
     (result,) = response.results
     picture = result.media[0].data
-    warnings = [*tell_unknown(unknown), *result.warnings]
+    warnings = [*ignored_parameters(unknown), *result.warnings]
     headers = {
         "x-generation-time": f"{response.timings.total_ms / 1e3:.4f}",
         "x-seed-value": str(response.parameters.seed),
         "x-cost": "0",
-        "x-remaining-credits": "inf" if credits_left is None else str(credits_left),  # float() reads either
+        "x-remaining-credits": "inf" if credits_left is None else str(credits_left),  # float() parses both
     }
     if as_base64:
-        told = {"image": base64.b64encode(picture).decode("ascii"), "warnings": warnings}
-        return JSONResponse(told, headers=headers)
+        body = {"image": base64.b64encode(picture).decode("ascii"), "warnings": warnings}
+        return JSONResponse(body, headers=headers)
     if warnings:
         headers["x-warnings"] = _header("; ".join(warnings))
     return Response(picture, headers=headers, media_type="image/png")
 
 
 def _header(text: str) -> str:
-    """Write a text as a header may have it: ASCII that is printed, and not too much of it."""
-    return "".join(c if c.isprintable() and c.isascii() else "?" for c in text)[:_LONGEST_HEADER]
+    """Return a text as a header value: printable ASCII, of limited length."""
+    return "".join(c if c.isprintable() and c.isascii() else "?" for c in text)[:_MAX_HEADER_LENGTH]
 
 
-def tell_state(record: Record) -> tuple[dict[str, Any], int]:
-    """Tell where a request is, as a body and its HTTP status; the vendor's clients know no CANCELLED."""
-    told: dict[str, Any] = {"request_id": record.request_id, "status": record.state.name}
+def describe_status(record: Record) -> tuple[dict[str, Any], int]:
+    """Return the status of a request, as a body and an HTTP status."""
+    body: dict[str, Any] = {"request_id": record.request_id, "status": record.state.name}
     if record.state is State.FAILED:
-        told["error"] = Status.FromString(record.error or b"").message
-    if record.state is State.CANCELLED:
-        told |= {"status": State.FAILED.name, "error": "the request was cancelled"}
-    return told, 422 if "error" in told else 200
+        body["error"] = Status.FromString(record.error or b"").message
+    if record.state is State.CANCELLED:  # unknown to the vendor's clients
+        body |= {"status": State.FAILED.name, "error": "the request was cancelled"}
+    return body, 422 if "error" in body else 200
 
 
-def tell_result(
+def describe_result(
     record: Record, *, output: str, credits_left: int | None, unknown: Sequence[str]
 ) -> tuple[dict[str, Any], int]:
-    """Tell what came of a request, as a body and its HTTP status.
+    """Return the result of a request, as a body and an HTTP status.
 
     Parameters
     ----------
     record
-        With its result, if there is one.
+        Record of the request, with its result if there is one.
     output
-        URL of the picture, without the ending.
+        URL of the picture, with ``{ending}`` for its file name extension.
     credits_left
-        Of the key; None where it has no limit.
+        Credits left of the key; None for unlimited.
     unknown
-        Parameters that meant nothing here.
+        Names of unknown parameters.
     """
-    told, status = tell_state(record)
+    body, status = describe_status(record)
     response = mask_pb2.MaskResponse.FromString(record.result or b"")
     found = find_picture(response)
-    told["output"] = None if found is None else output.replace("{ending}", found[1])
+    body["output"] = None if found is None else output.replace("{ending}", found[1])
     if response.results:
-        told["seed"] = response.parameters.seed
-    told["warnings"] = [*tell_unknown(unknown), *(text for one in response.results for text in one.warnings)]
-    told["metrics"] = {
+        body["seed"] = response.parameters.seed
+    body["warnings"] = [*ignored_parameters(unknown), *(text for one in response.results for text in one.warnings)]
+    body["metrics"] = {
         "inference_time": response.timings.inference_ms / 1e3,
-        "queue_time": _span(record.created, record.started) + response.timings.queue_ms / 1e3,
-        "total_time": _span(record.created, record.ended),
+        "queue_time": _seconds(record.created, record.started) + response.timings.queue_ms / 1e3,
+        "total_time": _seconds(record.created, record.ended),
         "cost": 0,
         "remaining_credits": credits_left,
         "retry_count": max(0, record.attempts - 1),
     }
-    return told, status
+    return body, status
 
 
-def _span(start: float, end: float | None) -> float:
+def _seconds(start: float, end: float | None) -> float:
     return 0.0 if end is None else max(0.0, end - start)
 
 
 def find_picture(response: mask_pb2.MaskResponse) -> tuple[bytes, str, str] | None:
-    """Find the first picture of a result: its bytes, its ending and its media type; None where there is none."""
+    """Return the first picture of a result: its bytes, extension and media type; None if there is none."""
     for result in response.results:
         for media in result.media:
             if media.format in PICTURES:

@@ -1,44 +1,59 @@
-"""The hosted API: the name of its model, and its parameters as OpenAPI describes them."""
+"""The hosted API: the name of its model, and the OpenAPI schema of its parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
-from automask.parameters import MAX_SEED
+from automask.parameters import MAX_SEED, Parameters
 from automask.postprocess import MAX_RADIUS
 
 from ..limits import MAX_PROMPT_LENGTH
 
-__all__ = ["SCHEMA", "SLUG"]
+__all__ = ["SCHEMA", "SLUG", "body_schema"]
 
 SLUG: Final = "automatic-mask-generator"
 """Name of the model in the URLs of the hosted API."""
 
-SCHEMA: Final[Mapping[str, Mapping[str, Any]]] = {
-    "image": {
-        "type": "string",
-        "description": "The photo: a data: URI, base64, an http(s) URL, or an uploaded file in multipart/form-data.",
-    },
+_DESCRIPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "image": {"type": "string", "description": "Image: a data: URI, base64, an http(s) URL, or an uploaded file."},
     "prompt": {"type": "string", "maxLength": MAX_PROMPT_LENGTH, "description": "What to mask."},
     "exclude": {
         "type": "string",
         "maxLength": MAX_PROMPT_LENGTH,
-        "description": "What to leave out; not in the hosted API.",
+        "description": "What to leave out of the mask. Not in the hosted API.",
     },
-    "threshold": {"type": "number", "minimum": 0, "maximum": 1, "description": "Least score of what is taken."},
+    "threshold": {"type": "number", "minimum": 0, "maximum": 1, "description": "Minimum score."},
     "grow_mask": {
         "type": "integer",
         "minimum": 0,
         "maximum": MAX_RADIUS,
-        "description": "Pixels by which the mask is expanded.",
+        "description": "Number of pixels to expand the mask by.",
     },
     "invert_mask": {"type": "boolean", "description": "Mask everything but the prompt."},
-    "return_mask": {"type": "boolean", "description": "Answer with the mask; without it, with a preview."},
-    "return_alpha": {"type": "boolean", "description": "Answer with the photo cut out by the mask; wins over it."},
-    "stop_on_empty_mask": {"type": "boolean", "description": "Where nothing is found: an error, not a black mask."},
-    "seed": {"type": "integer", "minimum": -1, "maximum": MAX_SEED, "description": "Echoed; nothing here is random."},
-    "base64": {"type": "boolean", "description": "Answer with JSON that holds base64 (v1), not with bytes."},
-    "model": {"type": "string", "description": "A model of this server; not in the hosted API."},
+    "return_mask": {"type": "boolean", "description": "Return the mask; if false, a preview."},
+    "return_alpha": {
+        "type": "boolean",
+        "description": "Return the image cut out by the mask. Takes priority over return_mask.",
+    },
+    "stop_on_empty_mask": {"type": "boolean", "description": "Return an error, not a black mask, if nothing is found."},
+    "seed": {"type": "integer", "minimum": -1, "maximum": MAX_SEED, "description": "Returned as it is; has no effect."},
+    "base64": {"type": "boolean", "description": "Return JSON with base64, not bytes (v1 only)."},
+    "model": {"type": "string", "description": "Name of a model of this server. Not in the hosted API."},
 }
-"""Each parameter as OpenAPI describes it; the defaults are those of `Parameters`."""
+_DEFAULTS: Final = asdict(Parameters())
+
+SCHEMA: Final[Mapping[str, Mapping[str, Any]]] = {
+    name: {**schema, "default": _DEFAULTS[name]} if name in _DEFAULTS else schema
+    for name, schema in _DESCRIPTIONS.items()
+}
+"""OpenAPI schema of each parameter."""
+
+
+def body_schema(content_type: str) -> dict[str, Any]:
+    """Return the OpenAPI schema of a body of one content type."""
+    properties = dict(SCHEMA)
+    if content_type == "multipart/form-data":
+        properties["image"] = {**SCHEMA["image"], "format": "binary"}  # lets API clients offer an upload
+    return {"type": "object", "required": ["image", "prompt"], "properties": properties}

@@ -1,4 +1,4 @@
-"""Where the application listens: uvicorn, in the event loop of the server."""
+"""The HTTP server: uvicorn in the event loop of the gRPC server."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from .fetch import Fetcher
 
 __all__ = ["HttpServer"]
 
-_LAST_WORDS_SECONDS = 1  # in which the last answers leave
-_IDLE_SECONDS = 5  # between two calls over one connection; up to twice that for what a call begins with
+_GRACE_SECONDS = 1  # for the last responses at shutdown
+_IDLE_SECONDS = 5  # between two calls on a connection; the headers of a call may take up to twice as long
 
 
 class _Protocol(H11Protocol):
-    """Ends a connection over which nobody says in time what they want; uvicorn would wait for ever."""
+    """Closes a connection without a complete request in time; uvicorn would wait forever."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._waited_for: object = self
+        self._last_cycle: object = self
         self._check()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -39,16 +39,16 @@ class _Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def _check(self) -> None:
-        """Look whether anything was asked since the last look, and whether that is still being answered."""
+        """Close the connection if no request came since the last check and none is in progress."""
         is_waiting = self.cycle is None or self.cycle.response_complete
-        if is_waiting and self._waited_for is self.cycle:
+        if is_waiting and self._last_cycle is self.cycle:
             self.transport.close()
-        self._waited_for = self.cycle if is_waiting else self
+        self._last_cycle = self.cycle if is_waiting else self
         self._timer = self.loop.call_later(self.timeout_keep_alive, self._check)
 
 
 class _Uvicorn(uvicorn.Server):
-    """Leaves signals to the server around it."""
+    """A uvicorn server that installs no signal handlers."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -56,21 +56,21 @@ class _Uvicorn(uvicorn.Server):
 
 
 class HttpServer:
-    """Serves HTTP.
+    """The HTTP server.
 
     Parameters
     ----------
     settings
-        Where to listen, and what to allow; `http_port` is set.
+        Settings of the server.
     operations
-        What can be asked for.
+        Operations of the server.
     observer
         Counts and logs calls.
 
     Attributes
     ----------
     address
-        Where clients connect to, once it was started: ``host:port``.
+        ``host:port`` for clients; empty until the server is started.
     """
 
     def __init__(self, settings: Settings, operations: Operations[MaskResponse], observer: Observer) -> None:
@@ -78,18 +78,18 @@ class HttpServer:
         self.address = ""
 
     async def start(self, port: int, *, grpc_port: int) -> None:
-        """Listen.
+        """Listen on a port.
 
         Raises
         ------
         UnavailableError
-            Nothing can listen there, or something does already.
+            The port cannot be used, or is already in use.
         """
         sockets = bind(self._settings.host, port, use="HTTP")
         self.address = format_address(self._settings.host, sockets[0].getsockname()[1])
         fetcher = Fetcher(self._settings.fetch_urls, self._settings.max_image_bytes)
         app = create_app(self._operations, self._settings, fetcher, self._observer, grpc_port=grpc_port)
-        authority = self._settings.client_ca
+        client_ca = self._settings.client_ca
         self._server = _Uvicorn(
             uvicorn.Config(
                 app,
@@ -97,26 +97,26 @@ class HttpServer:
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                log_level="critical",  # what there is to say, `CallMiddleware` does
+                log_level="critical",  # `CallMiddleware` logs
                 access_log=False,
-                proxy_headers=False,  # the application reads them
+                proxy_headers=False,  # `ForwardedHeaders` applies them
                 server_header=False,
                 timeout_keep_alive=min(_IDLE_SECONDS, ceil(self._settings.http_timeout)),
-                timeout_graceful_shutdown=_LAST_WORDS_SECONDS,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
                 ssl_certfile=self._settings.tls_cert,
                 ssl_keyfile=self._settings.tls_key,
-                ssl_ca_certs=None if authority is None else str(authority),
-                ssl_cert_reqs=ssl.CERT_NONE if authority is None else ssl.CERT_REQUIRED,
+                ssl_ca_certs=None if client_ca is None else str(client_ca),
+                ssl_cert_reqs=ssl.CERT_NONE if client_ca is None else ssl.CERT_REQUIRED,
             )
         )
         for one in sockets:
-            one.listen()  # who connects before uvicorn takes over just waits
+            one.listen()  # connections wait until uvicorn accepts them
         self._serving = asyncio.create_task(self._server.serve(sockets))
 
     async def stop(self) -> None:
-        """Listen no more; whatever still runs then is given its last moment."""
+        """Stop listening; running calls have one second to finish."""
         self._server.should_exit = True
         await self._serving
         for connection in list(self._server.server_state.connections):
-            connection.transport.abort()  # over TLS, uvicorn leaves those open whose client does not say goodbye
+            connection.transport.abort()  # uvicorn leaves TLS connections open whose client does not close them
         await asyncio.sleep(0)

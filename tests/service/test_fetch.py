@@ -96,11 +96,11 @@ MALFORMED = [
     ("//example.com/a.jpg", "got ''"),
     ("photo.jpg", "got ''"),
     ("http:///a.jpg", "must name a host"),
-    ("http://example.com:port/", "cannot be read"),
-    ("http://exa\nmple.com/", "cannot be read"),
-    ("http://me:secret@example.com/", "must not carry a user or password"),
-    ("http://example.com@127.0.0.1/", "must not carry a user or password"),
-    ("http://127.0.0.1\\@example.com/", "must not carry a user or password"),
+    ("http://example.com:port/", "URL is invalid"),
+    ("http://exa\nmple.com/", "URL is invalid"),
+    ("http://me:secret@example.com/", "must not contain a user or password"),
+    ("http://example.com@127.0.0.1/", "must not contain a user or password"),
+    ("http://127.0.0.1\\@example.com/", "must not contain a user or password"),
     ("http://example.com:22/", "80, 443 or in 1024..65535, got 22"),
     ("http://example.com:0/", "80, 443 or in 1024..65535, got 0"),
     ("http://example.com:65536/", "80, 443 or in 1024..65535, got 65536"),
@@ -172,7 +172,7 @@ def test_an_address_that_is_not_public_is_refused_as_it_stands_and_behind_a_name
     if "%" not in text:  # no URL holds a zone
         tries.append((f"http://{literal}/", Fetcher("public", LIMIT)))
     for url, one in tries:
-        with pytest.raises(ImageError, match="is not at a public address"):
+        with pytest.raises(ImageError, match="resolves to an address that is not public"):
             asyncio.run(one.fetch(url))
 
 
@@ -195,7 +195,7 @@ def test_nothing_is_public_that_python_calls_private(address: Address) -> None:
 def test_no_spelling_of_loopback_gets_through(host: str) -> None:
     url = f"http://{host}:{{port}}/"
     found, answer = visit(Fetcher("public", LIMIT), url)
-    assert "is not at a public address" in str(answer)
+    assert "resolves to an address that is not public" in str(answer)
     assert found.requests == []
     found, answer = visit(Fetcher("any", LIMIT), url)  # it does mean loopback
     assert answer == PHOTO
@@ -205,7 +205,7 @@ def test_no_spelling_of_loopback_gets_through(host: str) -> None:
 def test_no_other_spelling_gets_through_either(host: str) -> None:
     found, answer = visit(Fetcher("public", LIMIT), f"http://{host}:{{port}}/")
     assert isinstance(answer, ImageError)
-    assert "is not at a public address" in str(answer) or "cannot be read" in str(answer)
+    assert "resolves to an address that is not public" in str(answer) or "is invalid" in str(answer)
     assert found.requests == []
 
 
@@ -221,20 +221,20 @@ def test_urls_that_are_refused_before_anything_is_looked_up(url: str, reason: st
 
 
 def test_a_low_port_is_for_those_who_allow_everything() -> None:
-    with pytest.raises(ImageError, match="there is no host"):
+    with pytest.raises(ImageError, match="unknown host"):
         asyncio.run(Fetcher("any", LIMIT).fetch("http://nowhere.invalid:22/"))
 
 
 def test_off_fetches_nothing() -> None:
     found, answer = visit(Fetcher("off", LIMIT), "http://127.0.0.1:{port}/")
-    assert "fetches no URLs" in str(answer)
+    assert "does not fetch URLs" in str(answer)
     assert found.requests == []
 
 
 def test_one_address_of_many_that_is_not_public_is_enough() -> None:
     one = fetcher("127.0.0.1", resolve=names(["127.0.0.1", "127.0.0.2"]))
     found, answer = visit(one, "http://example.com:{port}/")
-    assert "'example.com' is not at a public address" in str(answer)
+    assert "'example.com' resolves to an address that is not public" in str(answer)
     assert "127.0.0.2" not in str(answer)
     assert found.requests == []
 
@@ -258,7 +258,7 @@ def test_the_address_that_was_checked_is_the_one_connected_to() -> None:
 
 def test_a_name_that_moves_between_two_hops_is_checked_again() -> None:
     public, private, answer = asyncio.run(_rebind(http_response(status="302 Found", Location="/again")))
-    assert "is not at a public address" in str(answer)
+    assert "resolves to an address that is not public" in str(answer)
     assert (len(public.requests), private.requests) == (1, [])
 
 
@@ -272,12 +272,12 @@ def test_an_address_that_does_not_answer_is_passed_over(addresses: list[str]) ->
 @pytest.mark.parametrize(
     ("location", "reason"),
     [
-        ("http://127.0.0.2/", "'127.0.0.2' is not at a public address"),
-        ("http://169.254.169.254/latest/meta-data/", "'169.254.169.254' is not at a public address"),
-        ("//2130706434/", "'2130706434' is not at a public address"),
+        ("http://127.0.0.2/", "'127.0.0.2' resolves to an address that is not public"),
+        ("http://169.254.169.254/latest/meta-data/", "'169.254.169.254' resolves to an address that is not public"),
+        ("//2130706434/", "'2130706434' resolves to an address that is not public"),
         ("file:///etc/passwd", "got 'file'"),
-        ("http://me:secret@127.0.0.1/", "must not carry a user or password"),
-        ("http://127.0.0.1:port/", "cannot be read"),
+        ("http://me:secret@127.0.0.1/", "must not contain a user or password"),
+        ("http://127.0.0.1:port/", "URL is invalid"),
         ("http://127.0.0.1:25/", "got 25"),
         ("/", "more than 5 redirects"),
     ],
@@ -313,7 +313,7 @@ def test_a_slow_site_gets_no_more_than_its_time(head: bytes) -> None:
             await writer.drain()
             await asyncio.sleep(0.02)
 
-    with pytest.raises(ImageError, match=r"from 127\.0\.0\.1: it took longer than 0\.3 s"):
+    with pytest.raises(ImageError, match=r"from 127\.0\.0\.1: timeout after 0\.3 s"):
         fetch(drip, timeout=0.3)
 
 
@@ -323,7 +323,7 @@ def test_a_slow_name_server_gets_no_more_than_that_either() -> None:
         await asyncio.Event().wait()
         return []
 
-    with pytest.raises(ImageError, match=r"it took longer than 0\.3 s"):
+    with pytest.raises(ImageError, match=r"timeout after 0\.3 s"):
         asyncio.run(fetcher(timeout=0.3, resolve=resolve).fetch("http://example.com/"))
 
 
@@ -350,7 +350,7 @@ def test_the_limit_itself_is_allowed_and_not_a_byte_more() -> None:
 def test_a_bomb_is_not_unpacked() -> None:
     bomb = gzip.compress(PHOTO + bytes(10_000_000))
     assert len(bomb) < LIMIT
-    with pytest.raises(ImageError, match="compressed \\('gzip'\\), which was not asked for"):
+    with pytest.raises(ImageError, match="unexpected Content-Encoding 'gzip'"):
         fetch(http_response(bomb, Content_Encoding="gzip"))
 
 
@@ -359,16 +359,16 @@ def test_a_bomb_is_not_unpacked() -> None:
     [
         (
             http_response(b"<html>secret</html>", Content_Type="image/jpeg"),
-            "no image that can be used; it must be JPEG, PNG",
+            "not a supported image; it must be JPEG, PNG",
         ),
-        (http_response(b"GIF89a secret"), "no image that can be used"),
-        (http_response(b""), "no image that can be used"),
-        (http_response(PHOTO, status="404 Not Found"), "HTTP status 404, not 200"),
-        (http_response(status="302 Found"), "HTTP status 302, not 200"),
-        (http_response(PHOTO, status="206 Partial Content"), "HTTP status 206, not 200"),
-        (b"SSH-2.0-secret\r\n", "does not speak HTTP"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", "does not speak HTTP"),
-        (b"", "does not speak HTTP"),
+        (http_response(b"GIF89a secret"), "not a supported image"),
+        (http_response(b""), "not a supported image"),
+        (http_response(PHOTO, status="404 Not Found"), "HTTP status 404, expected 200"),
+        (http_response(status="302 Found"), "HTTP status 302, expected 200"),
+        (http_response(PHOTO, status="206 Partial Content"), "HTTP status 206, expected 200"),
+        (b"SSH-2.0-secret\r\n", "the response is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", "the response is not HTTP"),
+        (b"", "the response is not HTTP"),
     ],
 )
 def test_what_is_no_image_is_refused_without_showing_it(answer: bytes, reason: str) -> None:

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 
 from automask import Parameters
 from automask.errors import ImageError, ParameterError
-from automask.service.http.forms import read_form
+from automask.service.http.forms import parse_form
 from automask.service.http.schema import SCHEMA
 
 NEEDED: dict[str, object] = {"image": b"a file", "prompt": "cup"}
 
 
 def read(**fields: object) -> Parameters:
-    return read_form({**NEEDED, **fields}).parameters
+    return parse_form({**NEEDED, **fields}).parameters
 
 
 def test_what_is_left_out_has_the_hosted_api_s_defaults() -> None:
-    form = read_form(NEEDED)
+    form = parse_form(NEEDED)
     assert form.parameters == Parameters(
         threshold=0.2,
         grow_mask=10,
@@ -36,7 +36,7 @@ def test_what_is_left_out_has_the_hosted_api_s_defaults() -> None:
     )
     assert (form.image, form.prompt, form.model, form.unknown) == (b"a file", "cup", "", ())
     blank = {name: blank for name in SCHEMA if name not in NEEDED for blank in (None, "", "  ")}
-    assert read_form({**NEEDED, **blank}) == form
+    assert parse_form({**NEEDED, **blank}) == form
 
 
 @pytest.mark.parametrize(
@@ -79,19 +79,19 @@ def test_types_are_read_as_sloppy_clients_send_them(name: str, value: object, me
         ("invert_mask", 2, "invert_mask must be True or False, got 2"),
         ("prompt", "  ", "prompt must name what to mask, got '  '"),
         ("prompt", None, "prompt must name what to mask, got None"),
-        ("prompt", ["cup"], "prompt must be a text, got ['cup']"),
+        ("prompt", ["cup"], "prompt must be text, got ['cup']"),
         ("prompt", "x" * 1001, "prompt must have at most 1000 characters, got 1001"),
-        ("model", 5, "model must be a text, got 5"),
+        ("model", 5, "model must be text, got 5"),
     ],
 )
 def test_what_would_hide_a_mistake_is_refused(name: str, value: object, sentence: str) -> None:
     with pytest.raises(ParameterError) as caught:
-        read_form({**NEEDED, name: value})
+        parse_form({**NEEDED, name: value})
     assert str(caught.value) == sentence
 
 
 def test_what_means_nothing_here_is_named() -> None:
-    assert read_form({**NEEDED, "samples": 1, "scheduler": None, "x" * 99: 1}).unknown == (
+    assert parse_form({**NEEDED, "samples": 1, "scheduler": None, "x" * 99: 1}).unknown == (
         "samples",
         "scheduler",
         "x" * 60,
@@ -105,13 +105,13 @@ def test_an_image_survives_every_spelling_of_base64(data: bytes, urlsafe: bool, 
     if wrapped:
         text = "\r\n".join(text[i : i + 76] for i in range(0, len(text), 76))
     for spelling in (text, f"data:image/png;base64,{text}", f"DATA:image/png;name=a;BASE64,{text}", f" {text}\n"):
-        assert read_form({**NEEDED, "image": spelling}).image == data
+        assert parse_form({**NEEDED, "image": spelling}).image == data
 
 
 def test_an_image_may_be_a_url_or_percent_encoded() -> None:
     for url in ("https://example.org/a.png?b=c", "HTTP://example.org"):
-        assert read_form({**NEEDED, "image": url}).image == url
-    assert read_form({**NEEDED, "image": "data:,%89PNG%0d"}).image == b"\x89PNG\r"
+        assert parse_form({**NEEDED, "image": url}).image == url
+    assert parse_form({**NEEDED, "image": "data:,%89PNG%0d"}).image == b"\x89PNG\r"
 
 
 @pytest.mark.parametrize(
@@ -119,19 +119,19 @@ def test_an_image_may_be_a_url_or_percent_encoded() -> None:
 )
 def test_what_is_no_image_says_what_would_be(image: str) -> None:
     with pytest.raises(ImageError, match="image must be a data: URI, base64, an http.s. URL or an uploaded file, got"):
-        read_form({**NEEDED, "image": image})
+        parse_form({**NEEDED, "image": image})
 
 
 @pytest.mark.parametrize("image", [5, ["a"], {"url": "a"}, True])
 def test_an_image_of_another_type_is_refused(image: Any) -> None:
-    with pytest.raises(ImageError, match="image must be a text or an uploaded file, got"):
-        read_form({**NEEDED, "image": image})
+    with pytest.raises(ImageError, match="image must be text or an uploaded file, got"):
+        parse_form({**NEEDED, "image": image})
 
 
 def test_without_an_image() -> None:
     for fields in ({"prompt": "cup"}, {"prompt": "cup", "image": ""}, {"prompt": "cup", "image": None}):
-        with pytest.raises(ImageError, match="image is missing: give a data: URI"):
-            read_form(fields)
+        with pytest.raises(ImageError, match="image is missing: send a data: URI"):
+            parse_form(fields)
 
 
 @given(
@@ -142,4 +142,4 @@ def test_without_an_image() -> None:
 )
 def test_whatever_comes_is_read_or_refused_on_purpose(fields: dict[str, object]) -> None:
     with suppress(ImageError, ParameterError):
-        assert set(read_form({**NEEDED, **fields}).unknown) == fields.keys() - SCHEMA.keys()
+        assert set(parse_form({**NEEDED, **fields}).unknown) == fields.keys() - SCHEMA.keys()

@@ -98,7 +98,7 @@ def test_what_takes_too_long_is_a_504_and_gives_its_credit_back(
         late = http.post(V1, json={"image": image, "prompt": "cup"}, headers=key)
         assert (late.status_code, late.json()["error"]) == (
             504,
-            "not done within 0.5 s (`automask serve --http-timeout`)",
+            "not finished within 0.5 s (`automask serve --http-timeout`)",
         )
         busy.cancel()
         assert keys.credits("late") == 1

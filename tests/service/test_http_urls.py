@@ -50,10 +50,10 @@ def test_a_photo_behind_a_url_is_masked_like_one_that_was_sent(tmp_path: Path, j
 @pytest.mark.parametrize(
     ("settings", "answer", "is_visited", "reason"),
     [
-        ({"fetch_urls": "public"}, http_response(b""), False, "is not at a public address"),
-        ({"fetch_urls": "off"}, http_response(b""), False, "this server fetches no URLs"),
-        ({}, http_response(b"", status="404 Not Found"), True, "it answered with HTTP status 404"),
-        ({}, http_response(b"<html>"), True, "what came is no image"),
+        ({"fetch_urls": "public"}, http_response(b""), False, "resolves to an address that is not public"),
+        ({"fetch_urls": "off"}, http_response(b""), False, "this server does not fetch URLs"),
+        ({}, http_response(b"", status="404 Not Found"), True, ": HTTP status 404"),
+        ({}, http_response(b"<html>"), True, "the file is not a supported image"),
         ({"max_image_mb": 0.001}, http_response(bytes(2000)), True, "the image is larger than 0.001 MB"),
     ],
 )

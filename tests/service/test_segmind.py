@@ -213,7 +213,7 @@ def test_errors_have_the_status_and_the_sentence(house: House, image: str, way: 
     assert call(house.client_of("wrong"))[0] == 401
     assert call(house.client_of(""))[0] == 401
     assert call(house.client(f"banned-{way}", models=["other"]))[0] == 403
-    assert call(good, slug="sdxl") == (404, "there is no model 'sdxl' here, only 'automatic-mask-generator'")
+    assert call(good, slug="sdxl") == (404, "no model 'sdxl'; this server has 'automatic-mask-generator'")
     assert call(house.client(f"poor-{way}", credits=0)) == (
         406,
         f"key 'poor-{way}' has 0 credits left, but this request costs 1",

@@ -3,10 +3,10 @@
 import { examples } from "./examples.js";
 import { History } from "./history.js";
 import { Camera, readPhoto } from "./photo.js";
-import { copy, save } from "./saving.js";
-import { askMask, askModels, key } from "./server.js";
-import { COLOURS, readMask, Stage } from "./stage.js";
-import { describe, facts } from "./words.js";
+import { copy, save } from "./download.js";
+import { askMask, askModels, key } from "./api.js";
+import { COLOURS, readMask, Stage } from "./canvas.js";
+import { describe, facts } from "./text.js";
 
 const TYPING_MS = 350;
 const KEYED_MS = 200; // where masks may cost credits, a slider that still moves asks for none

@@ -1,7 +1,7 @@
 // What leaves the page.
 
 import { encode } from "./photo.js";
-import { cutOut } from "./stage.js";
+import { cutOut } from "./canvas.js";
 
 const MAKE = {
   mask: async ({ png }) => [png, "mask.png"],
