@@ -24,7 +24,7 @@ from automask.service.keys.sqlite import SqliteKeyStore
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from support.threaded_server import serving
+from support.threaded_server import serving, wait_until
 
 V1, V2 = "/v1/automatic-mask-generator", "/v2/automatic-mask-generator"
 PATIENCE = Duration(seconds=60)
@@ -311,8 +311,7 @@ def test_the_output_is_gone_with_the_result(tmp_path: Path, image: str) -> None:
         for _ in MaskServiceStub(channel).WatchStatus(messages.WatchStatusRequest(request_id=told["request_id"])):
             pass
         output = f"{told['response_url']}/output.png"
-        while http.get(output).status_code == 200:
-            pass
+        wait_until(lambda: http.get(output).status_code != 200)
         assert {http.get(url).status_code for url in (output, told["status_url"], told["response_url"])} == {404}
 
 

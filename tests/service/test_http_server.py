@@ -22,7 +22,7 @@ from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 from support.server_process import ServerProcess
-from support.threaded_server import serving
+from support.threaded_server import serving, wait_until
 
 V1, V2 = "/v1/automatic-mask-generator", "/v2/automatic-mask-generator"
 
@@ -79,8 +79,7 @@ def keep_busy(channel: grpc.Channel, keys: SqliteKeyStore, slow: messages.Genera
     """Give the one worker something to do, and return once it is let in."""
     metadata = (("x-api-key", keys.add("busy", credits=1)),)
     call = MaskServiceStub(channel).Generate.future(slow, metadata=metadata)
-    while keys.credits("busy") != 0:
-        pass
+    wait_until(lambda: keys.credits("busy") == 0)
     return call
 
 
@@ -136,10 +135,8 @@ def test_a_client_that_goes_away_stops_the_work(tmp_path: Path, image: str, slow
                 f"POST {V1} HTTP/1.1\r\nhost: a\r\nx-api-key: {key}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
             )
             leaver.sendall(body)
-            while keys.credits("gone") != 0:
-                pass
-        while keys.credits("gone") != 1:
-            pass
+            wait_until(lambda: keys.credits("gone") == 0)
+        wait_until(lambda: keys.credits("gone") == 1)
         busy.cancel()
 
 
@@ -212,8 +209,8 @@ def test_at_the_end_what_runs_is_answered_and_what_comes_is_refused(tmp_path: Pa
             ended: list[int] = []
             stopping = Thread(target=lambda: ended.append(process.end()))
             stopping.start()
-            while (answer := http.get("/healthz")).status_code == 200:
-                pass
+            wait_until(lambda: http.get("/healthz").status_code != 200)
+            answer = http.get("/healthz")
             assert (answer.status_code, answer.json()["reason"]) == (502, "UNAVAILABLE")
             assert answer.headers["retry-after"] == "1"
             # Also those who come anew, for as long as anything runs.
@@ -240,19 +237,21 @@ def test_what_does_not_end_while_the_server_drains_is_told_so(tmp_path: Path) ->
 
 
 def test_while_models_load_calls_are_refused(tmp_path: Path) -> None:
-    seen: list[httpx.Response] = []
     command = [sys.executable, "-m", "automask", "serve", "--log-json", "--port", "0", "--http-port", "0"]
     with subprocess.Popen(
         [*command, "--store", str(tmp_path / "s"), "--device", "cpu"], stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
         address = json.loads(process.stderr.readline())["http"]
-        while not seen or seen[-1].status_code != 200:
-            seen.append(httpx.get(f"http://{address}/healthz"))
+        early = httpx.get(f"http://{address}/healthz")
+        while json.loads(process.stderr.readline())["event"] != "serving":
+            continue
+        late = httpx.get(f"http://{address}/healthz")
         process.terminate()
         process.stderr.read()
-    assert (seen[0].status_code, seen[0].headers["retry-after"]) == (502, "1")
-    assert seen[0].json()["error"] == "the server is loading its models"
+    assert (early.status_code, early.headers["retry-after"]) == (502, "1")
+    assert early.json()["error"] == "the server is loading its models"
+    assert late.status_code == 200
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:

@@ -9,11 +9,16 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from automask.service.keys.rate_limits import Rate
 from automask.service.keys.sqlite import SqliteKeyStore
+from automask.service.server import Server
+from automask.v1 import mask_service_pb2 as messages
+from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 from support.sites import Site, SiteResponse, http_response, site
 from support.threaded_server import serving
 
@@ -21,25 +26,28 @@ V1, V2 = "/v1/automatic-mask-generator", "/v2/automatic-mask-generator"
 
 
 @asynccontextmanager
-async def between(folder: Path, answer: SiteResponse, **settings: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Site]]:
+async def between(
+    folder: Path, answer: SiteResponse, **settings: Any
+) -> AsyncIterator[tuple[httpx.AsyncClient, Site, Server]]:
     """A client of a server that may fetch from a site on this machine."""
     async with site(answer) as found:
         with serving(folder, http_port=0, **{"fetch_urls": "any", **settings}) as server:
             async with httpx.AsyncClient(base_url=f"http://{server.http_address}", timeout=60) as http:
-                yield http, found
+                yield http, found, server
 
 
 def test_a_photo_behind_a_url_is_masked_like_one_that_was_sent(tmp_path: Path, jpeg: bytes) -> None:
     async def run() -> None:
-        async with between(tmp_path, http_response(jpeg)) as (http, found):
+        async with between(tmp_path, http_response(jpeg)) as (http, found, server):
             body = {"prompt": "cup", "image": f"http://{found.address}/cup.jpg"}
             answers = [await http.post(V1, json=body), await http.post(V1, data=body)]
             sent = await http.post(V1, json={**body, "image": base64.b64encode(jpeg).decode()})
             assert [answer.content for answer in answers] == [sent.content] * 2
             told = (await http.post(V2, json=body)).json()
-            while (state := (await http.get(told["status_url"])).json()["status"]) not in {"COMPLETED", "FAILED"}:
-                pass
-            assert state == "COMPLETED"
+            with grpc.insecure_channel(server.address) as channel:
+                wanted = messages.GetResultRequest(request_id=told["request_id"], wait=Duration(seconds=60))
+                await asyncio.to_thread(MaskServiceStub(channel).GetResult, wanted)
+            assert (await http.get(told["status_url"])).json()["status"] == "COMPLETED"
             output = (await http.get(told["response_url"])).json()["output"]
             assert (await http.get(output)).content == sent.content
             assert len(found.requests) == 3
@@ -61,7 +69,7 @@ def test_what_cannot_be_fetched_is_a_400_that_says_why(
     tmp_path: Path, settings: dict[str, Any], answer: bytes, *, is_visited: bool, reason: str
 ) -> None:
     async def run() -> None:
-        async with between(tmp_path, answer, **settings) as (http, found):
+        async with between(tmp_path, answer, **settings) as (http, found, _):
             for path in (V1, V2):
                 refused = await http.post(path, json={"prompt": "cup", "image": f"http://{found.address}/"})
                 assert (refused.status_code, refused.json()["reason"]) == (400, "INVALID_IMAGE")
@@ -73,7 +81,7 @@ def test_what_cannot_be_fetched_is_a_400_that_says_why(
 
 def test_nothing_is_fetched_for_who_may_not_come(tmp_path: Path, jpeg: bytes) -> None:
     async def run(keys: SqliteKeyStore) -> None:
-        async with between(tmp_path, http_response(jpeg), keys=tmp_path / "keys") as (http, found):
+        async with between(tmp_path, http_response(jpeg), keys=tmp_path / "keys") as (http, found, _):
             body = {"prompt": "cup", "image": f"http://{found.address}/"}
             poor = {"x-api-key": keys.add("poor", credits=1), "idempotency-key": "once"}
             hasty = {"x-api-key": keys.add("hasty", rate=Rate(1, "h"))}
@@ -105,7 +113,7 @@ def test_a_fetch_ends_with_the_client_that_waits_for_it(tmp_path: Path) -> None:
 
         async with (
             await asyncio.start_server(dawdle, "127.0.0.1", 0) as slow,
-            between(tmp_path, b"", http_timeout="1h") as (http, _),
+            between(tmp_path, b"", http_timeout="1h") as (http, _, _),
         ):
             url = "http://{}:{}/".format(*slow.sockets[0].getsockname())
             call = asyncio.create_task(http.post(V2, json={"prompt": "cup", "image": url}))

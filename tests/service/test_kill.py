@@ -55,8 +55,7 @@ def test_a_second_signal_ends_a_drain_and_loses_nothing(
         waiting = client.submit(coffee_file, "cup").request_id
         next(status for status in client.job(endless).watch() if status.state == "PROCESSING")
         os.kill(server.pid, signal.SIGTERM)
-        while not any(event["event"] == "draining" for event in server.events):
-            pass
+        server.wait_for("draining")
         assert server.end(signal.SIGINT) == -signal.SIGINT
     with ServerProcess(*options) as server, Client(server.address) as client:
         client.job(endless).cancel()

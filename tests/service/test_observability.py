@@ -30,7 +30,7 @@ from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 from support.server_process import ServerProcess
-from support.threaded_server import serving
+from support.threaded_server import serving, wait_until
 
 TESTS = Path(__file__).parents[1]
 STAGES = {"decode", "detect", "encode", "masks", "postprocess", "respond"}
@@ -129,10 +129,8 @@ def test_late_and_cancelled_calls_are_told_apart(tmp_path: Path, jpeg: bytes, se
                 stub.Generate(request, timeout=0.3)
             before = numbers_of(server)
             running = stub.Generate.future(request)
-            while number(numbers_of(server), "automask_batch_size_count") == number(
-                before, "automask_batch_size_count"
-            ):
-                pass
+            batches = number(before, "automask_batch_size_count")
+            wait_until(lambda: number(numbers_of(server), "automask_batch_size_count") > batches)
             running.cancel()
             # The one worker takes this only once it was let go.
             stub.Generate(generating(task(jpeg, "cup"))[0])
@@ -150,8 +148,8 @@ def test_what_waits_is_counted(tmp_path: Path, jpeg: bytes, segmenter: automask.
     ):
         stub = MaskServiceStub(channel)
         calls = [stub.Generate.future(request) for request in generating(slow, slow, slow)]
-        while number(numbers_of(server), "automask_queue_depth") != 2:
-            assert not calls[-1].done()
+        wait_until(lambda: number(numbers_of(server), "automask_queue_depth") == 2 or calls[-1].done())
+        assert not calls[-1].done()
         for call in calls:
             call.result()
         assert number(numbers_of(server), "automask_queue_depth") == 0

@@ -83,6 +83,10 @@ def watch(stub: MaskServiceStub, request_id: str) -> Iterator[messages.RequestSt
     return (answer.status for answer in answers)
 
 
+def wait_for(stub: MaskServiceStub, request_id: str, state: int) -> None:
+    next(change for change in watch(stub, request_id) if change.state == state)
+
+
 def test_from_submit_to_result(stub: MaskServiceStub, segmenter: automask.Segmenter, jpeg: bytes) -> None:
     accepted = submit(stub, task(jpeg, "cup", "dining table", grow_mask=3))
     assert accepted.state in {QUEUED, PROCESSING}
@@ -163,7 +167,7 @@ def test_an_unknown_id_is_not_found(stub: MaskServiceStub) -> None:
 def test_cancelling_what_runs_frees_the_worker(stub: MaskServiceStub, endless: mask_pb2.MaskTask, jpeg: bytes) -> None:
     running = submit(stub, endless).request_id
     changes = watch(stub, running)
-    wait_until(lambda: next(changes).state == PROCESSING)
+    next(change for change in changes if change.state == PROCESSING)
     waiting = submit(stub, task(jpeg, "cup")).request_id
     assert cancel(stub, running).state == CANCELLED
     assert [one.state for one in changes] == [CANCELLED]
@@ -174,7 +178,7 @@ def test_cancelling_what_runs_frees_the_worker(stub: MaskServiceStub, endless: m
 def test_the_place_in_the_queue_is_told(stub: MaskServiceStub, endless: mask_pb2.MaskTask, jpeg: bytes) -> None:
     running = [submit(stub, endless).request_id for _ in range(2)]  # one is worked on, one is fetched ahead
     for one in running:
-        wait_until(lambda one=one: status(stub, one).state == PROCESSING)  # type: ignore[misc]
+        wait_for(stub, one, PROCESSING)
     first, second = (submit(stub, task(jpeg, "cup")).request_id for _ in range(2))
     changes = watch(stub, second)
     assert next(changes).queue_position == 1
@@ -237,7 +241,7 @@ def test_a_full_store_says_when_to_come_again(
     with connected(tmp_path, cluster, workers=1, max_queue=2) as (_, stub):
         running = [submit(stub, endless).request_id for _ in range(2)]
         for one in running:
-            wait_until(lambda one=one: status(stub, one).state == PROCESSING)  # type: ignore[misc]
+            wait_for(stub, one, PROCESSING)
         waiting = [submit(stub, task(jpeg, "cup")).request_id for _ in range(2)]
         with pytest.raises(grpc.RpcError) as caught:
             submit(stub, task(jpeg, "cup"))

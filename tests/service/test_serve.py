@@ -11,7 +11,6 @@ import stat
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 from support.server_process import ServerProcess
 from support.stores import encode_error
-from support.threaded_server import rich_status, serving
+from support.threaded_server import rich_status, serving, wait_until
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 # What must not keep the server from ending; a test that breaks this never ends.
@@ -230,9 +229,7 @@ def test_at_the_end_what_runs_is_answered_and_what_waits_is_kept_for_the_next_se
     with ServerProcess(*options, *FOREVER, env=config) as process, grpc.insecure_channel(process.address) as channel:
         stub = MaskServiceStub(channel)
         running = stub.Generate.future(messages.GenerateRequest(task=slow))
-        for text in metrics_of(process):
-            if "automask_batch_size_count 1.0" in text:
-                break
+        wait_until(lambda: "automask_batch_size_count 1.0" in metrics_of(process))
         ids = [stub.Submit(messages.SubmitRequest(task=cup)).status.request_id for _ in range(6)]
         watched = stub.WatchStatus(messages.WatchStatusRequest(request_id=ids[-1]))
         assert next(watched).status.state == messages.REQUEST_STATE_QUEUED
@@ -259,12 +256,9 @@ def test_who_comes_while_it_drains_is_told_to_come_again(
     options = ("--port", 0, "--store", tmp_path / "store", "--metrics-port", 0)
     with ServerProcess(*options, *FOREVER) as process, grpc.insecure_channel(process.address) as channel:
         running = MaskServiceStub(channel).Generate.future(messages.GenerateRequest(task=slow))
-        for text in metrics_of(process):
-            if "automask_batch_size_count 1.0" in text:
-                break
+        wait_until(lambda: "automask_batch_size_count 1.0" in metrics_of(process))
         os.kill(process.pid, signal.SIGTERM)
-        while not any(event["event"] == "draining" for event in process.events):
-            pass
+        process.wait_for("draining")
         with grpc.insecure_channel(process.address) as other, pytest.raises(grpc.RpcError) as caught:
             generate(other, cup)
         status = rich_status(caught.value)
@@ -273,12 +267,11 @@ def test_who_comes_while_it_drains_is_told_to_come_again(
         assert len(running.result().response.results) == 4
 
 
-def metrics_of(process: ServerProcess) -> Iterator[str]:
-    """What Prometheus would read, again and again."""
-    (address,) = (event["metrics"] for event in process.events if event["event"] == "serving")
-    while True:
-        with urllib.request.urlopen(f"http://{address}/metrics") as answer:
-            yield answer.read().decode()
+def metrics_of(process: ServerProcess) -> str:
+    """What Prometheus would read."""
+    with urllib.request.urlopen(f"http://{process.wait_for('serving')['metrics']}/metrics") as answer:
+        text: str = answer.read().decode()
+    return text
 
 
 def test_a_unix_socket_is_its_owner_s_and_outlives_a_killed_server(tmp_path: Path, cup: mask_pb2.MaskTask) -> None:
@@ -362,7 +355,7 @@ def test_open_to_the_network_with_keys_and_tls_as_the_help_says(
             assert generate(channel, cup, metadata=(("x-api-key", key),)).results
             with pytest.raises(grpc.RpcError, match="UNAUTHENTICATED"):
                 generate(channel, cup)
-        assert 'automask_calls_total{code="OK",method="Generate"} 1.0' in next(metrics_of(process))
+        assert 'automask_calls_total{code="OK",method="Generate"} 1.0' in metrics_of(process)
         assert process.end() == 0
         assert key not in "".join(process.lines)
     with closing(SqliteKeyStore(tmp_path / "keys")) as file:

@@ -45,8 +45,11 @@ class Caller:
         request_id: str = self("Submit", messages.SubmitRequest(task=task, idempotency_key=key)).status.request_id
         return request_id
 
-    def watch(self, request_id: str) -> Iterator[int]:
-        return (one.status.state for one in self("WatchStatus", messages.WatchStatusRequest(request_id=request_id)))
+    def watch(self, request_id: str) -> Iterator[messages.RequestStatus]:
+        return (one.status for one in self("WatchStatus", messages.WatchStatusRequest(request_id=request_id)))
+
+    def wait_for(self, request_id: str, state: int, attempts: int = 1) -> None:
+        next(one for one in self.watch(request_id) if (one.state, one.attempts) == (state, attempts))
 
     def result(self, request_id: str) -> messages.GetResultResponse:
         request = messages.GetResultRequest(request_id=request_id, wait=Duration(seconds=60))
@@ -117,8 +120,7 @@ def test_what_one_was_given_is_watched_and_fetched_at_the_other(site: Site, cup:
     name, one, other = site.callers(credits=10)
     for here, there in ((one, other), (other, one)):
         request_id = here.submit(cup)
-        states = list(there.watch(request_id))
-        assert states[-1] == COMPLETED
+        assert [one.state for one in there.watch(request_id)][-1] == COMPLETED
         done = there.result(request_id)
         assert done.status.attempts == 1
         assert done.response == here.result(request_id).response
@@ -131,15 +133,15 @@ def test_what_one_works_on_is_cancelled_at_the_other_and_paid_back_once(
     name, one, other = site.callers(credits=10)
     running = [one.submit(endless) for _ in range(4)]  # each server works on one, and has fetched one
     for request_id in running:
-        wait_until(lambda request_id=request_id: other.status(request_id).state == PROCESSING)  # type: ignore[misc]
+        other.wait_for(request_id, PROCESSING)
     waiting = one.submit(cup)
     changes = other.watch(waiting)
-    assert next(changes) == QUEUED
+    assert next(changes).state == QUEUED
     assert site.keys.credits(name) == 5
     for request_id in running:
         assert {other.cancel(request_id), one.cancel(request_id)} == {CANCELLED}
     # Leases are renewed after ten seconds; that the workers are free long before is what NOTIFY is for.
-    assert list(changes)[-1] == COMPLETED
+    assert [one.state for one in changes][-1] == COMPLETED
     assert other.result(waiting).status.attempts == 1
     assert site.keys.credits(name) == 9
 
@@ -192,11 +194,11 @@ def test_what_a_killed_server_worked_on_is_done_by_the_other(
     _, one, other = site.callers()
     busy = [one.submit(endless) for _ in range(4)]
     for request_id in busy:
-        wait_until(lambda request_id=request_id: one.status(request_id).state == PROCESSING)  # type: ignore[misc]
+        one.wait_for(request_id, PROCESSING)
     environment = {f"AUTOMASK_{name.upper()}": value for name, value in site.settings.items()}
     with ServerProcess("--port", 0, env=environment) as doomed:
         request_id = one.submit(endless)
-        wait_until(lambda: other.status(request_id).state == PROCESSING)
+        other.wait_for(request_id, PROCESSING)
         doomed.end(signal.SIGKILL)
         assert "never-shown" not in "".join(doomed.lines)
     for each in busy:
@@ -204,5 +206,5 @@ def test_what_a_killed_server_worked_on_is_done_by_the_other(
     # Nobody waits for the half minute of its lease: to the database, it is over.
     late = f"UPDATE automask.requests SET lease_until = 0 WHERE id = '{request_id}'"  # noqa: S608 (it is a number)
     postgres.execute(late, url.rpartition("/")[2])
-    wait_until(lambda: other.status(request_id).attempts == 2)
+    other.wait_for(request_id, PROCESSING, attempts=2)
     assert other.cancel(request_id) == CANCELLED

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from threading import Event, Thread
+from threading import Condition, Thread
 from typing import IO, Any, Self, cast
 
 
@@ -32,23 +32,33 @@ class ServerProcess:
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
         self._stderr = cast("IO[str]", self._process.stderr)
         self.lines: list[str] = []
-        self._serving = Event()
-        self.address = self.http_address = ""
+        self._logged, self._is_logging = Condition(), True
         # The output is read until its end: a full pipe would block the server.
         self._reader = Thread(target=self._read)
         self._reader.start()
-        self._serving.wait()
-        if not self.address:
-            raise RuntimeError(f"the server did not start: {''.join(self.lines)}")
+        serving = self.wait_for("serving")
+        self.address, self.http_address = serving["address"], serving["http"]
 
     def _read(self) -> None:
         for line in self._stderr:
-            self.lines.append(line)
-            event = json.loads(line) if line.startswith("{") else {}
-            if event.get("event") == "serving":
-                self.address, self.http_address = event["address"], event["http"]
-                self._serving.set()
-        self._serving.set()
+            with self._logged:
+                self.lines.append(line)
+                self._logged.notify_all()
+        with self._logged:
+            self._is_logging = False
+            self._logged.notify_all()
+
+    def wait_for(self, name: str) -> dict[str, Any]:
+        """Wait until the server has logged an event of this name, and return the first one."""
+
+        def found() -> list[dict[str, Any]]:
+            return [event for event in self.events if event["event"] == name]
+
+        with self._logged:
+            self._logged.wait_for(lambda: found() or not self._is_logging)
+        if not found():
+            raise RuntimeError(f"the server ended without the event {name!r}: {''.join(self.lines)}")
+        return found()[0]
 
     @property
     def pid(self) -> int:
