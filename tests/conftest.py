@@ -97,6 +97,16 @@ def jpeg(coffee: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
+@pytest.fixture(scope="session")
+def other_jpeg(jpeg: bytes) -> bytes:
+    """The same photo in another file.
+
+    What takes minutes gets this one. A server answers tasks on one file in one pass, and a task that shares a pass with
+    one of minutes waits for it, even when the other one is cancelled.
+    """
+    return jpeg + b"\0"
+
+
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts the runs of each graph by its first output; the graphs really run."""

@@ -125,10 +125,12 @@ def broken() -> mask_pb2.MaskTask:
 
 
 @pytest.fixture(scope="module")
-def endless(segmenter: automask.Segmenter, cup: mask_pb2.MaskTask) -> mask_pb2.MaskTask:
+def endless(segmenter: automask.Segmenter, other_jpeg: bytes) -> mask_pb2.MaskTask:
     """A task of some minutes: a hundred masks for each of 64 prompts."""
     return mask_pb2.MaskTask(
-        image=cup.image, prompts=segmenter.vocabulary[:64], parameters=mask_pb2.MaskParameters(threshold=0)
+        image=mask_pb2.Image(encoded=other_jpeg),
+        prompts=segmenter.vocabulary[:64],
+        parameters=mask_pb2.MaskParameters(threshold=0),
     )
 
 

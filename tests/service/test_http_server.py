@@ -65,10 +65,10 @@ def test_forwarded_headers_count_from_trusted_proxies_alone(tmp_path: Path, imag
 
 
 @pytest.fixture(scope="module")
-def slow(segmenter: automask.Segmenter, jpeg: bytes) -> messages.GenerateRequest:
+def slow(segmenter: automask.Segmenter, other_jpeg: bytes) -> messages.GenerateRequest:
     """Keeps a worker busy for minutes."""
     task = mask_pb2.MaskTask(
-        image=mask_pb2.Image(encoded=jpeg),
+        image=mask_pb2.Image(encoded=other_jpeg),
         prompts=segmenter.vocabulary[:64],
         parameters=mask_pb2.MaskParameters(threshold=0),
     )

@@ -47,11 +47,11 @@ def test_what_the_server_dies_of_is_given_up_and_blocks_nobody(
 
 
 def test_a_second_signal_ends_a_drain_and_loses_nothing(
-    tmp_path: Path, coffee_file: Path, segmenter: automask.Segmenter
+    tmp_path: Path, coffee_file: Path, other_jpeg: bytes, segmenter: automask.Segmenter
 ) -> None:
     options = ("--port", 0, "--store", tmp_path / "requests.sqlite3", "--workers", 1)
     with ServerProcess(*options, "--drain", "1h") as server, Client(server.address) as client:
-        endless = client.submit(coffee_file, segmenter.vocabulary[:64], threshold=0.0).request_id
+        endless = client.submit(other_jpeg, segmenter.vocabulary[:64], threshold=0.0).request_id
         waiting = client.submit(coffee_file, "cup").request_id
         next(status for status in client.job(endless).watch() if status.state == "PROCESSING")
         os.kill(server.pid, signal.SIGTERM)

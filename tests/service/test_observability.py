@@ -118,8 +118,10 @@ def test_the_numbers_are_those_of_the_calls(tmp_path: Path, jpeg: bytes) -> None
     assert number(numbers, "automask_cache_bytes", model="default") == expected.bytes
 
 
-def test_late_and_cancelled_calls_are_told_apart(tmp_path: Path, jpeg: bytes, segmenter: automask.Segmenter) -> None:
-    endless = task(jpeg, *segmenter.vocabulary[:64])
+def test_late_and_cancelled_calls_are_told_apart(
+    tmp_path: Path, jpeg: bytes, other_jpeg: bytes, segmenter: automask.Segmenter
+) -> None:
+    endless = task(other_jpeg, *segmenter.vocabulary[:64])
     endless.parameters.threshold = 0
     with serving(tmp_path, metrics_port=0, workers=1) as server:
         with grpc.insecure_channel(server.address) as channel:

@@ -47,9 +47,9 @@ def stub(
 
 
 @pytest.fixture(scope="module")
-def endless(segmenter: automask.Segmenter, jpeg: bytes) -> mask_pb2.MaskTask:
+def endless(segmenter: automask.Segmenter, other_jpeg: bytes) -> mask_pb2.MaskTask:
     """A task of some minutes: a hundred masks for each of 64 prompts."""
-    return task(jpeg, *segmenter.vocabulary[:64], threshold=0.0)
+    return task(other_jpeg, *segmenter.vocabulary[:64], threshold=0.0)
 
 
 def task(data: bytes, *prompts: str, **parameters: object) -> mask_pb2.MaskTask:

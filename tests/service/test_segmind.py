@@ -180,10 +180,12 @@ def test_an_empty_mask_fails_where_that_was_asked_for(house: House, image: str) 
     assert "giraffe" in detail
 
 
-def test_what_is_not_done_in_time_names_its_request(house: House, image: str, segmenter: automask.Segmenter) -> None:
+def test_what_is_not_done_in_time_names_its_request(
+    house: House, image: str, other_jpeg: bytes, segmenter: automask.Segmenter
+) -> None:
     key = house.keys.add("slow")
     metadata = (("x-api-key", key),)
-    photo = mask_pb2.Image(encoded=base64.b64decode(image.partition(",")[2]))
+    photo = mask_pb2.Image(encoded=other_jpeg)
     endless = mask_pb2.MaskTask(
         image=photo, prompts=segmenter.vocabulary[:64], parameters=mask_pb2.MaskParameters(threshold=0)
     )

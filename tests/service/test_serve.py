@@ -51,10 +51,12 @@ def cup(jpeg: bytes) -> mask_pb2.MaskTask:
 
 
 @pytest.fixture(scope="module")
-def slow(segmenter: automask.Segmenter, cup: mask_pb2.MaskTask) -> mask_pb2.MaskTask:
+def slow(segmenter: automask.Segmenter, other_jpeg: bytes) -> mask_pb2.MaskTask:
     """A task of some seconds: a hundred masks for each prompt."""
     return mask_pb2.MaskTask(
-        image=cup.image, prompts=segmenter.vocabulary[:4], parameters=mask_pb2.MaskParameters(threshold=0)
+        image=mask_pb2.Image(encoded=other_jpeg),
+        prompts=segmenter.vocabulary[:4],
+        parameters=mask_pb2.MaskParameters(threshold=0),
     )
 
 

@@ -107,10 +107,10 @@ def cup(jpeg: bytes) -> mask_pb2.MaskTask:
 
 
 @pytest.fixture(scope="module")
-def endless(segmenter: automask.Segmenter, jpeg: bytes) -> mask_pb2.MaskTask:
+def endless(segmenter: automask.Segmenter, other_jpeg: bytes) -> mask_pb2.MaskTask:
     """A task of some minutes."""
     return mask_pb2.MaskTask(
-        image=mask_pb2.Image(encoded=jpeg),
+        image=mask_pb2.Image(encoded=other_jpeg),
         prompts=segmenter.vocabulary[:64],
         parameters=mask_pb2.MaskParameters(threshold=0.0),
     )
