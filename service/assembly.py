@@ -16,7 +16,7 @@ from .core.requests import Requests
 from .core.store_threads import StoreThreads
 from .core.worker import Worker
 from .keys.factory import open_key_store
-from .rpc.calls import Calls
+from .rpc.middleware import CallMiddleware
 from .rpc.servicer import Servicer
 from .store.factory import open_store
 from .store.policy import StorePolicy
@@ -66,18 +66,18 @@ class Components:
         self._worker: Worker | None = None
         self.observer = Observer(metrics)
         self.operations: Operations[MaskResponse] = Operations(self._access, max_image_bytes=settings.max_image_bytes)
-        self.servicer = Servicer(Calls(self.operations, self.observer), self.operations)
+        self.servicer = Servicer(CallMiddleware(self.operations, self.observer), self.operations)
 
     def open(self, backend: Backend[MaskResponse]) -> None:
         """Start to work on the requests in the store, and accept calls."""
         store, metrics, changes = self._store, self._metrics, ChangeNotifier()
-        metrics.read(
+        metrics.register(
             "automask_store_requests",
             "Requests in the store",
             lambda: [(state.name, count) for state, count in store.usage().counts.items()],
             "state",
         )
-        metrics.read("automask_store_bytes", "Bytes of the store", lambda: [("", store.usage().size)])
+        metrics.register("automask_store_bytes", "Bytes of the store", lambda: [("", store.usage().size)])
         self._threads = threads = StoreThreads(store)
         self._worker = worker = Worker(
             store, threads, backend, access=self._access, codec=_CODEC, changes=changes, metrics=metrics

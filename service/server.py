@@ -151,8 +151,8 @@ class Server:
 
     def _publish_metrics(self, engine: Engine[MaskResponse], segmenters: Mapping[str, Segmenter]) -> None:
         metrics = self._metrics
-        metrics.read("automask_queue_depth", "Tasks that wait for a worker", lambda: [("", engine.waiting)])
-        metrics.read_caches(segmenters)
+        metrics.register("automask_queue_depth", "Tasks that wait for a worker", lambda: [("", engine.waiting)])
+        metrics.register_caches(segmenters)
         if self._settings.metrics_port is not None:
             self._serve_metrics(self._settings.host, self._settings.metrics_port)
 

@@ -63,7 +63,7 @@ class Api:
             max_queue=settings.max_queue,
             metrics=metrics,
         )
-        metrics.read("automask_queue_depth", "Tasks that wait for a replica", lambda: [("", self._engine.waiting)])
+        metrics.register("automask_queue_depth", "Tasks that wait for a replica", lambda: [("", self._engine.waiting)])
         self._components.open(self._engine)
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 

@@ -1,7 +1,7 @@
 """The application for Ray Serve: ``serve run automask.service.ray.app:app``, or in a config for ``serve deploy``.
 
-The settings come from ``AUTOMASK_…`` and the TOML file that ``AUTOMASK_CONFIG`` names, where this module is imported;
-`build` takes more of them as the ``args`` of Serve's config.
+The settings come from ``AUTOMASK_…`` and from the TOML file at ``AUTOMASK_CONFIG``, in the process that imports this
+module. `build` takes more settings as the ``args`` of Serve's config.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ __all__ = ["app", "build"]
 
 
 def build(args: dict[str, Any]) -> Application:
-    """Make the application.
+    """Return the application.
 
     Parameters
     ----------
     args
-        Settings that win over the environment and the file.
+        Settings that override the environment and the file.
 
     Raises
     ------
     ParameterError
-        A setting is unknown or out of its range, or they do not go together.
+        A setting is unknown or out of its range, or the settings conflict.
     """
     config = os.environ.get(f"{PREFIX}CONFIG")
-    # Whoever starts Serve's proxies decides who reaches them.
+    # Who can reach Serve's proxies is decided where they are started.
     settings = load_settings(Path(config) if config else None, **{"engine": "ray", "insecure": True, **args})
     return deploy(settings)
 

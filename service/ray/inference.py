@@ -78,7 +78,7 @@ class Inference:
         self._settings, self._scale, self._models = settings, scale, models
         self._metrics = RayMetrics()
         self._segmenters: dict[str, Segmenter] = {}
-        self._metrics.read_caches(self._segmenters)
+        self._metrics.register_caches(self._segmenters)
         self._failures = 0
         self._begin.set_max_batch_size(settings.max_batch)
         self._begin.set_batch_wait_timeout_s(settings.batch_wait_ms / 1e3)

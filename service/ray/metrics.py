@@ -1,4 +1,4 @@
-"""Numbers that leave a replica through Ray's own agent, which Prometheus asks on every node."""
+"""Metrics of a replica, exported by Ray's agent, which Prometheus scrapes on every node."""
 
 from __future__ import annotations
 
@@ -11,58 +11,60 @@ from typing import Any, TypeAlias
 from ray.serve.metrics import Counter, Gauge, Histogram
 
 from ..errors import StoreError
-from ..telemetry.metrics import Count, Metrics, Spread
+from ..telemetry.metrics import CounterLike, HistogramLike, Metrics
 
 __all__ = ["RayMetrics"]
 
-_Instrument: TypeAlias = Any  # Counter or Histogram, of which each has what the other has not
-_EVERY_SECONDS = 5.0  # as often as Ray's agent asks
+_Instrument: TypeAlias = Any  # Counter or Histogram; they have no common type with the methods used here
+_INTERVAL_SECONDS = 5.0  # that of Ray's agent
 
 
 class RayMetrics(Metrics):
-    """The same names as on one box, with ``ray_`` before them; Ray adds application, deployment and replica."""
+    """The metrics of `Metrics`, with the prefix ``ray_``; Ray adds application, deployment and replica as labels."""
 
     def __init__(self) -> None:
-        self._readers: list[Callable[[], None]] = []
+        self._exports: list[Callable[[], None]] = []
         super().__init__()
-        Thread(target=self._read, name="automask-metrics", daemon=True).start()
+        Thread(target=self._export, name="automask-metrics", daemon=True).start()
 
-    def count(self, name: str, text: str, *labels: str) -> Count:
-        """Make a counter."""
+    def counter(self, name: str, text: str, *labels: str) -> CounterLike:
+        """Return a new counter."""
         return _Labelled(Counter(name, text, labels), labels)
 
-    def spread(self, name: str, text: str, bounds: Sequence[float], *labels: str) -> Spread:
-        """Make a histogram."""
+    def histogram(self, name: str, text: str, bounds: Sequence[float], *labels: str) -> HistogramLike:
+        """Return a new histogram."""
         return _Labelled(Histogram(name, text, list(bounds), labels), labels)
 
-    def read(self, name: str, text: str, values: Callable[[], Iterable[tuple[str, float]]], label: str = "") -> None:
-        """Have a gauge or a counter filled in every few seconds."""
+    def register(
+        self, name: str, text: str, values: Callable[[], Iterable[tuple[str, float]]], label: str = ""
+    ) -> None:
+        """Add a gauge or a counter that is read every few seconds."""
         labels = (label,) if label else ()
-        told: dict[str, float] = {}
+        counted: dict[str, float] = {}
         gauge = None if name.endswith("_total") else Gauge(name, text, labels)
         counter = Counter(name.removesuffix("_total"), text, labels) if gauge is None else None
 
-        def tell() -> None:
+        def export() -> None:
             for value, number in values():
                 tags = {label: value} if label else {}
                 if gauge is not None:
                     gauge.set(number, tags)
-                elif counter is not None and number > told.get(value, 0.0):
-                    counter.inc(number - told.get(value, 0.0), tags)
-                    told[value] = number
+                elif counter is not None and number > counted.get(value, 0.0):
+                    counter.inc(number - counted.get(value, 0.0), tags)
+                    counted[value] = number
 
-        self._readers.append(tell)
+        self._exports.append(export)
 
-    def _read(self) -> None:
+    def _export(self) -> None:
         while True:
-            time.sleep(_EVERY_SECONDS)
-            for tell in [*self._readers]:
+            time.sleep(_INTERVAL_SECONDS)
+            for export in [*self._exports]:
                 with suppress(StoreError):
-                    tell()
+                    export()
 
 
 class _Labelled:
-    """One of Ray's instruments with the values of its labels."""
+    """A counter or histogram of Ray with values for its labels."""
 
     def __init__(self, instrument: _Instrument, labels: Sequence[str], tags: dict[str, str] | None = None) -> None:
         self._instrument, self._labels, self._tags = instrument, labels, tags or {}

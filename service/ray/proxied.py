@@ -1,4 +1,4 @@
-"""Calls that come through Ray Serve's gRPC proxy, in the form in which the servicer takes them."""
+"""Adapter from calls through Ray Serve's gRPC proxy to those that the servicer takes."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ __all__ = ["ProxiedContext", "answer", "answers"]
 
 
 class _RefusedError(Exception):
-    """The call has ended with a status that its context holds."""
+    """The call has ended with the status in its context."""
 
 
 class ProxiedContext:
-    """What the servicer uses of `grpc.aio.ServicerContext`.
+    """The part of `grpc.aio.ServicerContext` that the servicer uses.
 
     Parameters
     ----------
     context
-        What the proxy sent along; it goes back with the answer.
+        The context of the proxy, to which it is returned with the response.
     """
 
     def __init__(self, context: RayServegRPCContext) -> None:
         self._context = context
 
     def invocation_metadata(self) -> Sequence[tuple[str, str | bytes]]:
-        """Tell what the client sent beside its request."""
+        """Return the metadata of the call."""
         metadata: Sequence[tuple[str, str | bytes]] = self._context.invocation_metadata()
         return metadata
 
     def set_trailing_metadata(self, metadata: Sequence[tuple[str, str | bytes]]) -> None:
-        """Send this after the answer."""
+        """Set the metadata to send after the response."""
         self._context.set_trailing_metadata(list(metadata))
 
     def time_remaining(self) -> None:
-        """Tell nothing: the proxy keeps the client's deadline to itself, and cancels when it passes."""
+        """Return None: the proxy does not pass the deadline on, and cancels the call when it passes."""
 
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Sequence[tuple[str, str | bytes]] = ()
@@ -54,20 +54,20 @@ class ProxiedContext:
 async def answer(
     method: Callable[[Any, Any], Awaitable[Message]], request: Message, context: RayServegRPCContext
 ) -> Message:
-    """Answer a call that has one answer; the context takes a refusal, with all that it says, back to the client."""
+    """Answer a unary call. The context carries an error, with its details, back to the client."""
     try:
         return await method(request, ProxiedContext(context))
     except _RefusedError:
-        return Empty()  # never sent: gRPC sends no message with another status than OK
+        return Empty()  # never sent: gRPC sends a message only with status OK
 
 
 async def answers(
     method: Callable[[Any, Any], AsyncIterator[Message]], request: object, context: RayServegRPCContext
 ) -> AsyncIterator[Message]:
-    """Answer a call that has many answers.
+    """Answer a call with a stream of responses.
 
-    A stream's context travels only with its messages. Of a refusal, the proxy tells code and text, and drops the
-    details and the request's id.
+    The context of a stream is sent only with its messages. Of an error, the proxy sends code and text, but neither
+    the details nor the request id.
     """
     async for message in method(request, ProxiedContext(context)):
         yield message

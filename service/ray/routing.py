@@ -1,4 +1,4 @@
-"""Where a task goes: to the replica that has its photo's encoding, unless that one has too much to do."""
+"""Routing of a task to the replica that has the encoding of its image in its cache, unless that one is busy."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ __all__ = ["StickyRouter"]
 
 
 class StickyRouter(PowerOfTwoChoicesRequestRouter):  # type: ignore[misc]  # Ray's types are skipped
-    """Ray's own router, which first tries the replica that a session belongs to; ours is the hash of the photo.
+    """Ray's default router, which tries the replica that belongs to a session first. The session is the image's hash.
 
-    A photo has an order of the replicas that does not change as others come and go (rendezvous hashing, Thaler and
-    Ravishankar 1998). It goes to the first that is not busy; where all are, and for what has no session, Ray chooses.
-    Ray's experimental router for sessions loses requests of the same moment: some are never sent.
+    Each image orders the replicas, and the order stays the same as replicas come and go (rendezvous hashing, Thaler
+    and Ravishankar 1998). The task goes to the first replica that is not busy; if all are busy, or without a session,
+    Ray chooses. Ray's experimental session router loses simultaneous requests: some are never sent.
     """
 
     def initialize_state(self, **kwargs: Any) -> None:  # noqa: ANN401 (Ray's own signature)
-        """Take `max_waiting`: tasks at a replica from which on it counts as busy."""
+        """Take `max_waiting`: a replica with this many tasks counts as busy."""
         self._busy: int = kwargs["max_waiting"]
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
     ) -> list[list[RunningReplica]]:
-        """Give groups of replicas; of the first that has a free one, the one with the least to do is taken."""
+        """Return groups of replicas. Ray takes the least busy replica of the first group that has a free one."""
         others: list[list[RunningReplica]] = await super().choose_replicas(candidate_replicas, pending_request)
         if pending_request is None or not pending_request.metadata.session_id:
             return others
-        calm = [replica for replica in candidate_replicas if self._waiting(replica) < self._busy]
-        photo = pending_request.metadata.session_id
-        return [*([replica] for replica in sorted(calm, key=lambda one: _score(photo, one))[:1]), *others]
+        free = [replica for replica in candidate_replicas if self._waiting(replica) < self._busy]
+        image = pending_request.metadata.session_id
+        return [*([replica] for replica in sorted(free, key=lambda one: _score(image, one))[:1]), *others]
 
     def _waiting(self, replica: RunningReplica) -> int:
         return self.replica_queue_len_cache.get(replica.replica_id) or 0
 
     def _get_pending_request_matching_metadata(self, request_metadata: Any = None) -> Any:  # noqa: ANN401
-        """Give a replica to the request that it was chosen for; Ray gives it to the one that waited longest."""
+        """Return the request that a replica was chosen for; Ray would return the one that has waited longest."""
         return self._get_pending_request_matching_internal_request_id(request_metadata)
 
 
-def _score(photo: str, replica: RunningReplica) -> bytes:
-    return hashlib.sha256(f"{photo} {replica.replica_id.unique_id}".encode()).digest()
+def _score(image: str, replica: RunningReplica) -> bytes:
+    return hashlib.sha256(f"{image} {replica.replica_id.unique_id}".encode()).digest()

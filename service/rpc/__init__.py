@@ -1,3 +1,3 @@
-"""The gRPC server: servicer, sockets, and what every call goes through."""
+"""The gRPC server: servicer, call middleware, addresses."""
 
 __all__: list[str] = []

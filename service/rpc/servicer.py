@@ -21,7 +21,7 @@ from ..store.records import Record
 from ..telemetry.logs import log_bug
 from ..wire.status import to_status
 from ..wire.tasks import encode_message, read_task
-from .calls import Call, Calls, streaming, unary
+from .middleware import Call, CallMiddleware, streaming, unary
 
 __all__ = ["Servicer"]
 
@@ -29,23 +29,23 @@ _Frames: TypeAlias = "asyncio.Queue[asyncio.Task[messages.GenerateStreamResponse
 
 
 class Servicer(MaskServiceServicer):
-    """Answers the calls of gRPC clients.
+    """Implements `MaskService` with the operations of the core.
 
     Parameters
     ----------
-    calls
+    middleware
         What every call goes through.
     operations
-        What they can ask for.
+        The operations.
     """
 
-    def __init__(self, calls: Calls, operations: Operations[mask_pb2.MaskResponse]) -> None:
-        self.calls = calls
+    def __init__(self, middleware: CallMiddleware, operations: Operations[mask_pb2.MaskResponse]) -> None:
+        self.middleware = middleware
         self._operations = operations
 
     @unary
     async def Generate(self, request: messages.GenerateRequest, call: Call) -> messages.GenerateResponse:  # noqa: N802
-        """Mask one photo now."""
+        """Mask one image in one call."""
         response = await self._operations.generate(read_task(request.task), call.key)
         return messages.GenerateResponse(response=response)
 
@@ -53,9 +53,11 @@ class Servicer(MaskServiceServicer):
     async def GenerateStream(  # noqa: N802
         self, requests: AsyncIterator[messages.GenerateStreamRequest], call: Call
     ) -> AsyncIterator[messages.GenerateStreamResponse]:
-        """Mask frames as they come: some are worked on while the next ones are read, and answers keep the order."""
-        frames: _Frames = asyncio.Queue()  # without a bound of its own: its end must never have to wait
-        room = asyncio.Semaphore(self._operations.workers + 2)  # one waits for a worker, and one for the client
+        """Mask frames as they arrive: some run while the next ones are read. Responses keep the order of the frames."""
+        frames: _Frames = asyncio.Queue()  # unbounded, so that its end marker never waits; `room` bounds the frames
+        room = asyncio.Semaphore(
+            self._operations.workers + 2
+        )  # one frame waits for a worker, one response for the client
         reader = asyncio.create_task(self._read_frames(requests, frames, room, call))
         try:
             while (frame := await frames.get()) is not None:
@@ -94,13 +96,13 @@ class Servicer(MaskServiceServicer):
         try:
             response = await self._operations.generate(read_task(task), call.key)
             return messages.GenerateStreamResponse(index=index, response=response)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the next frames go on)
+        except Exception as error:  # noqa: BLE001 (the next frames go on)
             log_bug(error)
             return messages.GenerateStreamResponse(index=index, error=to_status(error, call.request_id))
 
     @unary
     async def Submit(self, request: messages.SubmitRequest, call: Call) -> messages.SubmitResponse:  # noqa: N802
-        """Keep a request for later."""
+        """Submit a request to run later."""
         record = await self._operations.submit(
             read_task(request.task),
             call.key,
@@ -113,7 +115,7 @@ class Servicer(MaskServiceServicer):
 
     @unary
     async def GetStatus(self, request: messages.GetStatusRequest, call: Call) -> messages.GetStatusResponse:  # noqa: N802
-        """Tell where a request is."""
+        """Return the status of a request."""
         record = await self._operations.status(request.request_id, call.key)
         return messages.GetStatusResponse(status=_write_status(record))
 
@@ -121,20 +123,20 @@ class Servicer(MaskServiceServicer):
     async def WatchStatus(  # noqa: N802
         self, request: messages.WatchStatusRequest, call: Call
     ) -> AsyncIterator[messages.WatchStatusResponse]:
-        """Tell of every change until the end."""
+        """Stream the status of a request, until it has ended."""
         async for record in self._operations.watch(request.request_id, call.key):
             yield messages.WatchStatusResponse(status=_write_status(record))
 
     @unary
     async def GetResult(self, request: messages.GetResultRequest, call: Call) -> messages.GetResultResponse:  # noqa: N802
-        """Give what came of a request."""
+        """Return the result of a request."""
         record = await self._operations.result(request.request_id, call.key, _seconds(request.wait))
         response = None if record.result is None else mask_pb2.MaskResponse.FromString(record.result)
         return messages.GetResultResponse(status=_write_status(record), response=response)
 
     @unary
     async def Cancel(self, request: messages.CancelRequest, call: Call) -> messages.CancelResponse:  # noqa: N802
-        """End a request."""
+        """Cancel a request."""
         record = await self._operations.cancel(request.request_id, call.key)
         return messages.CancelResponse(status=_write_status(record))
 

@@ -1,4 +1,4 @@
-"""What every call leaves behind, over gRPC or HTTP: a line in the log, and numbers; and whether any still runs."""
+"""Observation of calls over gRPC and HTTP: a log line, metrics, and whether any call still runs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Outcome:
-    """How a call ended, filled in as it goes.
+    """How a call ended; the code that handles the call sets it.
 
     Attributes
     ----------
     method
-        What was called.
+        The method, or the HTTP method and route.
     code
-        How it ended, in the words of gRPC.
+        The gRPC code, also for HTTP.
     error
-        What it ended with, if it was none of ours to end it well.
+        The error that the call ended with, if any.
     """
 
     method: str
@@ -43,7 +43,7 @@ class Observer:
     Parameters
     ----------
     metrics
-        Where they are counted.
+        Counts and times the calls.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -58,7 +58,7 @@ class Observer:
 
     @contextmanager
     def observe(self, method: str, request_id: str) -> Iterator[Outcome]:
-        """See one call through."""
+        """Observe one call: everything inside the block."""
         started, outcome = perf_counter(), Outcome(method)
         structlog.contextvars.bind_contextvars(request_id=request_id, method=method)
         self._running += 1
@@ -69,10 +69,10 @@ class Observer:
             self._running -= 1
             if not self._running:
                 self._idle.set()
-            self._tell(outcome, perf_counter() - started)
+            self._record(outcome, perf_counter() - started)
 
-    def _tell(self, outcome: Outcome, seconds: float) -> None:
+    def _record(self, outcome: Outcome, seconds: float) -> None:
         self._metrics.calls.labels(outcome.method, outcome.code.name).inc()
         self._metrics.call_seconds.labels(outcome.method).observe(seconds)
-        said = {} if outcome.error is None else {"error": str(outcome.error)}
-        _log.info("call", method=outcome.method, code=outcome.code.name, ms=round(1e3 * seconds, 2), **said)
+        fields = {} if outcome.error is None else {"error": str(outcome.error)}
+        _log.info("call", method=outcome.method, code=outcome.code.name, ms=round(1e3 * seconds, 2), **fields)

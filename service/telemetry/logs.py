@@ -1,4 +1,4 @@
-"""Structured logs on standard error: one event a line, the request's id on each, never an image or a key."""
+"""Structured logs on standard error: one event per line, with the request id, never with an image or a key."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _log = structlog.get_logger(__name__)
 
 
 def configure_logs(*, as_json: bool, level: str) -> None:
-    """Set up structlog, and the standard library's loggers to look the same.
+    """Configure structlog, and the standard library's loggers to the same format.
 
     Parameters
     ----------
     as_json
-        One JSON object a line, instead of text for people.
+        One JSON object per line, instead of text.
     level
         ``debug``, ``info``, ``warning`` or ``error``.
     """
@@ -43,9 +43,11 @@ def configure_logs(*, as_json: bool, level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    logging.getLogger("PIL").setLevel(logging.INFO)  # tells what is written in a photo: its place, its thumbnail
-    logging.getLogger("grpc").setLevel(logging.ERROR)  # logs every cancelled call with a traceback
-    # Straight to the stream: through the standard library a line took a seventh of the event loop's time under load.
+    logging.getLogger("PIL").setLevel(
+        logging.INFO
+    )  # at DEBUG it logs the metadata of a photo: its location, its thumbnail
+    logging.getLogger("grpc").setLevel(logging.ERROR)  # at WARNING it logs every cancelled call with a traceback
+    # Write directly to the stream: through the standard library, logging took a seventh of the event loop under load.
     structlog.configure(
         processors=[*shared, *renderers],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
@@ -55,6 +57,6 @@ def configure_logs(*, as_json: bool, level: str) -> None:
 
 
 def log_bug(error: Exception) -> None:
-    """Log where an error came from that automask does not raise on purpose; its client is not told."""
+    """Log an error that is not an `AutomaskError`, with its traceback; the client does not see it."""
     if not isinstance(error, AutomaskError):
         _log.error("a bug", exc_info=error)

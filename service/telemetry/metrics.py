@@ -1,4 +1,4 @@
-"""What is counted in a server, and how Prometheus asks for it."""
+"""The metrics of a server, and their export to Prometheus."""
 
 from __future__ import annotations
 
@@ -16,77 +16,79 @@ from automask import Segmenter
 from ..errors import StoreError
 from .timings import Timings
 
-__all__ = ["Count", "Metrics", "PrometheusMetrics", "Spread"]
+__all__ = ["CounterLike", "HistogramLike", "Metrics", "PrometheusMetrics"]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Count(Protocol):
-    """Something that only grows."""
+class CounterLike(Protocol):
+    """A counter of any metrics library."""
 
-    def labels(self, *values: str) -> Count:
-        """Give the one with these values of its labels."""
+    def labels(self, *values: str) -> CounterLike:
+        """Return the counter for these values of the labels."""
 
     def inc(self) -> None:
-        """Count one more."""
+        """Add one."""
 
 
-class Spread(Protocol):
-    """How numbers are spread."""
+class HistogramLike(Protocol):
+    """A histogram of any metrics library."""
 
-    def labels(self, *values: str) -> Spread:
-        """Give the one with these values of its labels."""
+    def labels(self, *values: str) -> HistogramLike:
+        """Return the histogram for these values of the labels."""
 
     def observe(self, amount: float) -> None:
-        """Count a number."""
+        """Add a value."""
 
 
 class Metrics(ABC):
-    """Counters and histograms of one server, and whatever else is read when somebody asks."""
+    """Counters and histograms of one server, and values that are read at each export."""
 
     def __init__(self) -> None:
-        self.calls = self.count("automask_calls", "Calls by method and outcome (gRPC code)", "method", "code")
-        self.call_seconds = self.spread(
+        self.calls = self.counter("automask_calls", "Calls by method and outcome (gRPC code)", "method", "code")
+        self.call_seconds = self.histogram(
             "automask_call_seconds", "Time of a call, from its first to its last byte", _SECONDS, "method"
         )
-        self.requests = self.count("automask_requests", "Submitted requests by how they ended", "state")
-        self.batch_size = self.spread("automask_batch_size", "Tasks in one pass of a model", (1, 2, 4, 8, 16, 32))
-        self._wait = self.spread("automask_wait_seconds", "Time in the queue of the engine", _SECONDS)
-        self._inference = self.spread(
-            "automask_inference_seconds", "Time of the work itself, encoding the answer included", _SECONDS
+        self.requests = self.counter("automask_requests", "Submitted requests by how they ended", "state")
+        self.batch_size = self.histogram("automask_batch_size", "Tasks in one pass of a model", (1, 2, 4, 8, 16, 32))
+        self._wait = self.histogram("automask_wait_seconds", "Time in the queue of the engine", _SECONDS)
+        self._inference = self.histogram(
+            "automask_inference_seconds", "Time of the work itself, including encoding the response", _SECONDS
         )
-        self._stage = self.spread("automask_stage_seconds", "Time of one stage", _SECONDS, "stage")
+        self._stage = self.histogram("automask_stage_seconds", "Time of one stage", _SECONDS, "stage")
 
     @abstractmethod
-    def count(self, name: str, text: str, *labels: str) -> Count:
-        """Make a counter."""
+    def counter(self, name: str, text: str, *labels: str) -> CounterLike:
+        """Return a new counter."""
 
     @abstractmethod
-    def spread(self, name: str, text: str, bounds: Sequence[float], *labels: str) -> Spread:
-        """Make a histogram."""
+    def histogram(self, name: str, text: str, bounds: Sequence[float], *labels: str) -> HistogramLike:
+        """Return a new histogram."""
 
     @abstractmethod
-    def read(self, name: str, text: str, values: Callable[[], Iterable[tuple[str, float]]], label: str = "") -> None:
-        """Have a gauge, or a counter where the name ends in ``_total``, filled in whenever somebody asks.
+    def register(
+        self, name: str, text: str, values: Callable[[], Iterable[tuple[str, float]]], label: str = ""
+    ) -> None:
+        """Add a gauge, or a counter if its name ends in ``_total``, whose values are read at each export.
 
         Parameters
         ----------
         name, text
-            Name and meaning.
+            Name and description.
         values
-            Gives (value of the label, number) pairs.
+            Returns pairs of a label's value and a number.
         label
-            Name of the label; without one, `values` gives a single pair.
+            Name of the label; empty for a single number, whose label value is ignored.
         """
 
-    def read_caches(self, segmenters: Mapping[str, Segmenter]) -> None:
-        """Have it told what the caches of models had, and what not."""
+    def register_caches(self, segmenters: Mapping[str, Segmenter]) -> None:
+        """Add the hits, misses and sizes of the caches of models."""
         for name, text, field in (
-            ("automask_cache_hits_total", "Encodings that the cache had", "hits"),
-            ("automask_cache_misses_total", "Encodings that had to be made", "misses"),
+            ("automask_cache_hits_total", "Encodings found in the cache", "hits"),
+            ("automask_cache_misses_total", "Encodings not found in the cache", "misses"),
             ("automask_cache_bytes", "Bytes in the cache", "bytes"),
         ):
-            self.read(
+            self.register(
                 name,
                 text,
                 lambda field=field: [  # type: ignore[misc]  # mypy takes no default for a callable without arguments
@@ -96,7 +98,7 @@ class Metrics(ABC):
             )
 
     def observe(self, timings: Timings) -> None:
-        """Count one answered task."""
+        """Add the timings of one task."""
         self._wait.observe(timings.queue_ms / 1e3)
         self._inference.observe(timings.inference_ms / 1e3)
         for stage, ms in timings.stages_ms.items():
@@ -105,12 +107,12 @@ class Metrics(ABC):
 
 
 class PrometheusMetrics(Metrics):
-    """What Prometheus may ask this process.
+    """Metrics that Prometheus scrapes from this process.
 
     Attributes
     ----------
     registry
-        What it is told.
+        All metrics of the process.
     """
 
     def __init__(self) -> None:
@@ -119,27 +121,29 @@ class PrometheusMetrics(Metrics):
             collector(registry=self.registry)
         super().__init__()
 
-    def count(self, name: str, text: str, *labels: str) -> Count:
-        """Make a counter."""
+    def counter(self, name: str, text: str, *labels: str) -> CounterLike:
+        """Return a new counter."""
         return Counter(name, text, labels, registry=self.registry)
 
-    def spread(self, name: str, text: str, bounds: Sequence[float], *labels: str) -> Spread:
-        """Make a histogram."""
+    def histogram(self, name: str, text: str, bounds: Sequence[float], *labels: str) -> HistogramLike:
+        """Return a new histogram."""
         return Histogram(name, text, labels, registry=self.registry, buckets=bounds)
 
-    def read(self, name: str, text: str, values: Callable[[], Iterable[tuple[str, float]]], label: str = "") -> None:
-        """Have a gauge or a counter filled in whenever Prometheus asks."""
-        self.registry.register(_Read(name, text, values, label))
+    def register(
+        self, name: str, text: str, values: Callable[[], Iterable[tuple[str, float]]], label: str = ""
+    ) -> None:
+        """Add a gauge or a counter that is read at each scrape."""
+        self.registry.register(_OnScrape(name, text, values, label))
 
 
-class _Read(Collector):
+class _OnScrape(Collector):
     def __init__(self, name: str, text: str, values: Callable[[], Iterable[tuple[str, float]]], label: str) -> None:
         self._name, self._text, self._values, self._labels = name, text, values, [label] if label else []
 
     def collect(self) -> Iterable[Metric]:
         kind = CounterMetricFamily if self._name.endswith("_total") else GaugeMetricFamily
         family = kind(self._name, self._text, labels=self._labels)
-        # Where the store cannot be read, the other numbers are wanted more than ever.
+        # If the store cannot be read, the other metrics must still be exported.
         with suppress(StoreError):
             for label, value in self._values():
                 family.add_metric([label] if self._labels else [], value)

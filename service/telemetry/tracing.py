@@ -1,4 +1,4 @@
-"""OpenTelemetry spans, where the extra `otel` is installed; set up by its own ``OTEL_…`` variables."""
+"""OpenTelemetry spans, if the extra `otel` is installed; configured by the ``OTEL_…`` variables."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
 
 
 def configure_tracing() -> None:
-    """Send spans where the environment says, over OTLP; do nothing where it says nothing.
+    """Send spans over OTLP to the endpoint in the environment; do nothing without one.
 
     Raises
     ------
     MissingDependencyError
-        It says so, and the extra is not installed.
+        There is an endpoint, and the extra is not installed.
     """
     endpoint = next((name for name in _ENDPOINTS if os.environ.get(name)), None)
     if endpoint is None:
@@ -41,7 +41,7 @@ def configure_tracing() -> None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise MissingDependencyError(f"{endpoint} is set, and spans need: pip install 'automask[otel]'") from error
-    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over the name given here.
+    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override this name.
     named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": "automask"}
     provider = TracerProvider(resource=Resource.create(named))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -50,14 +50,14 @@ def configure_tracing() -> None:
 
 @contextmanager
 def span(name: str, attributes: Mapping[str, str], carrier: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Put what happens inside into a span.
+    """Run the block inside a span.
 
     Parameters
     ----------
     name, attributes
-        Of the span.
+        Name and attributes of the span.
     carrier
-        Metadata of the call, from which the caller's span is taken.
+        Metadata of a call; its trace context becomes the parent. None for a span inside the server.
     """
     if _tracer is None:
         yield
@@ -69,7 +69,7 @@ def span(name: str, attributes: Mapping[str, str], carrier: Mapping[str, str] | 
 
 
 def trace_stages(timings: Timings) -> None:
-    """Add what was measured in a worker thread to the current span, as if it had ended just now."""
+    """Add the stages of a task, measured on a worker thread, to the current span, as if they had ended just now."""
     if _tracer is None or not trace.get_current_span().is_recording():
         return
     stages = {"queue": timings.queue_ms, **timings.stages_ms}

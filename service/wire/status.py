@@ -1,7 +1,7 @@
-"""The one table of what each error is called over gRPC and HTTP, and errors in the form in which they travel.
+"""The table of error codes, and conversion of errors to `google.rpc.Status` and back.
 
-Every error is a ``google.rpc.Status``: its ErrorInfo tells a client which class to raise again, and with what. Proxies
-and the transport know nothing of that; what they say is raised by its code alone.
+The ErrorInfo of a status names the class of the error and holds its attributes, so that a client raises the same error.
+Errors of proxies and of the transport have no ErrorInfo: their class comes from the gRPC code alone.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ Metadata: TypeAlias = tuple[tuple[str, bytes], ...]
 
 DOMAIN: Final = "automask"
 _KEY: Final = "grpc-status-details-bin"
-# A peer takes 8 KB of metadata unless told otherwise; the status crosses twice, once percent-encoded, once as base64.
+# A peer takes 8 KB of metadata by default. The message is sent twice: percent-encoded, and in the status as base64.
 _MAX_MESSAGE, _MAX_VALUE = 1000, 300
 
 
 class Row(NamedTuple):
-    """What an error is called over the wire.
+    """The codes of an error.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Row(NamedTuple):
     http
         Its HTTP status.
     reason
-        Its name in ErrorInfo.
+        Its reason in ErrorInfo.
     """
 
     code: grpc.StatusCode
@@ -105,39 +105,39 @@ TABLE: Final[Mapping[type[AutomaskError], Row]] = MappingProxyType(
         DeadlineError: Row(grpc.StatusCode.DEADLINE_EXCEEDED, 504, "DEADLINE"),
     }
 )
-"""One row for each error; of those that share a code, a bare code means the first."""
+"""The row of each error. A code without ErrorInfo means the first error with this code."""
 
 _BY_REASON = {row.reason: kind for kind, row in TABLE.items()}
 _BY_CODE = {row.code.value[0]: kind for kind, row in reversed([*TABLE.items()])}
 
 
 def row_of(error: BaseException) -> Row:
-    """Find an error's row; what automask does not raise on purpose is an internal error."""
+    """Return the row of an error; an error that is not in the table is an internal error."""
     return next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), TABLE[InternalError])
 
 
 def public_error(error: BaseException, request_id: str) -> AutomaskError:
-    """Give an error itself if it is for its client's eyes, else one that tells only where the log has more."""
+    """Return the error itself if it is in the table, else an internal error that names only the request id."""
     if isinstance(error, AutomaskError) and any(kind in TABLE for kind in type(error).__mro__):
         return error
-    return InternalError(f"the server failed on this; its log tells more{f' under {request_id}' * bool(request_id)}")
+    return InternalError(f"the server failed on this; its log has more{f' under {request_id}' * bool(request_id)}")
 
 
 def to_status(error: BaseException, request_id: str = "") -> Status:
-    """Put an error into the form in which it travels.
+    """Convert an error to a status.
 
     Parameters
     ----------
     error
-        Any error. Of one that automask does not raise on purpose nothing is told but that it happened.
+        Any error. The status of one that is not in the table does not say what happened.
     request_id
-        Under which the log tells more about it.
+        The id under which the log has more about the error.
 
     Returns
     -------
     google.rpc.status_pb2.Status
-        With ErrorInfo and, where they fit, BadRequest and RetryInfo; small enough for metadata, for which a very long
-        text loses its middle.
+        With ErrorInfo and, if they apply, BadRequest and RetryInfo. Long texts lose their middle, so that the status
+        fits into metadata.
     """
     error = public_error(error, request_id)
     row = row_of(error)
@@ -154,17 +154,17 @@ def _details(error: BaseException, reason: str) -> Iterator[Message]:
     violation = BadRequest.FieldViolation(reason=reason)
     match error:
         case ParameterError():
-            told = {"parameter": error.parameter, "requirement": error.requirement, "value": str(error.value)}
+            fields = {"parameter": error.parameter, "requirement": error.requirement, "value": str(error.value)}
             violation.field, violation.description = _shorten(error.parameter), _shorten(f"must {error.requirement}")
         case UnknownPromptError():
-            told = {"prompt": error.prompt, "nearest": json.dumps(error.nearest)}
+            fields = {"prompt": error.prompt, "nearest": json.dumps(error.nearest)}
             violation.field, violation.description = "prompts", _shorten(str(error))
         case ImageError():
-            told = {}
+            fields = {}
             violation.field, violation.description = "image", _shorten(str(error))
         case _:
-            told = {}
-    info.metadata.update({key: _shorten(text) for key, text in told.items()})
+            fields = {}
+    info.metadata.update({key: _shorten(text) for key, text in fields.items()})
     yield info
     if violation.field:
         yield BadRequest(field_violations=[violation])
@@ -175,7 +175,7 @@ def _details(error: BaseException, reason: str) -> Iterator[Message]:
 
 
 def _shorten(text: str, limit: int = _MAX_VALUE) -> str:
-    """Keep both ends of a text that is too long; a name of a file may hold what is no Unicode."""
+    """Cut the middle out of a text that is too long; escape what is not Unicode, as in the names of files."""
     data = text.encode("utf-8", "backslashreplace")
     if len(data) <= limit:
         return data.decode()
@@ -184,12 +184,12 @@ def _shorten(text: str, limit: int = _MAX_VALUE) -> str:
 
 
 def to_error(status: Status) -> AutomaskError:
-    """Make the error again that `to_status` was given: the same class, message and attributes.
+    """Convert a status to the error that `to_status` converted: the same class, message and attributes.
 
     Parameters
     ----------
     status
-        From any server; without automask's ErrorInfo, the class comes from the code.
+        A status of any server; without automask's ErrorInfo, the class comes from the code.
     """
     info, retry = ErrorInfo(), RetryInfo()
     for detail in status.details:
@@ -202,15 +202,15 @@ def to_error(status: Status) -> AutomaskError:
     return error
 
 
-def _rebuild(kind: type[AutomaskError], message: str, told: Mapping[str, str]) -> Any:  # noqa: ANN401 (some take attributes)
+def _rebuild(kind: type[AutomaskError], message: str, fields: Mapping[str, str]) -> Any:  # noqa: ANN401 (some take attributes)
     attributes: dict[str, object]
     if kind is ParameterError:
-        attributes = {name: told.get(name, "") for name in ("parameter", "requirement", "value")}
+        attributes = {name: fields.get(name, "") for name in ("parameter", "requirement", "value")}
     elif kind is UnknownPromptError:
-        attributes = {"prompt": told.get("prompt", ""), "nearest": tuple(json.loads(told.get("nearest", "[]")))}
+        attributes = {"prompt": fields.get("prompt", ""), "nearest": tuple(json.loads(fields.get("nearest", "[]")))}
     else:
         return kind(message)
-    # These two put their sentence together themselves; here it is whole already.
+    # The constructors of these two build the message, which is complete here.
     error = kind.__new__(kind)
     ValueError.__init__(error, message)
     vars(error).update(attributes)
@@ -218,27 +218,27 @@ def _rebuild(kind: type[AutomaskError], message: str, told: Mapping[str, str]) -
 
 
 def error_from_rpc(error: grpc.RpcError, target: str) -> AutomaskError:
-    """Make the error again that a server ended a call with.
+    """Convert what a call raised to the error of the server.
 
     Parameters
     ----------
     error
         What `grpc` or `grpc.aio` raised.
     target
-        The server, to be named where it is not the server but the connection to it that ended the call.
+        The server; named in errors of the connection.
     """
-    # grpc's own stubs do not tell that what a call raises is also that call; grpc.aio's says the same by itself.
+    # The type stubs of grpc lack the methods of a call that its errors have; those of grpc.aio have them.
     call: Any = error
     for key, value in call.trailing_metadata() or ():
         if key == _KEY:
             return to_error(Status.FromString(value))
     text = f"{target}: {call.details() or call.code().name}"
     if call.code() is grpc.StatusCode.INTERNAL:
-        # A server's own comes with its status; this is of what is between, such as a proxy that lost the server.
+        # An internal error of the server has a status. This one is from a proxy that lost the server.
         return UnavailableError(text.partition("\n")[0])
     return to_error(Status(code=call.code().value[0], message=text))
 
 
 def trailing_metadata(status: Status) -> Metadata:
-    """Give a status the form in which a server sends it: ``await context.abort(code, message, trailing_metadata)``."""
+    """Return a status as metadata, for ``await context.abort(code, message, trailing_metadata)``."""
     return ((_KEY, status.SerializeToString()),)

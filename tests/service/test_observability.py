@@ -236,7 +236,7 @@ def test_a_bug_is_told_in_full_to_the_log_and_not_at_all_to_the_client(tmp_path:
         code, message, told = outcome(stub.GetResult, messages.GetResultRequest(request_id=left))
         assert process.end() == 0
     assert code is grpc.StatusCode.INTERNAL
-    assert message == f"the server failed on this; its log tells more under {told['x-request-id']}"
+    assert message == f"the server failed on this; its log has more under {told['x-request-id']}"
     assert b"DecodeError" not in told["grpc-status-details-bin"]
     of_call = [event for event in process.events if event.get("request_id") == told["x-request-id"]]
     assert [event["event"] for event in of_call] == ["a bug", "call"]

@@ -1,4 +1,4 @@
-"""What every call goes through, whichever method it is: an id, a key, the log, metrics, a span, and rich errors."""
+"""What every gRPC call goes through: request id, authentication, log, metrics, span, rich errors."""
 
 from __future__ import annotations
 
@@ -21,49 +21,49 @@ from ..telemetry.logs import log_bug
 from ..telemetry.tracing import span
 from ..wire.status import row_of, to_status, trailing_metadata
 
-__all__ = ["Call", "Calls", "streaming", "unary"]
+__all__ = ["Call", "CallMiddleware", "streaming", "unary"]
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """One call.
 
     Attributes
     ----------
     request_id
-        Under which the log tells of it; sent back in the metadata ``x-request-id``.
+        Its id in the log; sent back in the metadata ``x-request-id``.
     key
-        Who calls.
+        The key of the caller.
     """
 
     request_id: str
     key: Key
 
 
-class Calls:
-    """Lets calls in and sees them out.
+class CallMiddleware:
+    """Authenticates, counts and logs calls, and sends their errors.
 
     Parameters
     ----------
     operations
-        Lets callers in.
+        Authenticate callers.
     observer
-        Counts and logs them.
+        Counts and logs calls.
     """
 
     def __init__(self, operations: Operations[Any], observer: Observer) -> None:
         self._operations, self._observer = operations, observer
 
     @asynccontextmanager
-    async def observe(self, method: str, context: Context) -> AsyncIterator[Call]:
-        """Let one call in, and turn what it raises into an error that tells all a client can use."""
+    async def handle(self, method: str, context: Context) -> AsyncIterator[Call]:
+        """Authenticate one call; end it with a rich error if anything raises."""
         request_id = uuid.uuid4().hex
-        told: tuple[tuple[str, str | bytes], ...] = (("x-request-id", request_id),)
-        context.set_trailing_metadata(told)
+        trailing: tuple[tuple[str, str | bytes], ...] = (("x-request-id", request_id),)
+        context.set_trailing_metadata(trailing)
         metadata = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
         with self._observer.observe(method, request_id) as outcome:
             try:
@@ -76,24 +76,24 @@ class Calls:
                 is_late = left is not None and left <= 0
                 outcome.code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
                 raise
-            except Exception as error:  # noqa: BLE001 (the last catcher there is)
+            except Exception as error:  # noqa: BLE001 (nothing above this catches it)
                 outcome.code, outcome.error = row_of(error).code, error
                 log_bug(error)
         if outcome.error is not None:
             status = to_status(outcome.error, request_id)
-            await context.abort(outcome.code, status.message, (*told, *trailing_metadata(status)))
+            await context.abort(outcome.code, status.message, (*trailing, *trailing_metadata(status)))
 
 
 def unary(
     method: Callable[[Any, Request, Call], Awaitable[Response]],
 ) -> Callable[[Any, Request, Context], Awaitable[Response]]:
-    """Make a method that answers once, for a servicer that has `calls`."""
+    """Pass a method with one response through the servicer's `middleware`."""
 
     @functools.wraps(method)
     async def handle(servicer: Any, request: Request, context: Context) -> Response:  # noqa: ANN401
-        async with servicer.calls.observe(method.__name__, context) as call:
+        async with servicer.middleware.handle(method.__name__, context) as call:
             return await method(servicer, request, call)
-        raise AssertionError  # `observe` ends the call itself
+        raise AssertionError  # not reached: `abort` raises
 
     return handle
 
@@ -101,11 +101,11 @@ def unary(
 def streaming(
     method: Callable[[Any, Request, Call], AsyncIterator[Response]],
 ) -> Callable[[Any, Request, Context], AsyncIterator[Response]]:
-    """Make a method that answers many times, for a servicer that has `calls`."""
+    """Pass a method with a stream of responses through the servicer's `middleware`."""
 
     @functools.wraps(method)
     async def handle(servicer: Any, request: Request, context: Context) -> AsyncIterator[Response]:  # noqa: ANN401
-        async with servicer.calls.observe(method.__name__, context) as call:
+        async with servicer.middleware.handle(method.__name__, context) as call:
             async for response in method(servicer, request, call):
                 yield response
 
