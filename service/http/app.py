@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
@@ -18,6 +20,11 @@ from .middleware import CallMiddleware, routing_error
 from .proxies import ForwardedHeaders
 
 __all__ = ["create_app"]
+
+_DESCRIPTION: Final = (
+    "The API of the hosted Automatic Mask Generator, on this server. Errors are JSON with `error`, `reason` and "
+    "`request_id`. See also the [playground](.)."
+)
 
 
 def create_app(
@@ -39,7 +46,7 @@ def create_app(
         Port of gRPC, for the code examples of the playground.
     """
     # FastAPI's own documentation pages load scripts from another host.
-    app = FastAPI(title="automask", version="1", docs_url=None, redoc_url=None)
+    app = FastAPI(title="automask", version="1", description=_DESCRIPTION, docs_url=None, redoc_url=None)
     app.include_router(hosted.router(operations, settings, fetcher))
     app.include_router(playground.router(operations, settings, grpc_port=grpc_port))
     app.include_router(pages.router())

@@ -17,12 +17,13 @@ SLUG: Final = "automatic-mask-generator"
 """Name of the model in the URLs of the hosted API."""
 
 _DESCRIPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "image": {"type": "string", "description": "Image: a data: URI, base64, an http(s) URL, or an uploaded file."},
-    "prompt": {"type": "string", "maxLength": MAX_PROMPT_LENGTH, "description": "What to mask."},
+    "image": {"type": "string", "description": "Image: a data: URI, base64 or an http(s) URL, or an uploaded file."},
+    "prompt": {"type": "string", "maxLength": MAX_PROMPT_LENGTH, "description": "What to mask.", "example": "cup"},
     "exclude": {
         "type": "string",
         "maxLength": MAX_PROMPT_LENGTH,
         "description": "What to leave out of the mask. Not in the hosted API.",
+        "default": "",
     },
     "threshold": {"type": "number", "minimum": 0, "maximum": 1, "description": "Minimum score."},
     "grow_mask": {
@@ -40,7 +41,11 @@ _DESCRIPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "stop_on_empty_mask": {"type": "boolean", "description": "Return an error, not a black mask, if nothing is found."},
     "seed": {"type": "integer", "minimum": -1, "maximum": MAX_SEED, "description": "Returned as it is; has no effect."},
     "base64": {"type": "boolean", "description": "Return JSON with base64, not bytes (v1 only)."},
-    "model": {"type": "string", "description": "Name of a model of this server. Not in the hosted API."},
+    "model": {
+        "type": "string",
+        "description": "Name of a model of this server; empty for its first one. Not in the hosted API.",
+        "default": "",
+    },
 }
 _DEFAULTS: Final = asdict(Parameters())
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,62 +22,36 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 import automask
 from automask.service.keys.sqlite import SqliteKeyStore
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
+from support.browser import TIMEOUT, Page, needs_browser, running_browser
 from support.threaded_server import serving
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream "
-    "--window-size=1280,1000"
-).split()
 COFFEE = Path(__file__).parents[2] / "examples" / "coffee.jpg"
-PATIENCE = 30
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None,
-    reason="chromium and chromedriver are not on the PATH (Debian: apt-get install chromium chromium-driver)",
-)
+pytestmark = needs_browser
 
 
-class Page:
+class Playground(Page):
     """The playground, open in a browser."""
 
-    def __init__(self, browser: webdriver.Chrome, origin: str) -> None:
-        self.browser, self.origin = browser, origin
-        self._log: Any = browser.get_log  # selenium gives it no types
-
     def open(self) -> None:
-        """Open it anew, with nothing left of what was there before."""
+        """Open the page without the state of earlier tests."""
         self.browser.get(self.origin)
         self.browser.execute_script("sessionStorage.clear()")
         self.browser.refresh()
         self.until("document.querySelector('#model').options.length || !document.querySelector('#key-form').hidden")
 
-    def at(self, selector: str) -> WebElement:
-        return self.browser.find_element(By.CSS_SELECTOR, selector)
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        return self.browser.execute_script(script, *arguments)
-
-    def until(self, condition: str) -> None:
-        WebDriverWait(self.browser, PATIENCE, 0.02).until(
-            lambda browser: browser.execute_script(f"return Boolean({condition})"), condition
-        )
-
     def settle(self) -> None:
-        """Wait until nothing is asked any more."""
+        """Wait until no request is running."""
         self.until("document.querySelector('#stage').getAttribute('aria-busy') === 'false'")
 
     def settle_after(self, action: str) -> None:
-        """Do something that makes the page ask, and wait for what comes of it."""
+        """Run a script that makes the page send a request, and wait for its response."""
         assert self.run(f"{action}; return document.querySelector('#stage').getAttribute('aria-busy')") == "true"
         self.settle()
 
@@ -95,38 +69,18 @@ class Page:
         """)
 
     def pixels(self) -> Any:
-        """What is on the canvas, (H, W, 4)."""
+        """Pixels of the canvas, (H, W, 4)."""
         url = self.run("return document.querySelector('#canvas').toDataURL()")
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGBA"))
 
     def status(self) -> str:
         return self.at("#status").text
 
-    def console(self) -> list[str]:
-        """What the browser complained about."""
-        return [entry["message"] for entry in self._log("browser") if entry["level"] == "SEVERE"]
-
-    def events(self) -> list[dict[str, Any]]:
-        """What went over the network since this was last called."""
-        return [json.loads(entry["message"])["message"] for entry in self._log("performance")]
-
-    def requested(self) -> list[str]:
-        """Addresses that the page asked for since then."""
-        sent = [event for event in self.events() if event["method"] == "Network.requestWillBeSent"]
-        return [event["params"]["request"]["url"] for event in sent]
-
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path_factory.mktemp("saved"))})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    with running_browser(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -136,23 +90,15 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(browser: webdriver.Chrome, origin: str) -> Page:
-    page = Page(browser, origin)
+def page(browser: webdriver.Chrome, origin: str) -> Playground:
+    page = Playground(browser, origin)
     page.open()
     page.console(), page.requested()
     return page
 
 
-@contextmanager
-def clean(page: Page) -> Iterator[None]:
-    """Nothing is complained about, and nothing is asked of anybody but the server."""
-    yield
-    assert page.console() == []
-    assert {url for url in page.requested() if not url.startswith((page.origin, "blob:", "data:"))} == set()
-
-
-def test_a_mask_is_seen(page: Page) -> None:
-    with clean(page):
+def test_a_mask_is_seen(page: Playground) -> None:
+    with page.clean():
         page.open()
         page.masked(COFFEE, "cup")
         shown = page.pixels()
@@ -166,8 +112,8 @@ def test_a_mask_is_seen(page: Page) -> None:
         assert page.at("#found").text.startswith("cup 0.")
 
 
-def test_sliders_and_switches_change_the_mask(page: Page) -> None:
-    with clean(page):
+def test_sliders_and_switches_change_the_mask(page: Playground) -> None:
+    with page.clean():
         page.masked(COFFEE, "cup")
         seen = [page.pixels()]
         page.move("#grow", 60)
@@ -183,7 +129,7 @@ def test_sliders_and_switches_change_the_mask(page: Page) -> None:
         assert "No cup was found. A lower threshold may help." in page.status()
 
 
-def test_what_is_superseded_is_given_up(page: Page) -> None:
+def test_what_is_superseded_is_given_up(page: Playground) -> None:
     page.masked(COFFEE, "cup")
     page.requested()
     slow = {"offline": False, "latency": 400, "downloadThroughput": -1, "uploadThroughput": -1}
@@ -207,7 +153,7 @@ def test_what_is_superseded_is_given_up(page: Page) -> None:
     assert ends == ["Network.loadingFailed"] * 2
 
 
-def test_before_and_after(page: Page) -> None:
+def test_before_and_after(page: Playground) -> None:
     page.masked(COFFEE, "cup")
     after = page.pixels()
     slider = page.at("#compare")
@@ -224,7 +170,7 @@ def test_before_and_after(page: Page) -> None:
     assert np.array_equal(half[:, split + 1 :], after[:, split + 1 :])
 
 
-def test_an_error_is_a_sentence_and_the_old_mask_goes(page: Page) -> None:
+def test_an_error_is_a_sentence_and_the_old_mask_goes(page: Playground) -> None:
     page.masked(COFFEE, "cup")
     page.at("#prompt").send_keys(Keys.CONTROL, "a")
     page.at("#prompt").send_keys("asdfgh", Keys.ENTER)
@@ -237,24 +183,24 @@ def test_an_error_is_a_sentence_and_the_old_mask_goes(page: Page) -> None:
     assert all("400 (Bad Request)" in one for one in page.console())  # the browser's own note of the answer
 
 
-def test_what_is_no_photo_is_said_so(page: Page, tmp_path: Path) -> None:
+def test_what_is_no_photo_is_said_so(page: Playground, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no picture")
     page.at("#file").send_keys(str(tmp_path / "notes.png"))
     page.until("document.querySelector('#status').classList.contains('error')")
     assert page.status() == "notes.png is not a picture that this browser can read."
 
 
-def test_a_large_photo_is_made_smaller_once(page: Page, tmp_path: Path) -> None:
+def test_a_large_photo_is_made_smaller_once(page: Playground, tmp_path: Path) -> None:
     Image.open(COFFEE).resize((3000, 2000)).save(tmp_path / "large.png")
-    with clean(page):
+    with page.clean():
         page.masked(tmp_path / "large.png", "cup")
         assert page.pixels().shape[:2] == (1365, 2048)
         assert "2048 × 1365, from 3000 × 2000" in page.at("#facts").text
 
 
-def test_keyboard_alone(page: Page) -> None:
+def test_keyboard_alone(page: Playground) -> None:
     """From the top of the page: the sample, another word, a slider, a switch, and back by the history."""
-    with clean(page):
+    with page.clean():
         page.run("document.activeElement.blur()")
         press(page, "[data-do=sample]", Keys.ENTER)
         page.until("document.querySelector('#found').children.length")
@@ -274,7 +220,7 @@ def test_keyboard_alone(page: Page) -> None:
         assert page.at("#found").text.startswith("cup 0.")
 
 
-def press(page: Page, selector: str, *keys: str) -> None:
+def press(page: Playground, selector: str, *keys: str) -> None:
     """Walk to something with Tab, see that the focus can be seen there, and press keys."""
     wanted = page.at(selector)
     for _ in range(60):
@@ -286,13 +232,13 @@ def press(page: Page, selector: str, *keys: str) -> None:
     wanted.send_keys(*keys)
 
 
-def test_every_control_has_a_name(page: Page) -> None:
+def test_every_control_has_a_name(page: Playground) -> None:
     page.masked(COFFEE, "cup")
     controls = page.browser.find_elements(By.CSS_SELECTOR, "button, input:not([type=file]), select")
     assert [one.get_attribute("outerHTML") for one in controls if one.is_displayed() and not one.accessible_name] == []
 
 
-def test_history_brings_a_mask_back_without_asking(page: Page) -> None:
+def test_history_brings_a_mask_back_without_asking(page: Playground) -> None:
     page.masked(COFFEE, "cup")
     first = page.pixels()
     page.at("#prompt").send_keys(Keys.CONTROL, "a")
@@ -306,13 +252,13 @@ def test_history_brings_a_mask_back_without_asking(page: Page) -> None:
     assert page.requested() == []
 
 
-def test_downloads_are_the_servers_own(page: Page, tmp_path: Path, origin: str) -> None:
+def test_downloads_are_the_servers_own(page: Playground, tmp_path: Path, origin: str) -> None:
     page.browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     page.masked(COFFEE, "cup")
     for kind, ending in (("mask", "mask.png"), ("cutout", "cutout.png"), ("rle", "rle.json")):
         page.at(f"[data-save={kind}]").click()
         path = tmp_path / f"coffee-cup-{ending}"
-        WebDriverWait(page.browser, PATIENCE, 0.02).until(lambda _, path=path: path.exists())  # type: ignore[misc]
+        WebDriverWait(page.browser, TIMEOUT, 0.02).until(lambda _, path=path: path.exists())  # type: ignore[misc]
     mask = np.asarray(Image.open(tmp_path / "coffee-cup-mask.png"))
     form = {"prompt": "cup", "return_mask": "true"}
     with COFFEE.open("rb") as photo:
@@ -323,7 +269,7 @@ def test_downloads_are_the_servers_own(page: Page, tmp_path: Path, origin: str) 
     assert json.loads((tmp_path / "coffee-cup-rle.json").read_text())["size"] == [400, 600]
 
 
-def test_the_camera_takes_a_photo(page: Page) -> None:
+def test_the_camera_takes_a_photo(page: Playground) -> None:
     page.at("[data-do=camera]").click()
     page.until("document.querySelector('#video').videoWidth")
     page.at("[data-do=shoot]").click()
@@ -331,7 +277,7 @@ def test_the_camera_takes_a_photo(page: Page) -> None:
     assert page.pixels()[..., :3].std() > 0
 
 
-def test_a_photo_is_pasted_or_dropped(page: Page) -> None:
+def test_a_photo_is_pasted_or_dropped(page: Playground) -> None:
     for event, carrier in (("ClipboardEvent('paste'", "clipboardData"), ("DragEvent('drop'", "dataTransfer")):
         page.open()
         page.browser.execute_async_script(f"""
@@ -350,7 +296,7 @@ def test_a_photo_is_pasted_or_dropped(page: Page) -> None:
 NASTY = """cup 'of' "$(touch pwned)" `touch pwned` \\ @tea"""  # a cup, and words that are not used
 
 
-def example(page: Page, language: str, prompt: str) -> str:
+def example(page: Playground, language: str, prompt: str) -> str:
     """The code for a photo and what was set; it must not depend on what is in them."""
     page.masked(COFFEE, prompt)
     page.move("#grow", 25)
@@ -371,17 +317,17 @@ def run_in(folder: Path, *command: str) -> bytes:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on the PATH")
-def test_the_curl_example_works(page: Page, tmp_path: Path, segmenter: automask.Segmenter) -> None:
+def test_the_curl_example_works(page: Playground, tmp_path: Path, segmenter: automask.Segmenter) -> None:
     run_in(tmp_path, "sh", "-c", example(page, "curl", NASTY))
     assert (tmp_path / "mask.png").read_bytes() == expected(segmenter)
 
 
-def test_the_python_example_works(page: Page, tmp_path: Path, segmenter: automask.Segmenter) -> None:
+def test_the_python_example_works(page: Playground, tmp_path: Path, segmenter: automask.Segmenter) -> None:
     run_in(tmp_path, sys.executable, "-c", example(page, "python", NASTY))
     assert (tmp_path / "mask.png").read_bytes() == expected(segmenter)
 
 
-def test_the_grpc_example_works(page: Page, tmp_path: Path, segmenter: automask.Segmenter) -> None:
+def test_the_grpc_example_works(page: Playground, tmp_path: Path, segmenter: automask.Segmenter) -> None:
     """All but grpcurl itself: what it is given is sent where it is told to."""
     body, _, rest = example(page, "grpc", NASTY).partition(" |\ngrpcurl")
     request = json_format.Parse(run_in(tmp_path, "sh", "-c", body), messages.GenerateRequest())
@@ -392,7 +338,7 @@ def test_the_grpc_example_works(page: Page, tmp_path: Path, segmenter: automask.
     assert response.results[0].media[0].data == expected(segmenter)
 
 
-def test_a_phone_scrolls_down_only(page: Page) -> None:
+def test_a_phone_scrolls_down_only(page: Playground) -> None:
     metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
@@ -408,7 +354,7 @@ def test_a_key_is_asked_for(browser: webdriver.Chrome, tmp_path: Path) -> None:
         serving(tmp_path, http_port=0, keys=tmp_path / "keys.sqlite3") as server,
     ):
         key = file.add("guest", credits=2)
-        page = Page(browser, f"http://{server.http_address}/")
+        page = Playground(browser, f"http://{server.http_address}/")
         page.open()
         assert browser.switch_to.active_element == page.at("#key")
         page.at("#key").send_keys("nonsense", Keys.ENTER)

@@ -1,0 +1,85 @@
+"""Chromium, driven by Selenium."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+TIMEOUT = 30  # seconds
+_CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+_DRIVER = shutil.which("chromedriver")
+_FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream "
+    "--window-size=1280,1000"
+).split()
+
+needs_browser = pytest.mark.skipif(
+    _CHROMIUM is None or _DRIVER is None,
+    reason="chromium and chromedriver are not on the PATH (Debian: apt-get install chromium chromium-driver)",
+)
+
+
+@contextmanager
+def running_browser(folder: Path) -> Iterator[webdriver.Chrome]:
+    """Start Chromium with a profile and downloads in a folder."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = _CHROMIUM or ""
+    for flag in (*_FLAGS, f"--user-data-dir={folder / 'profile'}"):
+        options.add_argument(flag)
+    options.add_experimental_option("prefs", {"download.default_directory": str(folder / "downloads")})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(_DRIVER))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+class Page:
+    """A page of a server, open in a browser."""
+
+    def __init__(self, browser: webdriver.Chrome, origin: str) -> None:
+        self.browser, self.origin = browser, origin
+        self._log: Any = browser.get_log  # selenium has no types for it
+
+    def at(self, selector: str) -> WebElement:
+        return self.browser.find_element(By.CSS_SELECTOR, selector)
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.browser.execute_script(script, *arguments)
+
+    def until(self, condition: str) -> None:
+        WebDriverWait(self.browser, TIMEOUT, 0.02).until(
+            lambda browser: browser.execute_script(f"return Boolean({condition})"), condition
+        )
+
+    def console(self) -> list[str]:
+        """Errors in the console since the last call."""
+        return [entry["message"] for entry in self._log("browser") if entry["level"] == "SEVERE"]
+
+    def events(self) -> list[dict[str, Any]]:
+        """Network events since the last call."""
+        return [json.loads(entry["message"])["message"] for entry in self._log("performance")]
+
+    def requested(self) -> list[str]:
+        """URLs requested since the last call."""
+        sent = [event for event in self.events() if event["method"] == "Network.requestWillBeSent"]
+        return [event["params"]["request"]["url"] for event in sent]
+
+    @contextmanager
+    def clean(self) -> Iterator[None]:
+        """Check that there are no errors in the console, and no requests to another host."""
+        yield
+        assert self.console() == []
+        assert {url for url in self.requested() if not url.startswith((self.origin, "blob:", "data:"))} == set()
