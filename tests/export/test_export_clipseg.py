@@ -1,4 +1,4 @@
-"""What `automask export clipseg` writes: the contract of its graphs, and that they compute what the checkpoint does.
+"""Bundles of `automask export clipseg`: the contract of the graphs, and their parity with the checkpoint.
 
 The checkpoints have random weights; the command is the real one.
 """
@@ -53,7 +53,7 @@ def session(path: Path) -> Any:
 
 
 def logits(folder: Path, pixels: Array, prompts: list[str], precision: str = "fp32") -> Array:
-    """What a runtime does with a bundle: tokenizers and ONNX Runtime alone."""
+    """Run a bundle with tokenizers and ONNX Runtime alone."""
     bundle = open_bundle(folder)
     graphs = {role: session(folder / graph.choose([precision])) for role, graph in bundle.graphs.items()}
     words = Tokenizer.from_file(str(folder / bundle.text["file"])).encode_batch(prompts)
@@ -96,7 +96,7 @@ def test_the_bundle_opens_and_lists_every_file(tiny: Tiny) -> None:
     }
 
 
-def test_no_path_of_this_machine_is_in_it(tiny: Tiny) -> None:
+def test_no_file_contains_a_path_of_the_machine(tiny: Tiny) -> None:
     for path in tiny.folder.iterdir():
         assert os.fsencode(tiny.source.parent) not in path.read_bytes()
         assert b"site-packages" not in path.read_bytes()
@@ -107,20 +107,20 @@ def test_no_path_of_this_machine_is_in_it(tiny: Tiny) -> None:
     [(role, precision) for role in ROLES for precision in PRECISIONS if (role, precision) != ("mask_decoder", "int8")],
 )
 def test_graphs_keep_their_contract(tiny: Tiny, role: str, precision: str) -> None:
-    said = manifest(tiny.folder)["graphs"][role]
-    path = tiny.folder / said["variants"][precision]
+    described = manifest(tiny.folder)["graphs"][role]
+    path = tiny.folder / described["variants"][precision]
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     assert {o.domain: o.version for o in model.opset_import}[""] == 17
     for side, tensors in (("inputs", session(path).get_inputs()), ("outputs", session(path).get_outputs())):
-        assert [t.name for t in tensors] == list(said[side])
-        assert [t.shape for t in tensors] == [t["shape"] for t in said[side].values()]
+        assert [t.name for t in tensors] == list(described[side])
+        assert [t.shape for t in tensors] == [t["shape"] for t in described[side].values()]
         assert [t.type for t in tensors] == [
-            {"float32": "tensor(float)", "int64": "tensor(int64)"}[t["dtype"]] for t in said[side].values()
+            {"float32": "tensor(float)", "int64": "tensor(int64)"}[t["dtype"]] for t in described[side].values()
         ]
 
 
-def test_names_and_shapes_are_what_the_runtime_was_written_for(tiny: Tiny) -> None:
+def test_names_and_shapes_are_those_that_the_runtime_reads(tiny: Tiny) -> None:
     graphs = manifest(tiny.folder)["graphs"]
     shapes = {r: {n: t["shape"] for s in ("inputs", "outputs") for n, t in g[s].items()} for r, g in graphs.items()}
     activations = {f"activation_{i}": ["batch", 37, 32] for i in range(3)}
@@ -135,21 +135,21 @@ def test_names_and_shapes_are_what_the_runtime_was_written_for(tiny: Tiny) -> No
     }
 
 
-def test_the_layers_that_nothing_reads_are_gone(tiny: Tiny) -> None:
+def test_unused_layers_are_not_exported(tiny: Tiny) -> None:
     # The decoder reads layers 1, 2 and 4 of five; equal biases are stored once.
     graph = onnx.load(tiny.folder / "image_encoder.onnx").graph
     assert [node.op_type for node in graph.node].count("Softmax") == 4
     vision = tiny.model.clip.vision_model
     read = [vision.embeddings, vision.pre_layrnorm, *vision.encoder.layers[:4]]
-    positions = (37 - 17) * 32 * 4  # baked for 96 x 96 instead of 64 x 64
+    positions = (37 - 17) * 32 * 4  # interpolated to 96 x 96 from 64 x 64
     weights = sum(p.nbytes for part in read for p in part.parameters()) + positions
     assert 0.95 * weights < sum(len(t.raw_data) for t in graph.initializer) < 1.01 * weights
 
 
-def test_the_preprocessing_is_the_checkpoints(tiny: Tiny) -> None:
-    said = manifest(tiny.folder)["image"]["image_encoder"]
-    assert (said["size"], said["resize"], said["interpolation"]) == (96, "stretch", "pillow_bilinear")
-    np.testing.assert_allclose([*said["mean"], *said["std"]], [127.5] * 6)
+def test_the_preprocessing_is_that_of_the_checkpoint(tiny: Tiny) -> None:
+    settings = manifest(tiny.folder)["image"]["image_encoder"]
+    assert (settings["size"], settings["resize"], settings["interpolation"]) == (96, "stretch", "pillow_bilinear")
+    np.testing.assert_allclose([*settings["mean"], *settings["std"]], [127.5] * 6)
     assert ViTImageProcessor.from_pretrained(tiny.folder).size == {"height": 96, "width": 96}
 
 
@@ -157,20 +157,20 @@ def test_the_preprocessing_is_the_checkpoints(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("count", range(1, 8))
-def test_one_photo_and_any_number_of_prompts(tiny: Tiny, count: int) -> None:
+def test_one_image_and_any_number_of_prompts(tiny: Tiny, count: int) -> None:
     pixels = pixel_values(96)
     expected = reference(tiny.model, tiny.source, pixels, PROMPTS[:count])
     np.testing.assert_allclose(logits(tiny.folder, pixels, PROMPTS[:count]), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_as_many_photos_as_prompts(tiny: Tiny, count: int) -> None:
+def test_as_many_images_as_prompts(tiny: Tiny, count: int) -> None:
     pixels = pixel_values(96, count)
     expected = reference(tiny.model, tiny.source, pixels, PROMPTS[:count])
     np.testing.assert_allclose(logits(tiny.folder, pixels, PROMPTS[:count]), expected, atol=1e-4)
 
 
-def test_a_prompt_does_not_depend_on_its_neighbours(tiny: Tiny) -> None:
+def test_prompts_of_one_call_are_independent(tiny: Tiny) -> None:
     pixels = pixel_values(96)
     together = logits(tiny.folder, pixels, PROMPTS)
     for prompt, found in zip(PROMPTS, together, strict=True):
@@ -178,7 +178,7 @@ def test_a_prompt_does_not_depend_on_its_neighbours(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("int8", 0.2), ("fp16", 0.01)])
-def test_fewer_bits_stay_near(tiny: Tiny, precision: str, tolerance: float) -> None:
+def test_other_precisions_are_close_to_float32(tiny: Tiny, precision: str, tolerance: float) -> None:
     pixels = pixel_values(96)
     exact = logits(tiny.folder, pixels, PROMPTS)
     found = logits(tiny.folder, pixels, PROMPTS, precision)
@@ -189,7 +189,7 @@ def test_the_figures_are_printed_and_stored(tiny: Tiny) -> None:
     parity = manifest(tiny.folder)["parity"]
     assert parity["figures"]["fp32 end to end: largest difference of logits"] <= 1e-3
     for name in parity["figures"]:
-        assert name in tiny.said
+        assert name in tiny.output
     assert set(parity["judged_by"]) == set(PRECISIONS)
     assert parity["threshold"] == 0.2
 
@@ -228,7 +228,7 @@ def test_optimized_graphs_compute_the_same(tiny: Tiny, tmp_path: Path) -> None:
     operators = {
         role: [n.op_type for n in onnx.load(tmp_path / "bundle" / f"{role}.onnx").graph.node] for role in ROLES
     }
-    # The text encoder's attention has a mask, and its number of tokens is free: it stays spelled out.
+    # The text encoder's attention has a mask and a dynamic number of tokens: it is not fused.
     assert {role: names.count("MultiHeadAttention") for role, names in operators.items()} == {
         "image_encoder": 4,
         "text_encoder": 0,
@@ -236,7 +236,7 @@ def test_optimized_graphs_compute_the_same(tiny: Tiny, tmp_path: Path) -> None:
     }
 
 
-def test_int8_alone_has_its_decoder_in_float32(tiny: Tiny, tmp_path: Path) -> None:
+def test_int8_has_a_float32_decoder(tiny: Tiny, tmp_path: Path) -> None:
     run_command(tiny.source, tmp_path / "bundle", "--precision", "int8")
     files = {role: graph["variants"] for role, graph in manifest(tmp_path / "bundle")["graphs"].items()}
     assert files == {
@@ -247,8 +247,8 @@ def test_int8_alone_has_its_decoder_in_float32(tiny: Tiny, tmp_path: Path) -> No
     assert "fp32 mask_decoder: relative error" in manifest(tmp_path / "bundle")["parity"]["limits"]
 
 
-def test_a_checkpoint_of_full_size(tmp_path: Path) -> None:
-    """CIDAS' architecture with random weights: float32 alone, and small pictures, or it would take minutes."""
+def test_a_full_size_checkpoint(tmp_path: Path) -> None:
+    """CIDAS' architecture with random weights; float32 only and small images, to take seconds."""
     words = {"eos_token_id": 2}
     config = {"vision_config": {"patch_size": 16}, "text_config": words, "use_complex_transposed_convolution": True}
     merges = clip_merges() or MERGES
@@ -260,7 +260,7 @@ def test_a_checkpoint_of_full_size(tmp_path: Path) -> None:
     assert sizes["mask_decoder"] < 6
 
 
-# Where it comes from
+# Sources
 
 
 def test_the_sources_name_the_weights(tiny: Tiny) -> None:
@@ -276,7 +276,7 @@ def test_the_sources_name_the_weights(tiny: Tiny) -> None:
     assert find(str(tiny.source), revision=None, supported=["clipseg"]).name == "fine-tune"
 
 
-def test_optimum_knows_the_architecture() -> None:
+def test_the_architecture_is_registered_with_optimum() -> None:
     from optimum.exporters.tasks import TasksManager
 
     assert "image-segmentation" in TasksManager.get_supported_tasks_for_model_type(

@@ -1,4 +1,4 @@
-"""When `automask export clipseg` must refuse, what it says then, and that it leaves nothing behind."""
+"""Errors of `automask export clipseg`: their messages, and that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     return tiny_bundle(tmp_path_factory.getbasetemp())
 
 
-# What decides
+# Agreement
 
 
 def waves(count: int, spread: float) -> Array:
@@ -44,7 +44,7 @@ def waves(count: int, spread: float) -> Array:
     return np.stack([spread * np.sin(x + n) * np.cos(y) for n in range(count)]).astype(np.float32)
 
 
-def test_masks_decide_where_they_can_be_compared() -> None:
+def test_comparable_masks_decide() -> None:
     agreement = Agreement()
     agreement.add(waves(4, 5) + 0.01, waves(4, 5))
     figures = {f.name: f for f in agreement.figures("int8")}
@@ -54,7 +54,7 @@ def test_masks_decide_where_they_can_be_compared() -> None:
     check(figures.values())
 
 
-def test_masks_that_moved_are_refused() -> None:
+def test_masks_that_differ_are_an_error() -> None:
     agreement = Agreement()
     agreement.add(waves(4, 5) + 0.5, waves(4, 5))
     with pytest.raises(ParityError, match="mean mask IoU must be at least 0.98"):
@@ -62,7 +62,7 @@ def test_masks_that_moved_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("spread", "shift"), [(0.05, 0.0), (0.05, -1.386), (5.0, 20.0), (5.0, -20.0)])
-def test_flat_full_and_empty_masks_decide_nothing(spread: float, shift: float) -> None:
+def test_flat_full_and_empty_masks_do_not_decide(spread: float, shift: float) -> None:
     agreement = Agreement()
     agreement.add(waves(4, spread) * 1.5 + shift, waves(4, spread) + shift)
     assert "0 of 4 masks" in agreement.criterion("int8")
@@ -70,14 +70,14 @@ def test_flat_full_and_empty_masks_decide_nothing(spread: float, shift: float) -
         check(agreement.figures("int8"))
 
 
-def test_masks_never_decide_for_float32() -> None:
+def test_masks_do_not_decide_for_float32() -> None:
     agreement = Agreement()
     agreement.add(waves(4, 5) + 0.01, waves(4, 5))
     with pytest.raises(ParityError, match="largest difference of logits must be at most 0.001, got 0.01"):
         check(agreement.figures("fp32"))
 
 
-def test_not_a_number_is_refused() -> None:
+def test_nan_is_an_error() -> None:
     agreement = Agreement()
     agreement.add(np.full((1, 8, 8), np.nan, np.float32), waves(1, 5)[:, :8, :8])
     agreement.add(waves(1, 5), waves(1, 5))
@@ -88,8 +88,8 @@ def test_not_a_number_is_refused() -> None:
 # Errors
 
 
-def refusal(model: Path | str, output: Path, *options: str, code: int = 1) -> str:
-    """What the real command says, in one line."""
+def error_of(model: Path | str, output: Path, *options: str, code: int = 1) -> str:
+    """Run the real command, and return its error: the last line."""
     command = [sys.executable, "-m", "automask", "export", "clipseg", "--model", str(model), "--output", str(output)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(output.parent / "hub")}
     ran = subprocess.run([*command, *options], capture_output=True, text=True, env=environment, check=False)
@@ -102,7 +102,7 @@ def refusal(model: Path | str, output: Path, *options: str, code: int = 1) -> st
 
 @pytest.fixture
 def broken(tiny: Tiny, tmp_path: Path) -> Path:
-    """A copy of the tiny checkpoint, to be broken."""
+    """A copy of the tiny checkpoint, for tests that damage it."""
     shutil.copytree(tiny.source, tmp_path / "broken")
     return tmp_path / "broken"
 
@@ -111,30 +111,30 @@ def edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
 
 
-def test_without_a_network(tmp_path: Path) -> None:
-    said = refusal("CIDAS/clipseg-rd64-refined", tmp_path / "bundle")
-    assert "the Hub could not be reached" in said
-    assert "give --model a folder" in said
+def test_no_network(tmp_path: Path) -> None:
+    message = error_of("CIDAS/clipseg-rd64-refined", tmp_path / "bundle")
+    assert "the Hub could not be reached" in message
+    assert "give --model a folder" in message
 
 
-def test_neither_folder_nor_id(tmp_path: Path) -> None:
-    assert "'no/such/folder': it is no folder, nor a Hub id" in refusal("no/such/folder", tmp_path / "bundle")
+def test_neither_folder_nor_hub_id(tmp_path: Path) -> None:
+    assert "'no/such/folder': it is no folder, nor a Hub id" in error_of("no/such/folder", tmp_path / "bundle")
 
 
 def test_another_architecture(broken: Path, tmp_path: Path) -> None:
     edit(broken / "config.json", model_type="owlv2")
-    said = refusal(broken, tmp_path / "bundle")
-    assert "broken is of architecture 'owlv2'; this export supports 'clipseg'" in said
+    message = error_of(broken, tmp_path / "bundle")
+    assert "broken is of architecture 'owlv2'; this export supports 'clipseg'" in message
 
 
-def test_output_that_exists(tiny: Tiny, tmp_path: Path) -> None:
+def test_existing_output(tiny: Tiny, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
-    assert "exists and is no bundle" in refusal(tiny.source, tmp_path, "--force")
-    assert "--force to replace it" in refusal(tiny.source, tiny.folder)
+    assert "exists and is no bundle" in error_of(tiny.source, tmp_path, "--force")
+    assert "--force to replace it" in error_of(tiny.source, tiny.folder)
 
 
-def test_a_size_that_is_no_multiple_of_a_patch(broken: Path, tmp_path: Path) -> None:
-    assert "image size must be a multiple of the patch size, 16, got 100" in refusal(
+def test_image_size_that_is_no_multiple_of_the_patch_size(broken: Path, tmp_path: Path) -> None:
+    assert "image size must be a multiple of the patch size, 16, got 100" in error_of(
         broken, tmp_path / "bundle", "--image-size", "100"
     )
 
@@ -157,14 +157,14 @@ BREAKS: list[Any] = [
 
 
 @pytest.mark.parametrize(("break_it", "message"), BREAKS)
-def test_broken_checkpoints_are_named(break_it: Any, message: str, broken: Path, tmp_path: Path) -> None:
+def test_broken_checkpoints(break_it: Any, message: str, broken: Path, tmp_path: Path) -> None:
     break_it(broken)
     with pytest.raises(AutomaskError, match=message):
         run_command(broken, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
 
-def test_weights_that_are_missing_are_not_made_up(broken: Path, tmp_path: Path) -> None:
+def test_missing_weights_are_an_error(broken: Path, tmp_path: Path) -> None:
     weights = load_file(broken / "model.safetensors")
     del weights["decoder.film_mul.weight"]
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
@@ -185,7 +185,7 @@ def test_a_full_disk(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         run_command(tiny.source, tmp_path / "bundle")
 
 
-def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path) -> None:
+def test_a_disk_that_becomes_full_leaves_no_files(tmp_path: Path) -> None:
     def fill() -> None:
         with publish.staged(tmp_path / "bundle") as (bundle, _):
             (bundle / "half").write_text("written")
@@ -196,17 +196,17 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_parity_that_fails_leaves_nothing(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A graph that computes something else: here, of a model whose weights moved after it was split."""
+def test_failed_parity_leaves_no_files(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights of the model change after its graphs are exported, so that the graphs compute something else."""
     original = submodels.export_submodels
 
-    def moved(parts: Any, folder: Path, **options: Any) -> dict[str, Path]:
+    def export_then_change(parts: Any, folder: Path, **options: Any) -> dict[str, Path]:
         files = original(parts, folder, **options)
         with torch.no_grad():
             parts["mask_decoder"].module.decoder.film_add.bias += 1
         return files
 
-    monkeypatch.setattr(submodels, "export_submodels", moved)
+    monkeypatch.setattr(submodels, "export_submodels", export_then_change)
     with pytest.raises(ParityError, match="fp32 mask_decoder: relative error must be at most 0.001"):
         run_command(tiny.source, tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
@@ -225,7 +225,7 @@ def test_force_replaces_a_bundle(tiny: Tiny, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("card", "said", "asked"),
+    ("card", "licence", "is_open"),
     [
         (
             "---\nlicense: apache-2.0\n---\n# CIDAS/clipseg-rd64-refined",
@@ -238,10 +238,10 @@ def test_force_replaces_a_bundle(tiny: Tiny, tmp_path: Path) -> None:
         (None, "unknown", False),
     ],
 )
-def test_licences(card: str | None, said: str, asked: bool, broken: Path, tmp_path: Path) -> None:
+def test_licences(card: str | None, licence: str, is_open: bool, broken: Path, tmp_path: Path) -> None:
     if card is not None:
         (broken / "README.md").write_text(card, encoding="utf-8")
     printed = run_command(broken, tmp_path / "bundle", "--precision", "fp32")
     stored = open_bundle(tmp_path / "bundle").licence
-    assert stored == said + (LICENCE_QUESTION if asked else "")
+    assert stored == licence + (LICENCE_QUESTION if is_open else "")
     assert f"licence: {stored}" in printed

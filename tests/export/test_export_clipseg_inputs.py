@@ -1,4 +1,4 @@
-"""What goes into CLIPSeg: words and photos, as transformers' own code prepares them."""
+"""Inputs of CLIPSeg: token ids and pixels, compared with those of transformers."""
 
 from __future__ import annotations
 
@@ -38,47 +38,47 @@ ODD_PROMPTS = [
 
 @pytest.fixture(scope="module", params=["small", "CLIP's own"])
 def tokenizers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """transformers' tokenizers over a vocabulary, and the file that the export writes of it."""
+    """transformers' tokenizers for a vocabulary, and the exported one."""
     folder = tmp_path_factory.mktemp("tokenizer")
     merges = MERGES if request.param == "small" else clip_merges()
     if merges is None:
         pytest.skip("CLIP's vocabulary lies in open_clip_torch: pip install --no-deps open_clip_torch")
     write_vocabulary(folder, merges)
     fast = CLIPTokenizerFast.from_pretrained(folder, model_max_length=77)
-    inputs.write_tokenizer(fast, 77, folder / "alone.json")
+    inputs.write_tokenizer(fast, 77, folder / "exported.json")
     slow = CLIPTokenizer.from_pretrained(folder, model_max_length=77)
-    return SimpleNamespace(fast=fast, slow=slow, alone=Tokenizer.from_file(str(folder / "alone.json")))
+    return SimpleNamespace(fast=fast, slow=slow, exported=Tokenizer.from_file(str(folder / "exported.json")))
 
 
 @pytest.mark.parametrize("prompt", [pytest.param(p, id=ascii(p[:20])) for p in ODD_PROMPTS])
-def test_odd_prompts_get_the_ids_that_transformers_gives(tokenizers: SimpleNamespace, prompt: str) -> None:
+def test_odd_prompts_have_the_same_ids_as_in_transformers(tokenizers: SimpleNamespace, prompt: str) -> None:
     expected = tokenizers.fast(prompt, truncation=True)["input_ids"]
-    found = tokenizers.alone.encode(prompt)
+    found = tokenizers.exported.encode(prompt)
     assert found.ids == expected
     assert (found.ids[0], found.ids[-1]) == (tokenizers.fast.bos_token_id, tokenizers.fast.eos_token_id)
     assert len(found.ids) <= 77
-    # How the runtime can tell that something was cut.
+    # How the runtime detects truncation.
     assert bool(found.overflowing) == (len(tokenizers.fast(prompt)["input_ids"]) > 77)
 
 
-def test_odd_prompts_together_are_padded_as_transformers_does(tokenizers: SimpleNamespace) -> None:
+def test_a_batch_of_odd_prompts_is_padded_as_in_transformers(tokenizers: SimpleNamespace) -> None:
     expected = tokenizers.fast(ODD_PROMPTS, truncation=True, padding=True)
-    found = tokenizers.alone.encode_batch(ODD_PROMPTS)
+    found = tokenizers.exported.encode_batch(ODD_PROMPTS)
     assert [f.ids for f in found] == expected["input_ids"]
     assert [f.attention_mask for f in found] == expected["attention_mask"]
 
 
-def test_the_slow_tokenizer_differs_only_where_it_cleans_text_itself(tokenizers: SimpleNamespace) -> None:
-    """Without ftfy it sets Chinese characters apart and drops control characters; OpenAI's own did neither."""
-    slow, alone = tokenizers.slow, tokenizers.alone
-    different = [one for one in ODD_PROMPTS if slow(one, truncation=True)["input_ids"] != alone.encode(one).ids]
+def test_the_slow_tokenizer_differs_only_where_it_cleans_text(tokenizers: SimpleNamespace) -> None:
+    """Without ftfy it separates Chinese characters and drops control characters; OpenAI's own did neither."""
+    slow, exported = tokenizers.slow, tokenizers.exported
+    different = [one for one in ODD_PROMPTS if slow(one, truncation=True)["input_ids"] != exported.encode(one).ids]
     assert 0 < len(different) < len(ODD_PROMPTS)
     assert [one for one in different if one.isascii() and one.isprintable() and "<|" not in one] == []
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])
-def test_pillows_own_filter_is_the_nearest_to_transformers(name: str) -> None:
-    """Largest and mean difference to the processor, in units of 0..255, for each way to resize."""
+def test_pillows_filter_is_the_closest_to_transformers(name: str) -> None:
+    """Compare ways to resize with the processor, in units of 0..255."""
     photo = getattr(data, name)()
     expected = ViTImageProcessor(size=352, do_normalize=False, do_rescale=False)(photo)["pixel_values"][0]
     ways = {
@@ -93,11 +93,11 @@ def test_pillows_own_filter_is_the_nearest_to_transformers(name: str) -> None:
     assert min(differences["OpenCV linear"].max(), differences["OpenCV area"].max()) > 10
 
 
-def test_settings_of_the_processor_are_folded_into_mean_and_std() -> None:
+def test_mean_and_std_include_the_settings_of_the_processor() -> None:
     photo = data.coffee()
     processor = ViTImageProcessor(size=64, image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.3, 0.4], resample=3)
-    said = inputs.image_settings(processor)
+    settings = inputs.image_settings(processor)
     resized = np.asarray(Image.fromarray(photo).resize((64, 64), Image.Resampling.BICUBIC), np.float32)
-    found = ((resized - said["mean"]) / said["std"]).transpose(2, 0, 1)
-    assert said["interpolation"] == "pillow_bicubic"
+    found = ((resized - settings["mean"]) / settings["std"]).transpose(2, 0, 1)
+    assert settings["interpolation"] == "pillow_bicubic"
     np.testing.assert_allclose(found, processor(photo)["pixel_values"][0], atol=1e-5)

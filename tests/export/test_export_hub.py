@@ -1,4 +1,4 @@
-"""Checkpoints from the Hub: the real client, and a server of our own that speaks as much of the Hub as it needs."""
+"""Checkpoints from the Hub: the real client, and a local server with the parts of the Hub's API that it uses."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MODEL = "someone/clipseg-tiny"
 
 
 @contextmanager
-def serve(answer: Any) -> Iterator[str]:
-    """Run a server; `answer` maps a path to (status, headers, content)."""
+def serve(respond: Any) -> Iterator[str]:
+    """Run a server; `respond` maps a path to (status, headers, content)."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, headers, content = answer(self.path)
+            status, headers, content = respond(self.path)
             self.send_response(status)
             for name, value in {"Content-Length": str(len(content)), **headers}.items():
                 self.send_header(name, value)
@@ -59,26 +59,26 @@ def run(endpoint: str, folder: Path, *options: str) -> subprocess.CompletedProce
 
 
 def repository(folder: Path) -> Any:
-    """Answer as the Hub does for a public repository of one commit."""
+    """Respond as the Hub does for a public repository of one commit."""
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    said = {"id": MODEL, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
+    info = {"id": MODEL, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
 
-    def answer(path: str) -> tuple[int, dict[str, str], bytes]:
+    def respond(path: str) -> tuple[int, dict[str, str], bytes]:
         if path.startswith(f"/api/models/{MODEL}"):
-            return 200, {"Content-Type": "application/json"}, json.dumps(said).encode()
+            return 200, {"Content-Type": "application/json"}, json.dumps(info).encode()
         name = path.rpartition("/")[2]
         if path.startswith(f"/{MODEL}/resolve/") and name in files:
             return 200, {"X-Repo-Commit": COMMIT, "ETag": f'"{name}-1"'}, files[name]
         return 404, {"X-Error-Code": "EntryNotFound"}, b""
 
-    return answer
+    return respond
 
 
-def test_a_checkpoint_is_fetched_and_named_with_its_commit(tmp_path: Path) -> None:
+def test_a_checkpoint_is_downloaded_and_its_commit_recorded(tmp_path: Path) -> None:
     source = tmp_path / "source"
     checkpoint(source, tiny_config(), size=64)
     (source / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n", encoding="utf-8")
-    (source / "training_state.bin").write_bytes(b"large, and nothing for us")
+    (source / "training_state.bin").write_bytes(b"large, and not needed")
     with serve(repository(source)) as endpoint:
         ran = run(endpoint, tmp_path, "--precision", "fp32")
     assert ran.returncode == 0, ran.stderr
@@ -97,7 +97,7 @@ def test_a_checkpoint_is_fetched_and_named_with_its_commit(tmp_path: Path) -> No
         (503, "Unavailable", "the Hub could not be reached"),
     ],
 )
-def test_what_the_hub_refuses_is_named(status: int, code: str, message: str, tmp_path: Path) -> None:
+def test_errors_of_the_hub(status: int, code: str, message: str, tmp_path: Path) -> None:
     with serve(lambda _: (status, {"X-Error-Code": code, "X-Error-Message": code}, b"")) as endpoint:
         ran = run(endpoint, tmp_path, "--revision", "v9")
     assert ran.returncode == 1

@@ -107,12 +107,12 @@ def checkpoint(
 
 @dataclass(frozen=True)
 class Tiny:
-    """A checkpoint, its bundle, and what the command said."""
+    """A checkpoint, its bundle, and the output of the command."""
 
     model: CLIPSegForImageSegmentation
     source: Path
     folder: Path
-    said: str
+    output: str
 
 
 @functools.cache
@@ -124,7 +124,7 @@ def tiny_bundle(folder: Path) -> Tiny:
 
 
 def run_command(model: Path, output: Path, *options: str) -> str:
-    """Run the real command in this process; its error is raised, its output returned."""
+    """Run the real command in this process; raise its error, or return its output."""
     result = CliRunner().invoke(export, ["clipseg", "--model", str(model), "--output", str(output), *options])
     if result.exception is not None:
         raise result.exception
