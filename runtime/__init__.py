@@ -1,4 +1,4 @@
-"""Give it an image and a few words, get back a mask.
+"""Masks from an image and a few words, through ONNX Runtime.
 
 >>> import automask
 >>> automask.load(device="cpu").device

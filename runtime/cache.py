@@ -1,4 +1,4 @@
-"""A least-recently-used cache that is bounded in bytes and computes each value once."""
+"""A least-recently-used cache, bounded in bytes, that computes each value once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,17 @@ Arrays = tuple[NDArray[Any], ...]
 
 
 class CacheInfo(NamedTuple):
-    """How a `ByteCache` did: calls answered from it, calls that computed, entries, and bytes held and allowed."""
+    """Counts of a cache.
+
+    Attributes
+    ----------
+    hits, misses
+        Calls answered from the cache, and calls that computed the value.
+    entries
+        Values held.
+    bytes, max_bytes
+        Bytes held, and most bytes held.
+    """
 
     hits: int
     misses: int
@@ -30,14 +40,22 @@ class CacheInfo(NamedTuple):
 
 
 class ByteCache(Generic[V]):
-    """Values by key, at most `max_bytes` of them; threads that want the same key wait for one computation.
+    """Values by key, at most `max_bytes` in all. Threads may share it; those with the same key share one computation.
 
     Parameters
     ----------
     max_bytes
-        Sum of the sizes kept. A value larger than that is returned but not kept; 0 keeps nothing.
+        Most bytes of all values together. A larger value is returned but not kept; 0 keeps nothing.
     size
-        Bytes of a value.
+        Returns the bytes of a value.
+
+    Examples
+    --------
+    >>> cache = ByteCache[bytes](10, len)
+    >>> [cache.get(key, lambda: b"12345") for key in ("a", "a", "b")][0]
+    b'12345'
+    >>> cache.info()
+    CacheInfo(hits=1, misses=2, entries=2, bytes=10, max_bytes=10)
     """
 
     def __init__(self, max_bytes: int, size: Callable[[V], int]) -> None:
@@ -49,7 +67,7 @@ class ByteCache(Generic[V]):
         self._bytes = self._hits = self._misses = 0
 
     def get(self, key: Hashable, compute: Callable[[], V]) -> V:
-        """Return the value under `key`; compute and keep it where there is none. Errors are not kept."""
+        """Return the value of a key; compute and keep it if there is none. Errors are raised and not kept."""
         while True:
             with self._lock:
                 if key in self._entries:
@@ -62,7 +80,7 @@ class ByteCache(Generic[V]):
                     mine = self._pending[key] = Future()
                     break
                 self._hits += 1
-            # The thread that computes may be interrupted; that is its own affair, and this one takes over.
+            # The thread that computes may be interrupted; this one then computes the value itself.
             with suppress(CancelledError):
                 return running.result()
         return self._compute(key, compute, mine)
@@ -92,6 +110,6 @@ class ByteCache(Generic[V]):
             self._bytes -= self._size(oldest)
 
     def info(self) -> CacheInfo:
-        """Count hits, misses, entries and bytes."""
+        """Return the counts."""
         with self._lock:
             return CacheInfo(self._hits, self._misses, len(self._entries), self._bytes, self._max_bytes)

@@ -1,9 +1,9 @@
-"""Dilation of a mask by a disc, exact, with most of the picture settled without looking at single pixels.
+"""Dilation of a mask by a disc: exact, without looking at most single pixels.
 
-The mask is packed, eight pixels to a byte, and cut into cells of 8×8 pixels. A cell is surely set in the result when
-another one with a set pixel is so near that all their pixels lie within the radius of each other; it is surely not set
-when no such cell has any pixel within the radius. What is left is a narrow band along the new outline, and only the
-tiles that it touches are worked out bit by bit.
+The mask is packed, eight pixels to a byte, and cut into cells of 8×8 pixels. A cell is set in the result if another
+cell with a set pixel is so near that all their pixels are within the radius of each other. It is not set if no cell
+with a set pixel has any pixel within the radius. Between the two is a narrow band along the new outline; only the tiles
+that it touches are dilated bit by bit.
 """
 
 from __future__ import annotations
@@ -16,16 +16,35 @@ from numpy.typing import NDArray
 __all__ = ["dilate"]
 
 _CELL = 8  # pixels, so that a row of a cell is one byte
-# A tile needs the bits around it too: smaller ones fit the band better, but repeat more.
+# A tile needs the bits around it, too: smaller tiles fit the band better, but repeat more work.
 _TILE_ROWS, _TILE_BYTES = 32, 16
-_CHUNK_BYTES = 1 << 17  # tiles at once: enough to hide the cost of a call, few enough for their planes to stay in cache
+_CHUNK_BYTES = (
+    1 << 17
+)  # of tiles at once: enough to hide the cost of a call, few enough to stay in the processor's cache
 _STRIP_BYTES = 1 << 18
 
 Bits = NDArray[np.uint8]
 
 
 def dilate(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
-    """Set, to 255, every pixel within `radius`, 1 or more, of one that is not 0: (H, W) uint8 to a new array."""
+    """Return a mask dilated by a disc.
+
+    Parameters
+    ----------
+    mask
+        (H, W) uint8; every value but 0 is set.
+    radius
+        Radius in pixels, 1 or more.
+
+    Returns
+    -------
+    (H, W) uint8, a new array: 255 where a set pixel is within `radius`, else 0.
+
+    Examples
+    --------
+    >>> dilate(np.array([[0, 0, 0, 255]], np.uint8), 2).tolist()
+    [[0, 255, 255, 255]]
+    """
     height, width = mask.shape
     grown = np.zeros((height, width), np.uint8)
     packed = np.packbits(mask, axis=1)
@@ -45,7 +64,7 @@ def dilate(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
 
 
 def _bounding_box(packed: Bits) -> tuple[int, int, int, int] | None:
-    """First and one-past-last row, first and one-past-last byte column that hold a set bit."""
+    """Return the first and one-past-last row, and byte column, that hold a set bit."""
     rows = np.flatnonzero(np.bitwise_or.reduce(packed, axis=1))
     if rows.size == 0:
         return None
@@ -54,23 +73,23 @@ def _bounding_box(packed: Bits) -> tuple[int, int, int, int] | None:
 
 
 def _dilate_bits(packed: Bits, radius: int) -> Bits:
-    """Dilate packed rows, which keep their number and length."""
+    """Return dilated packed rows, as many and as long."""
     height, width = packed.shape
     down, across = -(-height // _TILE_ROWS), -(-width // _TILE_BYTES)
     margin = _bytes(radius)
     spare = (down * _TILE_ROWS - height, across * _TILE_BYTES - width)
     padded = np.pad(packed, ((radius, radius + spare[0]), (margin, margin + spare[1])))
     inner = padded[radius : radius + down * _TILE_ROWS, margin : margin + across * _TILE_BYTES]
-    sure, unsure = _settle(inner, radius)
+    sure, unsure = _classify_cells(inner, radius)
     dilated = np.repeat(np.negative(sure.view(np.uint8)), _CELL, axis=0)
     tiles = dilated.reshape(down, _TILE_ROWS, across, _TILE_BYTES)
     parts = unsure.reshape(down, _TILE_ROWS // _CELL, across, _TILE_BYTES)
-    _work_out(padded, radius, tiles, *np.nonzero(parts.any(axis=(1, 3))))
+    _dilate_tiles(padded, radius, tiles, *np.nonzero(parts.any(axis=(1, 3))))
     return dilated[:height, :width]
 
 
-def _settle(packed: Bits, radius: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which cells will surely be set, and which may be or not."""
+def _classify_cells(packed: Bits, radius: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which cells are surely set in the result, and which are unsure."""
     rows = packed.reshape(-1, _CELL, packed.shape[1])
     some = np.bitwise_or.reduce(rows, axis=1) != 0
     sure = np.bitwise_and.reduce(rows, axis=1) == 255
@@ -80,7 +99,17 @@ def _settle(packed: Bits, radius: int) -> tuple[NDArray[np.bool_], NDArray[np.bo
 
 
 def _half_heights(radius: int, step: int, extra: int) -> list[int]:
-    """Reach up and down at each offset to the side, 0, 1, …; n steps away are ``max(0, step * n + extra)`` pixels."""
+    """Return the disc's reach up and down, in steps, at each offset to the side: 0, 1, … steps.
+
+    Parameters
+    ----------
+    radius
+        Radius in pixels.
+    step
+        Pixels of a step.
+    extra
+        Added to the distance: n steps are ``max(0, step * n + extra)`` pixels.
+    """
     heights: list[int] = []
     while (away := max(0, step * len(heights) + extra)) <= radius:
         height = (isqrt(radius * radius - away * away) - extra) // step
@@ -99,31 +128,31 @@ def _dilate_cells(cells: NDArray[np.bool_], heights: list[int]) -> NDArray[np.bo
     return np.unpackbits(bits, axis=1, count=cells.shape[1]).view(np.bool_)
 
 
-def _work_out(padded: Bits, radius: int, tiles: Bits, down: NDArray[np.intp], across: NDArray[np.intp]) -> None:
-    """Fill in the tiles at these places: (down, rows, across, bytes)."""
+def _dilate_tiles(padded: Bits, radius: int, tiles: Bits, down: NDArray[np.intp], across: NDArray[np.intp]) -> None:
+    """Set the tiles at these indices, in place: (down, rows, across, bytes)."""
     margin, heights = _bytes(radius), _half_heights(radius, 1, 0)
     shape = _TILE_ROWS + 2 * radius, _TILE_BYTES + 2 * margin
     windows = np.lib.stride_tricks.sliding_window_view(padded, shape)[::_TILE_ROWS, ::_TILE_BYTES]
     step = _CHUNK_BYTES // (_TILE_ROWS * shape[1])
     for start in range(0, len(down), step):
         y, x = down[start : start + step], across[start : start + step]
-        # Side by side, the tiles are one long picture, in which whole rows are combined.
+        # The tiles side by side are one long image, in which whole rows are combined.
         source = windows.transpose(2, 0, 1, 3)[:, y, x].reshape(shape[0], -1)
         bits = _combine(source, heights).reshape(_TILE_ROWS, len(y), shape[1])
         tiles[y, :, x] = bits[..., margin : margin + _TILE_BYTES].transpose(1, 0, 2)
 
 
 def _combine(source: Bits, heights: list[int]) -> Bits:
-    """Dilate packed rows by a shape that reaches `heights` up and down, less and less to the side.
+    """Return packed rows dilated by a shape that reaches `heights` up and down, less and less to the side.
 
-    For every offset to the side, what is dilated up and down by its height is shifted and added. Offsets that are equal
-    modulo 8 differ by whole bytes, so that each costs one pass; shifting by bits is left to the end.
+    For each offset to the side, the rows dilated up and down by its height are shifted and added. Offsets that are
+    equal modulo 8 differ by whole bytes, so that each costs one pass; bits are shifted once, at the end.
 
     Parameters
     ----------
     source
-        ``heights[0]`` rows fall away at both ends. Rows are shifted as one long line, into each other: the bytes that
-        the shape reaches at both ends of a row come out wrong.
+        Packed rows; the result lacks ``heights[0]`` of them at both ends. Rows are shifted as one long line, into each
+        other: the bytes at both ends of a row, as far as the shape reaches, are wrong.
     heights
         At least one.
     """
@@ -144,14 +173,14 @@ def _combine(source: Bits, heights: list[int]) -> Bits:
 
 
 def _add_shifted(plane: Bits, line: Bits, offset: int) -> None:
-    """Add the line, moved by so many bytes; its ends are cut."""
+    """Add a line to a plane, in place, moved by `offset` bytes; what leaves it is cut."""
     end = len(line) - abs(offset)
     target = plane[max(0, offset) :][:end]
     target |= line[max(0, -offset) :][:end]
 
 
 def _shift_bits(planes: Bits) -> Bits:
-    """Put the eight planes over each other, each shifted to the right by its number."""
+    """Return the union of the eight planes, each shifted to the right by its number of bits."""
     shifted: Bits = planes[0]
     part = np.empty_like(shifted)
     for number in range(1, 8):
@@ -161,5 +190,5 @@ def _shift_bits(planes: Bits) -> Bits:
 
 
 def _bytes(pixels: int) -> int:
-    """Least number of bytes that hold so many pixels."""
+    """Return the least number of bytes that hold so many pixels."""
     return -(-pixels // 8)

@@ -1,4 +1,4 @@
-"""Masks in the forms that annotation tools exchange: COCO run lengths and polygons."""
+"""Encodings of masks for annotation tools: COCO run lengths and polygons."""
 
 from __future__ import annotations
 
@@ -12,14 +12,22 @@ __all__ = ["Rle", "polygons", "rle"]
 
 
 class Rle(TypedDict):
-    """COCO's compressed run lengths; `pycocotools.mask.decode` reads it as it is."""
+    """COCO's compressed run lengths, as `pycocotools.mask.decode` reads them.
+
+    Attributes
+    ----------
+    size
+        Height and width in pixels.
+    counts
+        The compressed run lengths.
+    """
 
     size: list[int]
     counts: str
 
 
 def rle(mask: NDArray[np.uint8]) -> Rle:
-    """Encode a mask as COCO run lengths.
+    """Return a mask as COCO run lengths.
 
     Parameters
     ----------
@@ -28,8 +36,8 @@ def rle(mask: NDArray[np.uint8]) -> Rle:
 
     Returns
     -------
-    ``{"size": [H, W], "counts": text}``. The runs go down the columns, the first one counting zeros; each is written
-    as the difference to the run two before, five bits to a character.
+    ``{"size": [H, W], "counts": text}``. The runs go down the columns and begin with one of zeros; from the third on,
+    each is written as the difference to the run two before, with five bits in a character.
 
     References
     ----------
@@ -60,7 +68,7 @@ def _characters(value: int) -> str:
 
 
 def polygons(mask: NDArray[np.uint8]) -> list[list[float]]:
-    """Trace the outlines of a mask.
+    """Return the outlines of a mask.
 
     Parameters
     ----------
@@ -69,9 +77,8 @@ def polygons(mask: NDArray[np.uint8]) -> list[list[float]]:
 
     Returns
     -------
-    One flat list ``[x0, y0, x1, y1, …]`` per connected part (8-neighbours), in pixels, through the centres of its
-    border pixels. As in COCO, holes are not expressed and parts of fewer than three corners are left out: use `rle`
-    to be exact.
+    One flat list ``[x0, y0, x1, y1, …]`` for each connected part (8-neighbours), in pixels, through the centres of its
+    border pixels. As in COCO, there are no holes, and parts with fewer than three corners are left out; `rle` is exact.
 
     Examples
     --------

@@ -1,17 +1,17 @@
-"""Every error automask raises on purpose.
+"""The errors of automask.
 
 Each names the value it met and what would be right, and also inherits the fitting builtin::
 
     AutomaskError
     ├── ParameterError (ValueError)              a parameter out of range or of the wrong type
-    ├── ImageError (ValueError)                  an image that cannot be read, or may not be
-    ├── UnknownPromptError (ValueError)          words that a fixed-vocabulary model does not know
+    ├── ImageError (ValueError)                  an image that cannot be read, or is over a limit
+    ├── UnknownPromptError (ValueError)          a prompt that is not in the model's fixed vocabulary
     ├── EmptyMaskError (LookupError)             nothing found, and `stop_on_empty_mask` was set
-    ├── CancelledError (RuntimeError)            stopped from outside, by an `Interrupt`
-    ├── BundleNotFoundError (FileNotFoundError)  no bundle under that name, path or Hub id
-    ├── BundleError (ValueError)                 a bundle that is damaged or not understood
-    ├── DeviceError (RuntimeError)               a device that was asked for and is not there
-    └── MissingDependencyError (ImportError)     an optional package that this step needs
+    ├── CancelledError (RuntimeError)            stopped by an `Interrupt`
+    ├── BundleNotFoundError (FileNotFoundError)  no bundle with this name, path or Hub id
+    ├── BundleError (ValueError)                 a bundle that is damaged, malformed or of an unknown kind
+    ├── DeviceError (RuntimeError)               a device that was named and cannot be used
+    └── MissingDependencyError (ImportError)     an optional package that is not installed
 """
 
 from __future__ import annotations
@@ -31,20 +31,25 @@ __all__ = [
 
 
 class AutomaskError(Exception):
-    """Base of every error that automask raises on purpose."""
+    """Base class of all errors that automask raises on purpose."""
 
 
 class ParameterError(AutomaskError, ValueError):
-    """A parameter is out of its range or of the wrong type.
+    """A parameter is out of its range, or of the wrong type.
 
     Parameters
     ----------
     parameter
-        Name of the parameter as the caller wrote it.
+        Name of the parameter.
     requirement
         What would be right, as the end of the sentence ``<parameter> must …``.
     value
-        The value that was met.
+        The value that was passed.
+
+    Examples
+    --------
+    >>> print(ParameterError("threshold", "be in [0, 1]", 1.7))
+    threshold must be in [0, 1], got 1.7
     """
 
     def __init__(self, parameter: str, requirement: str, value: object) -> None:
@@ -55,20 +60,20 @@ class ParameterError(AutomaskError, ValueError):
 
 
 class ImageError(AutomaskError, ValueError):
-    """An image cannot be decoded, is of a kind that is not supported, or is over the pixel limit."""
+    """An image cannot be decoded, has an unsupported format or pixel type, or is over the pixel limit."""
 
 
 class UnknownPromptError(AutomaskError, ValueError):
-    """A fixed-vocabulary model does not know the thing the prompt names.
+    """Part of a prompt is not in the fixed vocabulary of the model.
 
     Parameters
     ----------
     prompt
-        The part of the prompt that was not understood.
+        The unknown part.
     known
-        How many kinds of object the model knows.
+        Number of labels that the model knows.
     nearest
-        Known words that are spelled alike, best first; may be empty.
+        Known phrases with a similar spelling, best first; may be empty.
     """
 
     def __init__(self, prompt: str, *, known: int, nearest: tuple[str, ...] = ()) -> None:
@@ -82,24 +87,24 @@ class UnknownPromptError(AutomaskError, ValueError):
 
 
 class EmptyMaskError(AutomaskError, LookupError):
-    """Nothing in the image matched the prompt, and `stop_on_empty_mask` was set."""
+    """Nothing in the image matches the prompt, and `stop_on_empty_mask` was set."""
 
 
 class CancelledError(AutomaskError, RuntimeError):
-    """The work was stopped from outside before it was done."""
+    """The work was stopped by an interrupt."""
 
 
 class BundleNotFoundError(AutomaskError, FileNotFoundError):
-    """No bundle under that name, path or Hub id."""
+    """There is no bundle with this name, path or Hub id."""
 
 
 class BundleError(AutomaskError, ValueError):
-    """A bundle is incomplete, damaged, or of a schema or family this version does not know."""
+    """A bundle is incomplete, damaged or malformed, or has an unknown schema version or family."""
 
 
 class DeviceError(AutomaskError, RuntimeError):
-    """A device was asked for explicitly and cannot be used; nothing falls back silently."""
+    """A device was named and cannot be used."""
 
 
 class MissingDependencyError(AutomaskError, ImportError):
-    """An optional package is needed for this step; the message says what to type."""
+    """An optional package is not installed; the message has the command that installs it."""

@@ -1,4 +1,4 @@
-"""The bytes of image files, as far as they must be read before a decoder may see them."""
+"""Headers of image files: what must be read before a decoder is called."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TIFF_SCALARS = frozenset({256, 257, 259, 266, 274, 277, 278, 282, 283, 284, 296
 
 
 def webp_size(data: bytes) -> tuple[int, int]:
-    """Width and height of the canvas (RFC 9649, section 2)."""
+    """Return width and height of the canvas (RFC 9649, section 2)."""
     if data[12:16] == b"VP8X":
         return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
     if data[12:16] == b"VP8L":
@@ -33,9 +33,9 @@ def webp_size(data: bytes) -> tuple[int, int]:
 
 
 def split_png(data: bytes) -> tuple[bytes, bytes]:
-    """Give the file without what decoding does not need, and the EXIF block.
+    """Return the file without the chunks that decoding does not need, and its EXIF block.
 
-    Text, colour profile and animation chunks can be bombs, and Pillow warns or fails on broken ones.
+    Chunks of text, colour profiles and animation can be decompression bombs, and Pillow warns or fails on broken ones.
     """
     kept, exif, start = [data[:8]], b"", 8
     while start < len(data):
@@ -52,7 +52,7 @@ def split_png(data: bytes) -> tuple[bytes, bytes]:
 
 
 def _tiff_entries(block: bytes) -> tuple[str, int, list[tuple[int, int, int, bytes]]]:
-    """Byte order, end and complete entries (tag, type, count, value) of the first directory."""
+    """Return byte order, end and complete entries (tag, type, count, value) of the first directory."""
     order = "<" if block[:2] == b"II" else ">"
     (start,) = struct.unpack_from(order + "L", block, 4)
     (count,) = struct.unpack_from(order + "H", block, start)
@@ -62,7 +62,7 @@ def _tiff_entries(block: bytes) -> tuple[str, int, list[tuple[int, int, int, byt
 
 
 def orientation(exif: bytes) -> int:
-    """Orientation of a raw EXIF block, which is a TIFF header; 1 when there is none to be read."""
+    """Return the orientation, 1..8, in a raw EXIF block, which is a TIFF header; 1 if there is none."""
     block = exif.removeprefix(b"Exif\0\0")
     with contextlib.suppress(struct.error, KeyError):
         order, _, entries = _tiff_entries(block)
@@ -73,7 +73,13 @@ def orientation(exif: bytes) -> int:
 
 
 def check_tiff(data: bytes) -> None:
-    """Refuse a directory that Pillow would only warn about before it goes on with part of it."""
+    """Refuse a directory of which Pillow would use a part, with only a warning.
+
+    Raises
+    ------
+    ImageError
+        The directory is truncated, or an entry is damaged or unsupported.
+    """
     order, end, entries = _tiff_entries(data)
     if end + 4 > len(data):
         raise ImageError("truncated TIFF: truncated header")
@@ -93,9 +99,9 @@ def check_tiff(data: bytes) -> None:
 
 
 def without_avif_exif(data: bytes) -> bytes:
-    """Rename the EXIF item of an AVIF file, so that no decoder looks at it.
+    """Return an AVIF file with its EXIF item renamed, so that no decoder reads it.
 
-    AVIF is turned by its own irot and imir properties, which Pillow reports as EXIF; the EXIF item itself counts for
-    nothing, and a broken one would fail the image.
+    The properties irot and imir define the orientation, and Pillow reports them as EXIF. The EXIF item itself has no
+    effect, but a broken one would fail the image.
     """
     return _AVIF_EXIF_ITEM.sub(rb"\1skip", data)

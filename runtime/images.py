@@ -1,8 +1,8 @@
-"""Read an image from a path, bytes, an array or a PIL image, without trusting it.
+"""Decoding of untrusted images: a path, bytes, an array or a PIL image as RGB pixels.
 
-Pillow decodes, because it reports a truncated file where OpenCV 4 silently fills the rest with grey. Its
-plugin classes are called directly, not through `PIL.Image.open`: no other parser ever runs, and the warning
-about decompression bombs, which only process-wide settings can silence, is never reached.
+Pillow decodes, because it reports a truncated file, where OpenCV 4 fills the rest with grey without an error. Its
+plugin classes are called directly, not through `PIL.Image.open`: so no other parser runs, and there is no warning about
+decompression bombs, which only process-wide settings can silence.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ DEFAULT_MAX_PIXELS = 50_000_000
 SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 SUPPORTED = "JPEG, PNG, WebP, AVIF, TIFF or BMP"
-_HEAD = 512  # enough to tell every format apart, read before the rest of a file is
-_STRIP_PIXELS = 1 << 16  # a strip stays in cache: three times as fast as converting 12 megapixels at once
-# Each scan of a progressive JPEG walks the whole image, and an empty one takes a dozen bytes: 100 scans of
-# 50 megapixels, where an ordinary file has 10.
+_HEAD = 512  # bytes that identify every format; read before the rest of a file
+_STRIP_PIXELS = 1 << 16  # a strip stays in the processor's cache: three times as fast as 12 megapixels at once
+# Each scan of a progressive JPEG visits the whole image, and an empty one takes a dozen bytes in the file. The limit is
+# 100 scans of 50 megapixels; an ordinary file has 10.
 _MAX_SCANNED_PIXELS = 5_000_000_000
 
 _SIGNATURES: dict[str, bytes | tuple[bytes, ...]] = {
@@ -87,7 +87,7 @@ _ON_THEIR_SIDE = frozenset({5, 6, 7, 8})
 def read_image(
     source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS, encoded: bytes | None = None
 ) -> NDArray[np.uint8]:
-    """Read an image as upright RGB.
+    """Return an image as upright RGB.
 
     Parameters
     ----------
@@ -102,21 +102,20 @@ def read_image(
         Most pixels (width times height) an image may have. Checked before anything is decoded. For files,
         ``PIL.Image.MAX_IMAGE_PIXELS`` (89 megapixels unless you changed it) is a second limit.
     encoded
-        What `encoded_bytes` gave for this source, to save reading the file again.
+        What `encoded_bytes` returned for this source, so that the file is not read again.
 
     Returns
     -------
     numpy.ndarray
-        uint8, H×W×3, RGB, C-contiguous, turned upright as the EXIF orientation says. Transparency is
-        composited over white, 16-bit samples are scaled to 8, CMYK is converted by formula. ICC profiles are
-        ignored. A C-contiguous uint8 H×W×3 array is returned as it is, not copied; nothing passed in is ever
-        changed.
+        uint8, H×W×3, RGB, C-contiguous, turned upright by the EXIF orientation. Transparency is composited over white,
+        16-bit samples are scaled to 8 bits, CMYK is converted by formula. ICC profiles are ignored. A C-contiguous
+        uint8 H×W×3 array is returned as it is, not copied. The source is not changed.
 
     Raises
     ------
     ImageError
-        The source cannot be opened, is no image, of another format or pixel type, truncated, damaged, empty
-        or over the pixel limit.
+        The source cannot be opened, is no image, has an unsupported format or pixel type, or is truncated, damaged,
+        empty or over the pixel limit.
     ParameterError
         `max_pixels` is less than 1.
 
@@ -143,18 +142,18 @@ def read_image(
 def read_reduced(
     source: ImageSource, encoded: bytes, shortest: int, *, max_pixels: int = DEFAULT_MAX_PIXELS
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Read as much of an image as a model needs: a large JPEG at 1/2, 1/4 or 1/8 of its size, which is far quicker.
+    """Return an image no larger than a model needs: a large JPEG at 1/2, 1/4 or 1/8 of its size, which is much faster.
 
     Parameters
     ----------
     source, encoded, max_pixels
-        As for `read_image`; `encoded` is needed here.
+        As for `read_image`; `encoded` is required.
     shortest
-        Pixels that the shorter side must keep where it has them.
+        Pixels that the shorter side keeps at least, where it has them.
 
     Returns
     -------
-    As from `read_image`, and the full height and width of the upright image.
+    Pixels as from `read_image`, and the full height and width of the upright image.
 
     Raises
     ------
@@ -166,7 +165,7 @@ def read_reduced(
 
 
 def encoded_bytes(source: ImageSource) -> bytes | None:
-    """Give the file behind a source: what a cache may know an image by before it is decoded.
+    """Return the encoded image of a source, by which a cache can identify it before it is decoded.
 
     Parameters
     ----------
@@ -176,12 +175,12 @@ def encoded_bytes(source: ImageSource) -> bytes | None:
     Returns
     -------
     bytes or None
-        The encoded image of a path or of bytes; None of an array or a PIL image, which have none.
+        The content of the file, or the bytes; None for an array or a PIL image.
 
     Raises
     ------
     ImageError
-        The path names no readable file, or one that does not start like an image.
+        The path names no readable file, or one that does not begin like an image.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
@@ -215,8 +214,8 @@ def _from_pil(image: Image.Image, max_pixels: int) -> NDArray[np.uint8]:
     with _decoding(image.format or "PIL image"):
         image.load()
         orientation = 1
-        # The EXIF block may have been edited since the file was opened: ask Pillow, not the file. Whatever is
-        # wrong with the block, the pixels are still good.
+        # The caller may have edited the EXIF block since the file was opened: ask Pillow, not the file. A broken block
+        # does not spoil the pixels.
         with contextlib.suppress(Exception):
             orientation = int(image.getexif().get(headers.ORIENTATION, 1))
         return _to_rgb(image, orientation)
@@ -226,7 +225,7 @@ def _read_file(name: str) -> bytes:
     if re.match(r"[a-z][a-z0-9+.-]+://|data:", name, re.IGNORECASE):
         raise ImageError("this is a URL, and automask fetches nothing: download it, then pass a path or bytes")
     try:
-        # A pipe would block, a device never end.
+        # A pipe would block; a device would never end.
         if not stat.S_ISREG(Path(name).stat().st_mode):
             raise ImageError("this is not a file")
         with Path(name).open("rb") as file:
@@ -241,7 +240,7 @@ def _read_file(name: str) -> bytes:
 
 @contextlib.contextmanager
 def _naming(source: object) -> Iterator[None]:
-    """Put the path before the message of what is raised inside, cut to a readable length."""
+    """Put the path, cut to a readable length, before the message of an error."""
     try:
         yield
     except ValueError as error:  # an ImageError is one, and so is what a path with a null byte raises
@@ -259,7 +258,7 @@ def _from_bytes(data: bytes, max_pixels: int, shortest: int | None = None) -> tu
         limit, setting = Image.MAX_IMAGE_PIXELS, "PIL.Image.MAX_IMAGE_PIXELS"
     with _decoding(kind):
         if kind == "WebP":
-            _check_size(*headers.webp_size(data), limit, setting)  # its decoder allocates the canvas when it is opened
+            _check_size(*headers.webp_size(data), limit, setting)  # its decoder allocates the canvas on opening
         image, orientation = _open(kind, data)
         with image:
             size = image.size
@@ -276,19 +275,24 @@ def _from_bytes(data: bytes, max_pixels: int, shortest: int | None = None) -> tu
 
 
 def _reduce(image: ImageFile.ImageFile, shortest: int) -> None:
-    """Have it decoded smaller, which only JPEG can, and only by 2, 4 or 8."""
+    """Let the decoder shrink the image by 2, 4 or 8, which only JPEG supports."""
     times = min(8, min(image.size) // shortest)
     if times > 1:
         image.draft(None, (image.width // times, image.height // times))
 
 
 def identify(data: bytes) -> str:
-    """Tell a file's format by how it starts, not by its name.
+    r"""Return the format of a file by its first bytes, not by its name.
 
     Raises
     ------
     ImageError
-        It is empty, no image, or of a format that is not supported.
+        The file is empty, no image, or has an unsupported format.
+
+    Examples
+    --------
+    >>> identify(b"\xff\xd8\xff\xe0")
+    'JPEG'
     """
     if not data:
         raise ImageError("file is empty, no image in it")
@@ -324,9 +328,9 @@ def _check_mode(image: Image.Image) -> None:
 
 
 def _check_work(image: ImageFile.ImageFile, data: bytes, limit: int, setting: str) -> None:
-    """Refuse what costs far more to decode than the image's size tells."""
+    """Refuse an image that costs far more to decode than its size suggests."""
     if isinstance(image, TiffImageFile):
-        # libtiff unpacks whole tiles, however little of them lies inside the image.
+        # libtiff decompresses whole tiles, however small their part inside the image is.
         width, length = (int(image.tag_v2.get(tag, 1)) for tag in (_TILE_WIDTH, _TILE_LENGTH))
         _check_size(width, length, limit, setting)
     if image.info.get("progressive"):
@@ -350,7 +354,7 @@ def _decoding(kind: str) -> Iterator[None]:
 
 
 def _open(kind: str, data: bytes) -> tuple[ImageFile.ImageFile, int]:
-    """Parse the header; give the undecoded image and its EXIF orientation (1..8)."""
+    """Return an image with its header parsed, not decoded, and its EXIF orientation, 1..8."""
     exif = b""
     if kind == "PNG":
         data, exif = headers.split_png(data)
@@ -365,12 +369,12 @@ def _open(kind: str, data: bytes) -> tuple[ImageFile.ImageFile, int]:
 
 class _Jpeg(JpegImageFile):
     def _read_dpi_from_exif(self) -> None:
-        """Leave the EXIF block alone: Pillow parses it for the resolution, and warns when it is broken."""
+        """Do not parse the EXIF block: Pillow reads the resolution from it, and warns if it is broken."""
 
 
 class _Tiff(TiffImageFile):
     def load_end(self) -> None:
-        """Leave the rows as stored: Pillow would parse every EXIF directory here, then turn a second copy."""
+        """Keep the rows as stored: Pillow would parse every EXIF directory here, then turn a second copy."""
         self._size = self.im.size
 
 
@@ -385,7 +389,7 @@ _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
 
 
 def _to_rgb(image: Image.Image, orientation: int) -> NDArray[np.uint8]:
-    """Convert and turn strip by strip, so that no second full-size copy is ever made."""
+    """Convert and turn an image strip by strip, so that there is no second full-size copy."""
     width, height = image.size
     turned, from_end = orientation in _ON_THEIR_SIDE, orientation in {3, 4, 6, 7}
     out = np.empty((width, height, 3) if turned else (height, width, 3), np.uint8)
@@ -393,8 +397,8 @@ def _to_rgb(image: Image.Image, orientation: int) -> NDArray[np.uint8]:
         strip = image.crop((0, rows.start, width, rows.stop))
         if orientation in _TURNS:
             strip = strip.transpose(_TURNS[orientation])
-        place = slice(height - rows.stop, height - rows.start) if from_end else rows
-        out[(slice(None), place) if turned else place] = _strip_to_rgb(strip)
+        target = slice(height - rows.stop, height - rows.start) if from_end else rows
+        out[(slice(None), target) if turned else target] = _strip_to_rgb(strip)
     return out
 
 

@@ -1,4 +1,4 @@
-"""One object that a model found, its mask kept small until somebody looks at it."""
+"""One object that a model found; its mask is drawn at full size when it is read."""
 
 from __future__ import annotations
 
@@ -14,26 +14,34 @@ from .encodings import Rle, polygons, rle
 
 __all__ = ["Instance"]
 
-_TILE = 128  # pixels, about: smaller ones follow the outline more closely, but each one costs a call
-_CROSSED, _FILLED = 1, 2  # tiles with some samples inside, and with all
+_TILE = 128  # pixels, about: smaller tiles follow the outline more closely, but each costs a call
+_CROSSED, _FILLED = 1, 2  # tiles with some samples inside the object, and with all
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One object in a photo.
+    """One object in an image.
 
     Attributes
     ----------
     label
-        What the model calls it.
+        The model's name for this kind of object.
     score
         Calibrated score, 0..1.
     box
-        Left, top, right, bottom in pixels of the photo.
+        Left, top, right, bottom in pixels of the image.
     size
-        Height and width of the photo in pixels.
+        Height and width of the image in pixels.
     logits
-        (h, w) float32, the mask as the model drew it over the whole photo, at its own resolution; positive inside.
+        (h, w) float32, the mask over the whole image at the model's resolution; positive inside.
+
+    Examples
+    --------
+    >>> logits = np.full((4, 4), -1, np.float32)
+    >>> logits[1:3, 1:3] = 1
+    >>> cup = Instance("cup", 0.9, (1, 1, 3, 3), (4, 4), logits)
+    >>> cup.mask[1].tolist(), cup.rle["counts"]
+    ([0, 255, 255, 0], '52203')
     """
 
     label: str
@@ -44,7 +52,7 @@ class Instance:
 
     @property
     def mask(self) -> NDArray[np.uint8]:
-        """(H, W) uint8, 0 or 255, at the photo's own size; made anew at each call."""
+        """(H, W) uint8, 0 or 255, at the image's size; drawn at each access."""
         canvas = np.zeros(self.size, np.uint8)
         self.paint(canvas)
         return canvas
@@ -60,18 +68,18 @@ class Instance:
         return polygons(self.mask)
 
     def paint(self, canvas: NDArray[np.uint8]) -> None:
-        """Set this object's pixels in `canvas`, (H, W) uint8, to 255; only its own surroundings are touched."""
+        """Set the pixels of this object in `canvas`, (H, W) uint8, to 255, and leave the others as they are."""
         for rows, columns, kind in self._tiles():
             part = canvas[rows, columns]
             if kind == _FILLED:
                 part[:] = 255
-            elif kind == _CROSSED and part.size:  # a photo smaller than the logits may have no pixel in a tile
+            elif kind == _CROSSED and part.size:  # a tile has no pixel where the image is smaller than the logits
                 part |= self._interpolate(rows, columns)
 
     def _tiles(self) -> Iterator[tuple[slice, slice, int]]:
-        """Cut the photo into tiles and give the runs of one kind, row by row.
+        """Yield runs of tiles of one kind: rows, columns, kind.
 
-        Between samples of one sign nothing needs to be interpolated, and that is nearly everywhere in large photos.
+        Between samples of one sign nothing needs to be interpolated, and that is nearly everywhere in a large image.
         """
         step = max(2, round(_TILE * self.logits.shape[1] / self.size[1]))
         kinds = _kinds(self.logits > 0, step)
@@ -84,7 +92,7 @@ class Instance:
                 start = stop
 
     def _interpolate(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
-        """Draw one part of the mask."""
+        """Return one part of the mask, (rows, columns) uint8, 0 or 255."""
         scale_y, scale_x = (low / full for low, full in zip(self.logits.shape, self.size, strict=True))
         # Pixel centres lie at +0.5 in both frames.
         to_logits = np.array(
@@ -105,7 +113,7 @@ class Instance:
 
 
 def _kinds(inside: NDArray[np.bool_], step: int) -> NDArray[np.uint8]:
-    """0, `_CROSSED` or `_FILLED` for each tile of `step` × `step` samples and the samples around it."""
+    """Return 0, `_CROSSED` or `_FILLED` for each tile of `step` × `step` samples and the samples around it."""
     down, across = (-(-side // step) for side in inside.shape)
     spare = (1 + down * step - inside.shape[0], 1 + across * step - inside.shape[1])
     padded = np.pad(inside, ((1, spare[0]), (1, spare[1])), mode="edge")
@@ -114,5 +122,5 @@ def _kinds(inside: NDArray[np.bool_], step: int) -> NDArray[np.uint8]:
 
 
 def _edges(samples: int, pixels: int, step: int) -> list[int]:
-    """Where the tiles begin and end in the photo."""
+    """Return where the tiles begin and end in the image, in pixels."""
     return [round(min(edge, samples) * pixels / samples) for edge in range(0, samples + step, step)]

@@ -1,4 +1,4 @@
-"""Stopping work from outside: what a caller does that has gone, or whose time is up."""
+"""Interrupts: stopping the work on a call from another thread."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["Interrupt", "current_interrupt"]
 
 
 class _Terminable(Protocol):
-    """ONNX Runtime's `RunOptions`: once set, the run under them ends after the node that it is at."""
+    """ONNX Runtime's `RunOptions`: once `terminate` is set, the run ends after its current node."""
 
     terminate: bool
 
 
 class Interrupt:
-    """Stops what runs under it: hand it to `Segmenter.mask`, and call `set` from another thread.
+    """Stops calls: pass it to `Segmenter.mask`, and call `set` from another thread.
 
-    A graph that runs stops after the node it is at, which takes milliseconds, and the call raises `CancelledError`.
-    What was encoded by then stays cached. One interrupt may serve several calls.
+    A running graph stops after its current node, within milliseconds, and the call raises `CancelledError`. What was
+    encoded before stays in the cache. Several calls may share one interrupt.
 
     Examples
     --------
@@ -47,20 +47,20 @@ class Interrupt:
         return self._is_set
 
     def set(self) -> None:
-        """Stop what runs under this interrupt, now and from now on."""
+        """Stop all calls with this interrupt, also those that start later."""
         with self._lock:
             self._is_set = True
             for options in self._running:
                 options.terminate = True
 
     def check(self) -> None:
-        """Raise `CancelledError` once `set` was called."""
+        """Raise `CancelledError` if `set` was called."""
         if self._is_set:
             raise CancelledError("the work was stopped by an interrupt")
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Make this the interrupt of all that the current thread does inside."""
+        """Make this the interrupt of the current thread inside the context."""
         token = _current.set(self)
         try:
             yield
@@ -69,12 +69,12 @@ class Interrupt:
 
     @contextmanager
     def stopping(self, options: _Terminable) -> Iterator[None]:
-        """Let `set` reach the run that is under `options`.
+        """Let `set` stop the run of ONNX Runtime that has these options, inside the context.
 
         Raises
         ------
         CancelledError
-            `set` was called before, or by the time that the run has ended.
+            `set` was called before or during the run.
         """
         with self._lock:
             self.check()
@@ -82,7 +82,7 @@ class Interrupt:
         try:
             yield
         except Exception:
-            self.check()  # what ONNX Runtime raises of a run that was stopped has no class of its own
+            self.check()  # ONNX Runtime has no error class of its own for a run that was stopped
             raise
         finally:
             with self._lock:
@@ -93,5 +93,5 @@ _current: ContextVar[Interrupt | None] = ContextVar("automask_interrupt", defaul
 
 
 def current_interrupt() -> Interrupt | None:
-    """Return the interrupt that the current thread works under, if any."""
+    """Return the interrupt of the current thread, None if it has none."""
     return _current.get()

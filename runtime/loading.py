@@ -1,4 +1,4 @@
-"""The door of the library: `load` a model by folder, name or Hub id."""
+"""Loading a model by folder, name or Hub id."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .cache import Arrays, ByteCache
 from .devices import AUTO, CPU, DEVICES, Device, pick_device
 from .errors import BundleError, DeviceError, ParameterError
 from .families import FAMILIES
-from .families.family import Family
+from .families.family import Family, Words
 from .images import DEFAULT_MAX_PIXELS
 from .lookup import locate_bundle
 from .outline import Outline
 from .segmenter import Segmenter
 from .session import Session
 
-__all__ = ["load", "outline"]
+__all__ = ["load", "outline", "read_words"]
 
 _log = logging.getLogger(__name__)
 
@@ -44,25 +44,26 @@ def load(
     device
         ``auto`` takes CUDA where it works, else the CPU. A device that is named is used or refused, never replaced.
     precision
-        One that the bundle has, such as ``int8`` or ``fp32``; graphs that do not have it keep their own. By default
-        int8 on the CPU and fp16 or fp32 on a GPU.
+        One that the bundle has, such as ``int8`` or ``fp32``; a graph that does not have it keeps its own. By default
+        the first one that a graph has in the device's order: int8 on the CPU, fp16 on a GPU, else fp32.
     threads
         CPU threads for one call, at least 1; by default one per physical core.
     cache_bytes
-        How much to keep of decoded pictures and their encodings, so that another prompt on the same picture is fast.
+        Size of the cache of decoded images and what the model computed from them, so that another prompt on the same
+        image is fast; 0 or more, 0 for none.
     max_pixels
-        Largest image that is decoded, width × height.
+        Most pixels (width times height) of an image, at least 1.
     revision
         Branch, tag or commit of a Hub id.
 
     Raises
     ------
     BundleNotFoundError, BundleError
-        There is no such bundle, or it is damaged or not understood.
+        There is no such bundle, or it is damaged, malformed or of an unknown family.
     DeviceError
         The device was named and cannot be used.
     MissingDependencyError
-        ONNX Runtime is not installed; the message says what to type.
+        A package is not installed, such as ONNX Runtime; the message has the command that installs it.
     ParameterError
         Another argument is out of its range.
 
@@ -81,49 +82,69 @@ def load(
     ):
         if value is not None and value < least:
             raise ParameterError(name, f"be at least {least}", value)
-    bundle, family = _find(model, revision)
+    bundle = read_bundle(locate_bundle(model, revision=revision))
+    family = _family(bundle)
     if precision is not None and precision not in bundle.precisions:
         raise ParameterError("precision", f"be one of {', '.join(bundle.precisions)} for this bundle", precision)
     sessions = _open_sessions(bundle, device, precision, threads)
     cache = ByteCache[Arrays](cache_bytes, _size)
-    with _described(bundle):
+    with _naming_the_manifest(bundle):
         return Segmenter(bundle, family(bundle, sessions, cache), cache, max_pixels)
 
 
 def outline(model: str | Path = "default", *, device: Device = "auto", revision: str | None = None) -> Outline:
-    """Find out what a model is and understands without loading it; raises as `load` does.
+    """Return a description of a model, without loading it; raises as `load` does.
 
     Parameters
     ----------
     model, device, revision
-        As in `load`; the device is the one that it would be tried on.
+        As in `load`; the outline has the device on which `load` would run the model.
 
     Examples
     --------
     >>> outline(device="cpu").vocabulary[:2]
     ('person', 'bicycle')
     """
-    bundle, family = _find(model, revision)
-    with _described(bundle):
-        return Outline(bundle, pick_device(device), family.read_words(bundle))
-
-
-def _find(model: str | Path, revision: str | None) -> tuple[Bundle, type[Family[Any]]]:
     bundle = read_bundle(locate_bundle(model, revision=revision))
+    return Outline(bundle, pick_device(device), read_words(bundle))
+
+
+def read_words(bundle: Bundle) -> Words[Any]:
+    """Return the words that a bundle understands.
+
+    Raises
+    ------
+    BundleError
+        The bundle is of an unknown family, or does not describe its words.
+
+    Examples
+    --------
+    >>> from automask.lookup import find_bundle
+    >>> len(read_words(find_bundle("default")).labels)
+    80
+    """
+    family = _family(bundle)
+    with _naming_the_manifest(bundle):
+        return family.read_words(bundle)
+
+
+def _family(bundle: Bundle) -> type[Family[Any]]:
     if bundle.family not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise BundleError(f"{bundle.folder} is of family {bundle.family!r}; this automask knows {known}")
-    return bundle, FAMILIES[bundle.family]
+    return FAMILIES[bundle.family]
 
 
 @contextmanager
-def _described(bundle: Bundle) -> Iterator[None]:
-    """Say what a manifest lacks of what its family needs."""
+def _naming_the_manifest(bundle: Bundle) -> Iterator[None]:
+    """Turn errors about missing or malformed settings into a `BundleError` that names the manifest."""
     try:
         yield
     except (KeyError, TypeError, AttributeError) as error:
-        said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise BundleError(f"{bundle.folder / MANIFEST} does not describe a {bundle.family!r} bundle: {said}") from error
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise BundleError(
+            f"{bundle.folder / MANIFEST} does not describe a {bundle.family!r} bundle: {reason}"
+        ) from error
 
 
 def _open_sessions(bundle: Bundle, device: str, precision: str | None, threads: int | None) -> dict[str, Session]:
@@ -142,7 +163,7 @@ def _open_on(bundle: Bundle, device: str, precision: str | None, threads: int | 
     if precision is not None:
         preferred = (precision, *preferred)
     files = {role: graph.choose(preferred) for role, graph in bundle.graphs.items()}
-    # Hashing takes longer than opening, and most of a bundle may be other precisions.
+    # Hashing takes longer than opening, and most files of a bundle may be of other precisions.
     bundle.check(opened=files.values())
     return {role: Session(bundle.folder / file, device, threads=threads) for role, file in files.items()}
 

@@ -1,4 +1,4 @@
-"""Photos to the float tensors that image encoders and detectors take."""
+"""Preprocessing: images as the float tensors that image encoders and detectors take."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _PILLOW = {f"pillow_{method.name.lower()}": method for method in Image.Resamplin
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """Resize into a square and normalise, as the manifest of a bundle says.
+    """Resizing into a square, and normalisation, as the manifest of a bundle describes them.
 
     Attributes
     ----------
     size
         Side of the square in pixels.
     interpolation
-        ``linear`` or ``cubic`` as OpenCV does it (when the photo shrinks to less than half, areas are averaged instead,
-        against aliasing), ``pillow_bilinear``, ``pillow_bicubic``, … as Pillow does.
+        ``linear`` or ``cubic`` as in OpenCV (below half the size, areas are averaged instead, against aliasing), or
+        ``pillow_bilinear``, ``pillow_bicubic``, … as in Pillow.
     mean, std
         By channel (RGB), in units of 0..255.
     multiple
-        `fit` makes both sides a multiple of this.
+        `fit` makes both sides a multiple of this, in pixels.
     """
 
     size: int
@@ -42,7 +42,7 @@ class Resize:
 
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> Resize:
-        """Take the settings from one entry under ``image`` of the manifest."""
+        """Return the settings of one entry under ``image`` of a manifest; raises KeyError if one is missing."""
         return cls(
             size=settings["size"],
             interpolation=settings["interpolation"],
@@ -52,19 +52,28 @@ class Resize:
         )
 
     def stretch(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Fill the square, whatever that does to the proportions: (H, W, 3) to (1, 3, size, size)."""
+        """Return pixels that fill the square, whatever their proportions: (h, w, 3) uint8 to (1, 3, size, size)."""
         return self._normalise(pixels, self.size, self.size)
 
     def fit(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
-        """Keep the proportions, at the top left; the rest is 0 after normalising: (h, w, 3) to (1, 3, size, size).
+        """Return pixels with their proportions, at the top left of the square; the rest is 0 after normalisation.
 
-        The proportions are those of the photo's own `size`, (H, W), as which the pixels may be fewer.
+        Parameters
+        ----------
+        pixels
+            (h, w, 3) uint8; may be fewer than the image has.
+        size
+            Height and width of the image itself, in pixels: its proportions are kept.
+
+        Returns
+        -------
+        (1, 3, size, size) float32.
         """
         height, width = self.fitted_size(*size)
         return self._normalise(pixels, height, width)
 
     def fitted_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width, in pixels, that a photo of this height and width takes inside the square."""
+        """Return the height and width, in pixels, of an image of this height and width inside the square."""
         scale = self.size / max(height, width) / self.multiple
         return max(1, round(height * scale)) * self.multiple, max(1, round(width * scale)) * self.multiple
 

@@ -1,4 +1,4 @@
-"""What comes back for one image and one prompt."""
+"""The result of one prompt on one image."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ __all__ = ["FORMATS", "PictureKind", "Result"]
 
 PictureKind = Literal["mask", "alpha", "preview"]
 FORMATS: Mapping[str, Sequence[int]] = {".png": (), ".webp": (cv2.IMWRITE_WEBP_QUALITY, 101)}
-"""Endings that can be written, with OpenCV's settings for them; above quality 100 its WebP loses nothing."""
+"""Suffixes of the formats, with OpenCV's settings; its WebP is lossless at a quality above 100."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A mask and everything known about it.
+    """A mask, and what is known about it.
 
     Attributes
     ----------
     mask
-        (H, W) uint8, 0 or 255, at the photo's own size.
+        (H, W) uint8, 0 or 255, at the size of the image.
     photo
-        The photo as (H, W, 3) uint8, RGB, upright, or the file that holds it; see `image`.
+        The image as (H, W, 3) uint8, RGB, upright, or as the encoded file; `image` has its pixels.
     instances
-        The objects found, best first, before growing and inverting; empty where the family has none.
+        The objects found, best first, before growing and inverting; empty for a model that scores pixels.
     score_map
-        (H, W) float32 in 0..1 where the family gives one, else None.
+        (H, W) float32 in 0..1 of a model that scores pixels, else None.
     prompt
-        The prompt as it was given.
+        The prompt as it was passed.
     labels
-        What the model took it for.
+        Labels that the prompt resolved to.
     dropped
         Words of the prompt that were not used.
     warnings
-        Sentences about what may not be as expected.
+        One sentence for each way in which the mask may differ from what the prompt asks for.
     is_empty
         Whether nothing was found; growing and inverting do not change that.
     parameters
-        What the mask was made with.
+        The parameters of the mask.
     timings
-        Milliseconds by stage, and in ``total``.
+        Milliseconds by stage, and their sum in ``total``.
     device
-        Where the model ran: ``cpu``, ``cuda`` or ``tensorrt``.
+        The device on which the model ran, such as ``cpu``.
     model
         Name of the bundle.
     """
@@ -78,22 +78,22 @@ class Result:
 
     @cached_property
     def image(self) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8, RGB: the photo, upright. It may be shared with other results: do not write into it."""
+        """(H, W, 3) uint8, RGB: the image, upright. Do not write to it: other results may share it."""
         return read_image(self.photo, max_pixels=self.mask.size)
 
     @cached_property
     def alpha(self) -> NDArray[np.uint8]:
-        """(H, W, 4) uint8, RGBA: the photo cut out by the mask."""
+        """(H, W, 4) uint8, RGBA: the image with the mask as its alpha channel."""
         return postprocess.alpha(self.image, self.mask)
 
     @cached_property
     def preview(self) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8, RGB: the mask tinted over the photo."""
+        """(H, W, 3) uint8, RGB: the image, tinted where the mask is set."""
         return postprocess.preview(self.image, self.mask)
 
     @property
     def seed(self) -> int:
-        """The seed that was given, −1 if none was."""
+        """The parameter `seed`, −1 by default."""
         return self.parameters.seed
 
     @property
@@ -108,34 +108,34 @@ class Result:
 
     @property
     def kind(self) -> PictureKind:
-        """Which picture the parameters ask for; with `return_alpha` the cut-out, without `return_mask` the preview."""
+        """The picture that the parameters choose: alpha with `return_alpha`, mask with `return_mask`, else preview."""
         if self.parameters.return_alpha:
             return "alpha"
         return "mask" if self.parameters.return_mask else "preview"
 
     @property
     def output(self) -> bytes | str:
-        """That picture as a PNG, as the hosted API answers: bytes, or base64 text where `base64` was set."""
+        """That picture as a PNG, as in the hosted API: bytes, or base64 text with the parameter `base64`."""
         png = self.encode()
         return base64.b64encode(png).decode("ascii") if self.parameters.base64 else png
 
     def encode(self, kind: PictureKind | None = None, suffix: str = ".png") -> bytes:
-        """Encode one of the pictures, without loss.
+        """Return one of the pictures as a file, without loss.
 
         Parameters
         ----------
         kind
-            ``mask``, ``alpha`` or ``preview``; by default the one the parameters ask for.
+            ``mask``, ``alpha`` or ``preview``; by default the one that the parameters choose.
         suffix
             ``.png`` or ``.webp``.
 
         Raises
         ------
         ParameterError
-            Another kind or suffix.
+            `kind` or `suffix` is another one.
         """
         if suffix not in FORMATS:
-            raise ParameterError("suffix", f"be one of {', '.join(FORMATS)}, which lose nothing", suffix)
+            raise ParameterError("suffix", f"be one of {', '.join(FORMATS)}, which are lossless", suffix)
         _, data = cv2.imencode(suffix, self._channels_for_opencv(kind or self.kind), FORMATS[suffix])
         return data.tobytes()
 
@@ -154,9 +154,9 @@ class Result:
         Parameters
         ----------
         path
-            Ends in ``.png`` or ``.webp``; an existing file is replaced.
+            A path that ends in ``.png`` or ``.webp``; an existing file is replaced.
         kind
-            ``mask``, ``alpha`` or ``preview``; by default the one the parameters ask for.
+            ``mask``, ``alpha`` or ``preview``; by default the one that the parameters choose.
 
         Returns
         -------
@@ -165,7 +165,7 @@ class Result:
         Raises
         ------
         ParameterError
-            Another ending or kind.
+            The suffix or `kind` is another one.
         OSError
             The file cannot be written.
         """

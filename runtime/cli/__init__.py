@@ -1,4 +1,4 @@
-"""The command line: `automask mask`, `models`, `doctor`, and the commands of the other parts."""
+"""The command line: `automask mask`, `models`, `doctor`, and the commands of service and export."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .models import models
 __all__ = ["main"]
 
 _REQUESTS = "automask.service.cli.requests"
-# Imported only when they are asked for: the runtime needs none of them.
+# Imported when called: `mask`, `models` and `doctor` need none of them.
 _LATER = {
     "serve": "automask.service.cli.serve",
     **dict.fromkeys(("submit", "status", "watch", "result", "cancel"), _REQUESTS),
@@ -28,7 +28,7 @@ _LATER = {
 
 
 class _Automask(click.Group):
-    """Finds the commands of the other parts when they are asked for, and turns errors into one line."""
+    """Imports the commands of service and export when called, and prints errors as one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*super().list_commands(ctx), *_LATER]
@@ -47,7 +47,7 @@ class _Automask(click.Group):
             return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort, click.ClickException):
             raise
-        except Exception as error:  # noqa: BLE001 (the last catcher there is)
+        except Exception as error:  # noqa: BLE001 (the outermost handler)
             if ctx.params["debug"]:
                 traceback.print_exc()
             click.echo(f"automask: error: {_one_line(error)}", err=True)
@@ -55,14 +55,14 @@ class _Automask(click.Group):
 
 
 class _Missing(click.Command):
-    """Stands for a command whose packages are not installed, so that the help of the others still works."""
+    """Stands for a command whose packages are not installed, so that the help still lists it."""
 
     def __init__(self, name: str, error: ImportError) -> None:
         super().__init__(name, help="Needs: pip install 'automask[service]'", add_help_option=False)
         self._error = error
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        del ctx, args  # whatever they are
+        del ctx, args  # none are parsed
         raise MissingDependencyError(
             f"`automask {self.name}` needs {self._error.name}: pip install 'automask[service]'"
         ) from self._error
@@ -79,15 +79,15 @@ def _one_line(error: Exception) -> str:
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(package_name="automask")
 def main(*, debug: bool) -> None:
-    """Give it an image and a few words, get back a mask: here, on this machine.
+    """Mask what a few words name in an image, on this machine.
 
     \b
-    automask mask room.jpg "sofa"                     room.mask.png beside it
+    automask mask room.jpg "sofa"                     writes room.mask.png beside it
     automask mask room.jpg "sofa" --return-alpha      the sofa cut out
     automask mask photos/ "dog" -o masks/             a whole folder
     automask mask - "cup" < in.jpg > mask.png         in a pipe
 
-    Exit status: 0 done, 1 failed on some, 2 wrong usage, 3 nothing found (with --stop-on-empty-mask).
+    Exit status: 0 done, 1 an image failed, 2 wrong usage, 3 nothing found (with --stop-on-empty-mask).
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
     del debug  # read from the context, where errors are caught
 

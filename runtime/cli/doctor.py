@@ -1,4 +1,4 @@
-"""`automask doctor`: what works on this machine."""
+"""`automask doctor`: versions, and the devices that work on this machine."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _PACKAGES = ("numpy", "opencv-python-headless", "pillow", "click")
 
 @click.command()
 def doctor() -> None:
-    """Show versions, the devices that really work, and one timed mask. Exits with 1 if the CPU does not work."""
+    """Show versions, and mask a photo on each device. Exits with 1 if the CPU does not work."""
     click.echo(f"python       {platform.python_version()} on {platform.system()} {platform.machine()}")
     for package in ("automask", *wheels(), *_PACKAGES):
         click.echo(f"{package:<24} {_version(package)}")
     click.echo(f"CPU threads  {os.cpu_count()}")
     click.echo(f"cache folder {cache_folder()}")
     ort = import_onnxruntime()
-    click.echo(f"ONNX Runtime lists {', '.join(ort.get_available_providers())}; what really works:")
+    click.echo(f"ONNX Runtime lists {', '.join(ort.get_available_providers())}; what works:")
     works = {device: _try(device) for device in DEVICES}
     if not works[CPU]:
         sys.exit(1)
@@ -42,7 +42,7 @@ def _version(package: str) -> str:
 
 
 def _try(device: str) -> bool:
-    """Mask one photo twice on a device: what a first call costs, and what a later one does."""
+    """Mask a photo twice on a device, because the first call is slow; print the times, or why it does not work."""
     try:
         segmenter = load(device=device, cache_bytes=0)  # type: ignore[arg-type]  # a row of the table
         first = segmenter.warm_up().timings["total"]
@@ -51,5 +51,5 @@ def _try(device: str) -> bool:
         click.echo(f"  {device:<9} no: {error}")
         return False
     found = "and found the person" if not result.is_empty else "but did not find the person"
-    click.echo(f"  {device:<9} yes: {first:.0f} ms the first time, {result.timings['total']:.0f} ms then, {found}")
+    click.echo(f"  {device:<9} yes: first mask {first:.0f} ms, second {result.timings['total']:.0f} ms, {found}")
     return True

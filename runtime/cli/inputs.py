@@ -1,4 +1,4 @@
-"""Which files a command line means, and where each result goes."""
+"""The images of a command line, and the file for each result."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _RESULTS = (".mask.png", ".alpha.png", ".preview.png")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One image to mask; None stands for standard input and output."""
+    """One image to mask; None is standard input or output."""
 
     source: Path | None
     target: Path | None
 
     @property
     def name(self) -> str:
-        """How to call it in messages."""
+        """Name of the image in messages."""
         return "standard input" if self.source is None else str(self.source)
 
 
 def plan(images: Sequence[str], output: str | None, kind: str) -> list[Job]:
-    """Pair every image with its target.
+    """Return each image with the file for its result.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def plan(images: Sequence[str], output: str | None, kind: str) -> list[Job]:
     Raises
     ------
     click.UsageError
-        Nothing to do, or several images for one file.
+        There is no image, or several images are for one file.
     """
     sources = list(dict.fromkeys(source for image in images for source in _expand(image)))
     if output == STDIO or (output is None and sources == [None]):
@@ -57,7 +57,7 @@ def plan(images: Sequence[str], output: str | None, kind: str) -> list[Job]:
     several = len(sources) > 1 or any(_is_many(image) for image in images)
     if output is not None and not several and not output.endswith("/") and not Path(output).is_dir():
         if Path(output).suffix.lower() not in FORMATS:
-            raise click.UsageError(f"-o {output}: a picture is written as {' or '.join(FORMATS)}, which lose nothing")
+            raise click.UsageError(f"-o {output}: a picture is written as {' or '.join(FORMATS)}, which are lossless")
         return [Job(sources[0], Path(output))]
     if output is not None and Path(output).is_file():
         raise click.UsageError(f"{output} is a file; for several images give a folder: -o FOLDER")
@@ -89,7 +89,7 @@ def _is_many(image: str) -> bool:
 
 
 def _is_image(path: Path) -> bool:
-    """Tell images from the rest of a folder, and from what an earlier run has left there."""
+    """Return whether a file of a folder is an image, and no result of an earlier run."""
     return path.is_file() and path.suffix.lower() in SUFFIXES and not path.name.endswith(_RESULTS)
 
 
@@ -100,12 +100,12 @@ def _name_targets(sources: Sequence[Path | None], folder: Path | None, kind: str
         named = [Path("stdin") if source is None else source for source in sources]
     else:
         named = [source for source in sources if source is not None]
-    places = [(name.parent if folder is None else folder) / f"{name.stem}.{kind}.png" for name in named]
-    taken = Counter(places)
+    defaults = [(name.parent if folder is None else folder) / f"{name.stem}.{kind}.png" for name in named]
+    taken = Counter(defaults)
     # cup.jpg and cup.webp must not overwrite each other's result.
     targets = [
-        place.with_name(f"{name.name}.{kind}.png") if taken[place] > 1 else place
-        for name, place in zip(named, places, strict=True)
+        default.with_name(f"{name.name}.{kind}.png") if taken[default] > 1 else default
+        for name, default in zip(named, defaults, strict=True)
     ]
     doubled = [str(target) for target, count in Counter(targets).items() if count > 1]
     if doubled:

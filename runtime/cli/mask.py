@@ -1,4 +1,4 @@
-"""`automask mask`: pictures in, masks out."""
+"""`automask mask`: images in, masks out."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = ["mask"]
 )
 @mask_options
 @click.option("--device", type=click.Choice(device_names()), help=f"Where to run. [default: {AUTO}]")
-@click.option("--server", metavar="ADDRESS", help="Let a server do it: host:port, or unix:/path for a socket.")
+@click.option("--server", metavar="ADDRESS", help="Use a server: host:port, or unix:/path for a socket.")
 @secret_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image to standard output.")
 def mask(
@@ -59,8 +59,7 @@ def mask(
     """Mask what PROMPT names in each IMAGE.
 
     IMAGE is a file, a folder, a glob pattern or - (standard input); PROMPT comes last, in quotes. The path of each
-    picture written goes to standard output, everything said about it to standard error. One bad file does not end
-    the run.
+    file written goes to standard output, messages go to standard error. After an image that fails, the run goes on.
 
     \b
     automask mask room.jpg "sofa" -o sofa.png
@@ -68,7 +67,7 @@ def mask(
     automask mask "photos/*.jpg" "dog" -o masks/ --json > masks.jsonl
     automask mask room.jpg "sofa" --server 127.0.0.1:50051
 
-    Exit status: 0 done, 1 failed on some, 2 wrong usage, 3 nothing found (with --stop-on-empty-mask).
+    Exit status: 0 done, 1 an image failed, 2 wrong usage, 3 nothing found (with --stop-on-empty-mask).
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
     images, prompt = _split(arguments)
     if server is not None and device is not None:
@@ -98,7 +97,7 @@ def mask(
 def _masker(
     server: str | None, secrets: Mapping[str, Any], model: str | None, device: Device
 ) -> Iterator[Callable[..., Iterator[Result | AutomaskError]]]:
-    """Give the `mask_many` of a model here, or of one of a server's."""
+    """Return the `mask_many` of a local model, or of a model of a server."""
     if server is None:
         yield load(model or "default", device=device).mask_many
         return
@@ -123,11 +122,11 @@ def _sources(jobs: Sequence[Job]) -> Iterator[ImageSource]:
 
 
 class _Report:
-    """Writes results as they come and counts them."""
+    """Writes results one by one, and counts them."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
-        self._said: set[str] = set()
+        self._printed: set[str] = set()
         self._counts: Counter[str] = Counter()
 
     def add(self, job: Job, answer: Result | AutomaskError) -> None:
@@ -149,8 +148,8 @@ class _Report:
         self._counts["masked"] += 1
         self._counts["empty"] += result.is_empty
         for warning in result.warnings:
-            self._say(f"note: {warning}")
-        self._say(f"{job.name}: {summarise(result)}", once=False)
+            self._print(f"note: {warning}")
+        self._print(f"{job.name}: {summarise(result)}", once=False)
 
     def _fail(self, job: Job, error: Exception) -> None:
         self._counts["nothing found" if isinstance(error, EmptyMaskError) else "failed"] += 1
@@ -158,18 +157,18 @@ class _Report:
             problem = {"type": type(error).__name__, "message": str(error)}
             click.echo(json.dumps({"image": str(job.source or STDIO), "error": problem}))
         named = "" if job.name in str(error) else f"{job.name}: "
-        self._say(f"automask: error: {named}{error}", once=False)
+        self._print(f"automask: error: {named}{error}", once=False)
 
-    def _say(self, text: str, *, once: bool = True) -> None:
-        if not once or text not in self._said:
+    def _print(self, text: str, *, once: bool = True) -> None:
+        if not once or text not in self._printed:
             click.echo(text, err=True)
         if once:
-            self._said.add(text)
+            self._printed.add(text)
 
     def close(self) -> None:
-        """Sum up where there were several, and exit as the counts say."""
+        """Print the counts of several images, and exit with the status that they mean."""
         if self._counts.total() - self._counts["empty"] > 1:
-            self._say(", ".join(f"{count} {what}" for what, count in self._counts.items() if count))
+            self._print(", ".join(f"{count} {what}" for what, count in self._counts.items() if count))
         if self._counts["failed"]:
             sys.exit(1)
         if self._counts["nothing found"]:

@@ -1,4 +1,4 @@
-"""`automask models`: what is here and what it can do."""
+"""`automask models`: the installed models, their licence, size and vocabulary."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 import click
 
 from ..bundle import Bundle
+from ..loading import read_words
 from ..lookup import built_in_bundles, find_bundle
-from ..words.vocabulary import Vocabulary
 
 __all__ = ["models"]
 
 
-@click.command(short_help="Tell what models are here, their licence, size and vocabulary.")
+@click.command(short_help="Show the installed models, their licence, size and vocabulary.")
 @click.argument("model", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def models(*, model: str | None, as_json: bool) -> None:
-    """List the models that come with the package; with MODEL (name, folder or Hub id), tell all about one."""
+    """List the models that come with the package; with MODEL (name, folder or Hub id), show one in detail."""
     bundles = [find_bundle(name) for name in ([model] if model else built_in_bundles())]
     if as_json:
         click.echo(json.dumps([_describe(bundle) for bundle in bundles], indent=2))
@@ -26,7 +26,7 @@ def models(*, model: str | None, as_json: bool) -> None:
     for bundle in bundles:
         _print(bundle, whole=model is not None)
     if model is None:
-        click.echo("`automask models NAME` lists the vocabulary and the origins of one.")
+        click.echo("`automask models NAME` lists the vocabulary and the sources of one.")
 
 
 def _describe(bundle: Bundle) -> dict[str, Any]:
@@ -44,10 +44,8 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
 
 
 def _vocabulary(bundle: Bundle) -> list[str] | None:
-    """Names of the kinds of object; None where any text is understood."""
-    if bundle.text.get("kind") != "vocabulary":
-        return None
-    return list(Vocabulary.from_file(bundle.folder / bundle.text["file"]).labels)
+    """Return the labels of a fixed vocabulary; None if any text is understood."""
+    return list(read_words(bundle).labels) or None
 
 
 def _print(bundle: Bundle, *, whole: bool) -> None:
@@ -63,5 +61,5 @@ def _print(bundle: Bundle, *, whole: bool) -> None:
         click.echo(f"  knows       {', '.join(labels)} (and many words for them)")
     if whole:
         for source in bundle.sources:
-            said = [source[key] for key in ("what", "package", "version", "file", "licence") if key in source]
-            click.echo(f"  from        {', '.join(said)}")
+            parts = [source[key] for key in ("what", "package", "version", "file", "licence") if key in source]
+            click.echo(f"  from        {', '.join(parts)}")

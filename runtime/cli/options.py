@@ -1,4 +1,4 @@
-"""Options that several commands have: how a mask is wanted, and who a client is."""
+"""Options of several commands: the parameters of a mask, and the credentials of a client."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MASK_OPTIONS = (
         type=click.FloatRange(0, 1),
         default=_DEFAULTS.threshold,
         show_default=True,
-        help="Least score of what is taken: lower finds more, higher is surer.",
+        help="Least score of an object: a lower one finds more, a higher one only what is sure.",
     ),
     click.option(
         "--grow-mask",
@@ -33,10 +33,10 @@ _MASK_OPTIONS = (
         help="Expand the mask by this many pixels.",
     ),
     click.option("--invert-mask", is_flag=True, help="Mask everything but the prompt."),
-    click.option("--exclude", multiple=True, metavar="PROMPT", help="Leave this out; may be given several times."),
-    click.option("--return-alpha", is_flag=True, help="Write the photo cut out by the mask (RGBA)."),
-    click.option("--preview", is_flag=True, help="Write the photo with the mask tinted over it."),
-    click.option("--stop-on-empty-mask", is_flag=True, help="Write nothing and exit with 3 where nothing is found."),
+    click.option("--exclude", multiple=True, metavar="PROMPT", help="Leave this out of the mask; repeatable."),
+    click.option("--return-alpha", is_flag=True, help="Write the image with the mask as its alpha channel (RGBA)."),
+    click.option("--preview", is_flag=True, help="Write the image, tinted where the mask is set."),
+    click.option("--stop-on-empty-mask", is_flag=True, help="If nothing is found, write nothing and exit with 3."),
 )
 
 _SECRET_OPTIONS = (
@@ -45,16 +45,16 @@ _SECRET_OPTIONS = (
         envvar="AUTOMASK_API_KEY",
         show_envvar=True,
         metavar="KEY",
-        help="For a server that wants one; others on this machine can see what stands on a command line.",
+        help="Key for a server with keys. Other users of this machine can see the command line: prefer the variable.",
     ),
-    click.option("--ca", type=_FILE, help="Certificate of the authority that signed the server's (PEM): use TLS."),
-    click.option("--cert", type=_FILE, help="Own certificate, for a server that wants one (PEM)."),
-    click.option("--key", type=_FILE, help="Its private key (PEM)."),
+    click.option("--ca", type=_FILE, help="Use TLS: certificate of the authority that signed the server's (PEM)."),
+    click.option("--cert", type=_FILE, help="Certificate of this client, for a server that requires one (PEM)."),
+    click.option("--key", type=_FILE, help="Private key of that certificate (PEM)."),
 )
 
 
 def mask_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of a mask; it gets them as `exclude` and, all others, as `options`."""
+    """Add the parameters of a mask to a command, which gets them as `exclude` and `options`."""
 
     @wraps(command)
     def gather(
@@ -65,7 +65,7 @@ def mask_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return_alpha: bool,
         preview: bool,
         stop_on_empty_mask: bool,
-        **others: Any,  # noqa: ANN401 (whatever the command takes)
+        **others: Any,  # noqa: ANN401 (the parameters of the command)
     ) -> Any:  # noqa: ANN401
         if return_alpha and preview:
             raise click.UsageError("--return-alpha and --preview exclude each other")
@@ -83,7 +83,7 @@ def mask_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def secret_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that say who a client is and whom it trusts; it gets them as `secrets`."""
+    """Add the credentials and certificates of a client to a command, which gets them as `secrets`."""
 
     @wraps(command)
     def gather(
@@ -92,7 +92,7 @@ def secret_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ca: Path | None,
         cert: Path | None,
         key: Path | None,
-        **others: Any,  # noqa: ANN401 (whatever the command takes)
+        **others: Any,  # noqa: ANN401 (the parameters of the command)
     ) -> Any:  # noqa: ANN401
         if (cert is None) != (key is None):
             raise click.UsageError("--cert and --key go together")
@@ -102,6 +102,6 @@ def secret_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _add(options: tuple[Callable[..., Any], ...], command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(options):  # click lists them in the order of decorators, the nearest last
+    for option in reversed(options):  # click lists the decorator that is applied last first
         command = option(command)
     return command

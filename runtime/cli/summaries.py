@@ -1,4 +1,4 @@
-"""A result in words and as JSON."""
+"""Summaries of a result: one line of text, or JSON."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ __all__ = ["describe", "summarise"]
 
 
 def summarise(result: Result) -> str:
-    """Say in a line what was found, how much of the picture it is, and how long it took."""
+    """Return one line: what was found, its share of the image, and the time."""
     share = 100 * float((result.mask != 0).mean())
     found = Counter(instance.label for instance in result.instances)
     what = ", ".join(f"{count} × {label}" for label, count in found.items()) or "something"
     return (
-        f"{'nothing found' if result.is_empty else what}, {share:.1f} % of the picture masked, "
+        f"{'nothing found' if result.is_empty else what}, {share:.1f} % of the image masked, "
         f"{result.timings['total']:.0f} ms on {result.device}"
     )
 
 
 def describe(result: Result) -> dict[str, Any]:
-    """Give all but the pictures, for JSON."""
+    """Return everything but the pictures, for JSON."""
     return {
         "prompt": result.prompt,
         "labels": result.labels,

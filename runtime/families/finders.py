@@ -171,6 +171,6 @@ def _describe(terms: Sequence[Term]) -> Prediction:
     if dropped:
         warnings = (
             f"not used: {', '.join(map(repr, dropped))}; this model knows kinds of objects, not their attributes or "
-            f"places, so the mask shows every {' and '.join(labels)}",
+            f"positions, so the mask shows every {' and '.join(labels)}",
         )
     return Prediction(labels, dropped, warnings)
