@@ -1,4 +1,4 @@
-"""Who may do what, and what it costs, through a real server and bare stubs."""
+"""Keys, rate limits and credits of a real server, through bare stubs."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ PATIENCE = Duration(seconds=60)
 
 
 @dataclass
-class Door:
-    """A server with keys, and what they are in."""
+class KeyedServer:
+    """A server with keys, and its key store."""
 
     file: KeyStore
     stub: MaskServiceStub
@@ -52,7 +52,7 @@ class Door:
 
 @dataclass
 class Caller:
-    """Someone with a key."""
+    """A client with a key."""
 
     stub: MaskServiceStub
     key: str
@@ -96,9 +96,9 @@ class Caller:
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def door(
+def keyed(
     request: pytest.FixtureRequest, cluster: RayCluster | None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Door]:
+) -> Iterator[KeyedServer]:
     folder = tmp_path_factory.mktemp("access")
     place: Path | PostgresUrl = folder / "keys.sqlite3"
     store = {}
@@ -110,7 +110,7 @@ def door(
         serving(folder, cluster, keys=place, workers=1, **store) as server,
         connect(server) as channel,
     ):
-        yield Door(file, MaskServiceStub(channel))
+        yield KeyedServer(file, MaskServiceStub(channel))
 
 
 @pytest.fixture(scope="module")
@@ -134,13 +134,13 @@ def endless(segmenter: automask.Segmenter, other_jpeg: bytes) -> mask_pb2.MaskTa
     )
 
 
-def test_no_key_or_a_wrong_one_is_unauthenticated(door: Door, cup: mask_pb2.MaskTask) -> None:
-    good = door.caller("turned-away").key
+def test_a_missing_or_unknown_key_is_unauthenticated(keyed: KeyedServer, cup: mask_pb2.MaskTask) -> None:
+    good = keyed.caller("turned-away").key
     for wrong in ("", "nonsense", good[:-1], good + "x", good.upper()):
-        code, reason, _ = Caller(door.stub, wrong).refused_task(cup)
+        code, reason, _ = Caller(keyed.stub, wrong).refused_task(cup)
         assert (code, reason) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
     with pytest.raises(grpc.RpcError, match="send it as x-api-key"):
-        door.stub.Generate(messages.GenerateRequest(task=cup))
+        keyed.stub.Generate(messages.GenerateRequest(task=cup))
 
 
 @pytest.mark.parametrize(
@@ -153,14 +153,14 @@ def test_no_key_or_a_wrong_one_is_unauthenticated(door: Door, cup: mask_pb2.Mask
         ("ListModels", messages.ListModelsRequest()),
     ],
 )
-def test_every_method_wants_a_key(door: Door, method: str, request_: Any) -> None:
-    assert Caller(door.stub, "").refused(method, request_)[0] is grpc.StatusCode.UNAUTHENTICATED
+def test_every_method_requires_a_key(keyed: KeyedServer, method: str, request_: Any) -> None:
+    assert Caller(keyed.stub, "").refused(method, request_)[0] is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_streams_want_a_key(door: Door) -> None:
+def test_streams_require_a_key(keyed: KeyedServer) -> None:
     streams: list[Any] = [
-        door.stub.WatchStatus(messages.WatchStatusRequest(request_id="x")),
-        door.stub.GenerateStream(iter([messages.GenerateStreamRequest()])),
+        keyed.stub.WatchStatus(messages.WatchStatusRequest(request_id="x")),
+        keyed.stub.GenerateStream(iter([messages.GenerateStreamRequest()])),
     ]
     for stream in streams:
         with pytest.raises(grpc.RpcError):
@@ -168,50 +168,50 @@ def test_streams_want_a_key(door: Door) -> None:
         assert stream.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_a_key_for_other_models_is_not_allowed_and_pays_nothing(door: Door, cup: mask_pb2.MaskTask) -> None:
-    caller = door.caller("elsewhere", models=["clipseg"], credits=1)
+def test_a_key_for_other_models_is_not_allowed_and_not_charged(keyed: KeyedServer, cup: mask_pb2.MaskTask) -> None:
+    caller = keyed.caller("elsewhere", models=["clipseg"], credits=1)
     for request in (messages.GenerateRequest(task=cup), messages.SubmitRequest(task=cup)):
         method = type(request).__name__.removesuffix("Request")
         assert caller.refused(method, request) == (grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED", None)
-    assert door.credits("elsewhere") == 1
-    assert door.caller("here", models=["default"]).generate(cup).results
+    assert keyed.credits("elsewhere") == 1
+    assert keyed.caller("here", models=["default"]).generate(cup).results
 
 
-def test_a_rate_that_is_used_up_tells_when_to_come_again(door: Door, cup: mask_pb2.MaskTask) -> None:
-    caller = door.caller("hasty", rate=Rate(1, "h"), credits=5)
+def test_an_exceeded_rate_limit_says_when_to_retry(keyed: KeyedServer, cup: mask_pb2.MaskTask) -> None:
+    caller = keyed.caller("hasty", rate=Rate(1, "h"), credits=5)
     caller.generate(cup)
     code, reason, after = caller.refused_task(cup)
     assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMIT")
     assert after is not None
     assert 0 < after <= 3600
-    assert door.credits("hasty") == 4
+    assert keyed.credits("hasty") == 4
     assert caller("ListModels", messages.ListModelsRequest()).models, "asking costs nothing"
 
 
-def test_without_credits_nothing_goes_and_with_more_it_does(door: Door, cup: mask_pb2.MaskTask) -> None:
-    caller = door.caller("poor", credits=1)
+def test_a_key_without_credits_is_refused_until_it_is_topped_up(keyed: KeyedServer, cup: mask_pb2.MaskTask) -> None:
+    caller = keyed.caller("poor", credits=1)
     caller.generate(cup)
     for request in (messages.GenerateRequest(task=cup), messages.SubmitRequest(task=cup)):
         method = type(request).__name__.removesuffix("Request")
         assert caller.refused(method, request) == (grpc.StatusCode.FAILED_PRECONDITION, "OUT_OF_CREDITS", None)
-    door.file.top_up("poor", 1)
+    keyed.file.top_up("poor", 1)
     caller.generate(cup)
-    assert door.credits("poor") == 0
+    assert keyed.credits("poor") == 0
 
 
-def test_a_task_costs_one_credit_however_many_prompts_it_has(door: Door, cup: mask_pb2.MaskTask) -> None:
-    caller = door.caller("buyer", credits=9)
+def test_a_task_costs_one_credit_however_many_prompts_it_has(keyed: KeyedServer, cup: mask_pb2.MaskTask) -> None:
+    caller = keyed.caller("buyer", credits=9)
     caller.generate(mask_pb2.MaskTask(image=cup.image, prompts=["cup", "spoon", "table"]))
-    assert door.credits("buyer") == 8
-    stream = door.stub.GenerateStream(
+    assert keyed.credits("buyer") == 8
+    stream = keyed.stub.GenerateStream(
         iter([messages.GenerateStreamRequest(task=cup)] * 3), metadata=(("x-api-key", caller.key),)
     )
     assert [frame.WhichOneof("outcome") for frame in stream] == ["response"] * 3
-    assert door.credits("buyer") == 5
+    assert keyed.credits("buyer") == 5
 
 
-def test_what_fails_costs_nothing(door: Door, cup: mask_pb2.MaskTask, broken: mask_pb2.MaskTask) -> None:
-    caller = door.caller("unlucky", credits=1)
+def test_failed_tasks_are_refunded(keyed: KeyedServer, cup: mask_pb2.MaskTask, broken: mask_pb2.MaskTask) -> None:
+    caller = keyed.caller("unlucky", credits=1)
     assert caller.refused_task(broken)[1] == "INVALID_IMAGE"
     unknown = mask_pb2.MaskTask(image=cup.image, prompts=["unobtainium"])
     assert caller.refused_task(unknown)[1] == "UNKNOWN_PROMPT"
@@ -219,10 +219,10 @@ def test_what_fails_costs_nothing(door: Door, cup: mask_pb2.MaskTask, broken: ma
         image=cup.image, prompts=["giraffe"], parameters=mask_pb2.MaskParameters(stop_on_empty_mask=True)
     )
     assert caller.refused_task(empty)[1] == "EMPTY_MASK"
-    assert door.credits("unlucky") == 1
+    assert keyed.credits("unlucky") == 1
 
 
-def test_what_is_cut_off_or_fails_later_costs_nothing(
+def test_cancelled_and_later_failing_tasks_are_refunded(
     tmp_path: Path, cluster: RayCluster | None, endless: mask_pb2.MaskTask, broken: mask_pb2.MaskTask
 ) -> None:
     with closing(SqliteKeyStore(tmp_path / "keys.sqlite3", create=True)) as file:
@@ -230,29 +230,27 @@ def test_what_is_cut_off_or_fails_later_costs_nothing(
             serving(tmp_path, cluster, keys=tmp_path / "keys.sqlite3", workers=1) as server,
             connect(server) as channel,
         ):
-            door = Door(file, MaskServiceStub(channel))
-            impatient, unlucky = door.caller("impatient", credits=4), door.caller("unlucky", credits=1)
+            keyed = KeyedServer(file, MaskServiceStub(channel))
+            impatient, unlucky = keyed.caller("impatient", credits=4), keyed.caller("unlucky", credits=1)
             metadata = (("x-api-key", impatient.key),)
             with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
-                door.stub.Generate(messages.GenerateRequest(task=endless), timeout=0.3, metadata=metadata)
+                keyed.stub.Generate(messages.GenerateRequest(task=endless), timeout=0.3, metadata=metadata)
             frames = iter([messages.GenerateStreamRequest(task=endless)] * 3)
             with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
-                list(door.stub.GenerateStream(frames, timeout=0.3, metadata=metadata))
+                list(keyed.stub.GenerateStream(frames, timeout=0.3, metadata=metadata))
             running = impatient.submit(endless)
             with closing(sqlite3.connect(tmp_path / "requests.sqlite3", isolation_level=None)) as writer:
                 writer.execute("BEGIN IMMEDIATE")  # nobody else can write meanwhile
                 with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
-                    door.stub.Cancel(messages.CancelRequest(request_id=running), timeout=0.3, metadata=metadata)
+                    keyed.stub.Cancel(messages.CancelRequest(request_id=running), timeout=0.3, metadata=metadata)
                 writer.execute("ROLLBACK")
             assert impatient.end_of(running) == messages.REQUEST_STATE_CANCELLED
             assert unlucky.end_of(unlucky.submit(broken)) == messages.REQUEST_STATE_FAILED
-        assert (door.credits("impatient"), door.credits("unlucky")) == (4, 1)
+        assert (keyed.credits("impatient"), keyed.credits("unlucky")) == (4, 1)
 
 
 @pytest.mark.parametrize("is_taken", [False, True])
-def test_a_caller_who_goes_while_a_credit_moves_gets_it_back_however_often_it_is_cut_off(
-    tmp_path: Path, is_taken: bool
-) -> None:
+def test_a_credit_is_refunded_however_often_its_caller_is_cancelled(tmp_path: Path, is_taken: bool) -> None:
     async def go(access: Access, key: Key, writer: sqlite3.Connection) -> None:
         if is_taken:
             await access.authorize(key, "default")
@@ -275,50 +273,50 @@ def test_a_caller_who_goes_while_a_credit_moves_gets_it_back_however_often_it_is
         assert file.credits("impatient") == 1
 
 
-def test_a_submitted_request_costs_one_credit_and_its_replay_none(door: Door, cup: mask_pb2.MaskTask) -> None:
-    caller = door.caller("careful", credits=3)
+def test_a_request_costs_one_credit_and_its_replay_none(keyed: KeyedServer, cup: mask_pb2.MaskTask) -> None:
+    caller = keyed.caller("careful", credits=3)
     first = caller.submit(cup, idempotency_key="once")
     assert caller.submit(cup, idempotency_key="once") == first
     assert caller.end_of(first) == messages.REQUEST_STATE_COMPLETED
     assert caller.submit(cup, idempotency_key="once") == first
-    assert door.credits("careful") == 2
+    assert keyed.credits("careful") == 2
 
 
-def test_a_replay_with_the_last_credit_spent_is_answered(door: Door, cup: mask_pb2.MaskTask) -> None:
-    caller = door.caller("last-penny", credits=1)
+def test_a_replay_with_the_last_credit_spent_is_answered(keyed: KeyedServer, cup: mask_pb2.MaskTask) -> None:
+    caller = keyed.caller("last-penny", credits=1)
     first = caller.submit(cup, idempotency_key="once")
     assert caller.submit(cup, idempotency_key="once") == first
-    assert door.credits("last-penny") == 0
+    assert keyed.credits("last-penny") == 0
 
 
-def test_a_key_of_idempotency_that_came_with_another_task_costs_nothing(door: Door, cup: mask_pb2.MaskTask) -> None:
-    caller = door.caller("confused", credits=2)
+def test_an_idempotency_key_of_another_task_costs_nothing(keyed: KeyedServer, cup: mask_pb2.MaskTask) -> None:
+    caller = keyed.caller("confused", credits=2)
     caller.submit(cup, idempotency_key="once")
     other = mask_pb2.MaskTask(image=cup.image, prompts=["spoon"])
     request = messages.SubmitRequest(task=other, idempotency_key="once")
     assert caller.refused("Submit", request)[:2] == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_PARAMETER")
-    assert door.credits("confused") == 1
+    assert keyed.credits("confused") == 1
 
 
-def test_a_request_that_is_cancelled_gives_its_credit_back_once(
-    door: Door, cup: mask_pb2.MaskTask, endless: mask_pb2.MaskTask
+def test_a_cancelled_request_is_refunded_once(
+    keyed: KeyedServer, cup: mask_pb2.MaskTask, endless: mask_pb2.MaskTask
 ) -> None:
-    caller = door.caller("fickle", credits=2)
+    caller = keyed.caller("fickle", credits=2)
     running, waiting = caller.submit(endless), caller.submit(cup)
-    assert door.credits("fickle") == 0
+    assert keyed.credits("fickle") == 0
     for request_id in (waiting, running):
         cancels = [
-            door.stub.Cancel.future(
+            keyed.stub.Cancel.future(
                 messages.CancelRequest(request_id=request_id), metadata=(("x-api-key", caller.key),)
             )
             for _ in range(32)
         ]
         assert {call.result().status.state for call in cancels} == {messages.REQUEST_STATE_CANCELLED}
-    assert door.credits("fickle") == 2
+    assert keyed.credits("fickle") == 2
 
 
-def test_one_key_never_sees_another_one_s_requests(door: Door, cup: mask_pb2.MaskTask) -> None:
-    mine, other = door.caller("mine"), door.caller("other")
+def test_a_key_does_not_see_the_requests_of_another(keyed: KeyedServer, cup: mask_pb2.MaskTask) -> None:
+    mine, other = keyed.caller("mine"), keyed.caller("other")
     request_id = mine.submit(cup, idempotency_key="same")
     for method, request in (
         ("GetStatus", messages.GetStatusRequest(request_id=request_id)),
@@ -326,7 +324,7 @@ def test_one_key_never_sees_another_one_s_requests(door: Door, cup: mask_pb2.Mas
         ("Cancel", messages.CancelRequest(request_id=request_id)),
     ):
         assert other.refused(method, request) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND", None)
-    stream: Any = door.stub.WatchStatus(
+    stream: Any = keyed.stub.WatchStatus(
         messages.WatchStatusRequest(request_id=request_id), metadata=(("x-api-key", other.key),)
     )
     with pytest.raises(grpc.RpcError):
@@ -336,17 +334,17 @@ def test_one_key_never_sees_another_one_s_requests(door: Door, cup: mask_pb2.Mas
     assert other.submit(cup, idempotency_key="same") != request_id
 
 
-def test_a_key_that_is_removed_is_no_longer_good(door: Door, cup: mask_pb2.MaskTask) -> None:
-    caller = door.caller("leaver")
+def test_a_removed_key_is_unauthenticated(keyed: KeyedServer, cup: mask_pb2.MaskTask) -> None:
+    caller = keyed.caller("leaver")
     request_id = caller.submit(cup)
     caller.end_of(request_id)
-    door.file.remove("leaver")
+    keyed.file.remove("leaver")
     assert caller.refused_task(cup)[0] is grpc.StatusCode.UNAUTHENTICATED
     request = messages.GetStatusRequest(request_id=request_id)
     assert caller.refused("GetStatus", request)[0] is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_without_keys_everybody_may_and_a_key_does_no_harm(
+def test_a_server_without_keys_accepts_calls_with_and_without_one(
     tmp_path: Path, cluster: RayCluster | None, cup: mask_pb2.MaskTask
 ) -> None:
     with serving(tmp_path, cluster) as server, connect(server) as channel:

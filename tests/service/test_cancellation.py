@@ -18,14 +18,14 @@ async def wait(event: asyncio.Event) -> str:
     return "done"
 
 
-def test_what_comes_of_the_work_is_given() -> None:
+def test_the_result_or_error_of_the_work_is_returned() -> None:
     assert asyncio.run(run_to_completion(asyncio.sleep(0, "done"))) == "done"
     with pytest.raises(ValueError, match="of the work"):
         asyncio.run(run_to_completion(fail()))
 
 
 @pytest.mark.parametrize("times", [1, 2, 5])
-def test_it_is_waited_for_however_often_the_waiting_is_cancelled(times: int) -> None:
+def test_the_work_ends_however_often_its_caller_is_cancelled(times: int) -> None:
     async def main() -> None:
         event = asyncio.Event()
         work = asyncio.create_task(wait(event))
@@ -43,7 +43,7 @@ def test_it_is_waited_for_however_often_the_waiting_is_cancelled(times: int) -> 
     asyncio.run(main())
 
 
-def test_an_error_of_the_work_is_the_cause_told_with_the_cancelling() -> None:
+def test_an_error_of_the_work_is_the_cause_of_the_cancellation() -> None:
     async def main() -> None:
         waiting = asyncio.create_task(run_to_completion(fail()))
         await asyncio.sleep(0)

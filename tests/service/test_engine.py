@@ -1,4 +1,4 @@
-"""The queue in front of the workers."""
+"""The queue of the engine."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from automask.service.wire.responses import write_response
 from support.threaded_server import wait_until
 
 
-def test_what_comes_at_one_moment_is_taken_by_all_idle_workers_and_the_queue(
-    segmenter: automask.Segmenter, jpeg: bytes
-) -> None:
+def test_a_burst_fills_the_idle_workers_and_the_queue(segmenter: automask.Segmenter, jpeg: bytes) -> None:
     """Also when the workers have not woken up yet."""
     engine = Engine(
         {"default": segmenter},

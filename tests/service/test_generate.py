@@ -1,4 +1,4 @@
-"""The calls that answer at once, through bare stubs and a real server: the contract, not our client."""
+"""Generate, GenerateStream and ListModels of a real server, called through bare stubs."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def details(status: Status) -> tuple[str, list[tuple[str, str]]]:
     return info.reason, [(one.field, one.description) for one in bad.field_violations]
 
 
-def test_the_mask_is_the_library_s(stub: MaskServiceStub, segmenter: automask.Segmenter, jpeg: bytes) -> None:
+def test_generate_returns_the_mask_of_the_library(
+    stub: MaskServiceStub, segmenter: automask.Segmenter, jpeg: bytes
+) -> None:
     response = generate(stub, encoded(jpeg, "the red cup"))
     expected = segmenter.mask(jpeg, "the red cup")
     (result,) = response.results
@@ -87,7 +89,7 @@ def test_the_mask_is_the_library_s(stub: MaskServiceStub, segmenter: automask.Se
     assert {"decode", "detect", "masks", "respond"} <= response.timings.stages_ms.keys()
 
 
-def test_what_is_left_out_has_its_default_and_zero_is_zero(stub: MaskServiceStub, jpeg: bytes) -> None:
+def test_missing_parameters_take_their_defaults_and_zero_is_kept(stub: MaskServiceStub, jpeg: bytes) -> None:
     left_out = generate(stub, encoded(jpeg)).parameters
     assert (left_out.threshold, left_out.grow_mask, left_out.seed) == (0.2, 10, -1)
     assert (left_out.return_mask, left_out.return_alpha, left_out.invert_mask) == (True, False, False)
@@ -98,7 +100,7 @@ def test_what_is_left_out_has_its_default_and_zero_is_zero(stub: MaskServiceStub
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_bare_pixels(
+def test_raw_pixels_give_the_mask_of_the_library(
     stub: MaskServiceStub, segmenter: automask.Segmenter, coffee: NDArray[np.uint8], channels: int
 ) -> None:
     grey = coffee[..., :1]
@@ -109,7 +111,7 @@ def test_bare_pixels(
     np.testing.assert_array_equal(mask, segmenter.mask(pixels, "cup").mask)
 
 
-def test_every_format(stub: MaskServiceStub, segmenter: automask.Segmenter, jpeg: bytes) -> None:
+def test_each_output_format_holds_the_mask(stub: MaskServiceStub, segmenter: automask.Segmenter, jpeg: bytes) -> None:
     task = encoded(jpeg)
     task.formats.extend(value for value in mask_pb2.OutputFormat.values() if value)
     task.formats.append(mask_pb2.OUTPUT_FORMAT_MASK_PNG)  # twice counts once
@@ -131,9 +133,7 @@ def test_every_format(stub: MaskServiceStub, segmenter: automask.Segmenter, jpeg
     assert result.instances[0].logits.data
 
 
-def test_several_prompts_and_what_to_leave_out(
-    stub: MaskServiceStub, segmenter: automask.Segmenter, jpeg: bytes
-) -> None:
+def test_several_prompts_and_an_exclusion(stub: MaskServiceStub, segmenter: automask.Segmenter, jpeg: bytes) -> None:
     task = encoded(jpeg, "dining table", "cup")
     task.exclude.append("cup")
     results = generate(stub, task).results
@@ -166,7 +166,7 @@ def test_several_prompts_and_what_to_leave_out(
         ({"prompts": ("zebra",), "stop_on_empty_mask": True}, "EMPTY_MASK", None, "nothing in the image matches"),
     ],
 )
-def test_what_is_refused_is_named(
+def test_invalid_tasks_get_an_error_that_names_the_field(
     stub: MaskServiceStub, jpeg: bytes, change: dict[str, object], reason: str, field: str | None, says: str
 ) -> None:
     task = encoded(jpeg)
@@ -196,14 +196,14 @@ def test_what_is_refused_is_named(
     assert generate(stub, encoded(jpeg)).results, "the service goes on"
 
 
-def test_a_message_that_the_transport_refuses(stub: MaskServiceStub) -> None:
+def test_a_message_beyond_the_transport_limit_gets_a_plain_error(stub: MaskServiceStub) -> None:
     """Far beyond the limit on images nothing is even read, and so nothing rich can be said."""
     with pytest.raises(grpc.RpcError) as caught:
         generate(stub, encoded(bytes(40_000_000)))
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_frames_keep_their_order_and_a_bad_one_fails_alone(
+def test_frames_keep_their_order_and_an_invalid_frame_fails_alone(
     stub: MaskServiceStub, segmenter: automask.Segmenter, coffee: NDArray[np.uint8], jpeg: bytes
 ) -> None:
     pictures = [jpeg, jpeg[:500], b"", jpeg]
@@ -226,7 +226,7 @@ def test_frames_keep_their_order_and_a_bad_one_fails_alone(
     np.testing.assert_array_equal(last, segmenter.mask(turned, "cup").mask)
 
 
-def test_frames_are_worked_on_before_the_last_one_is_sent(stub: MaskServiceStub, jpeg: bytes) -> None:
+def test_frames_are_answered_before_the_last_one_is_sent(stub: MaskServiceStub, jpeg: bytes) -> None:
     """A camera sends its next frame only after it has seen an answer to the last but one."""
     first = Event()
 
@@ -242,7 +242,7 @@ def test_frames_are_worked_on_before_the_last_one_is_sent(stub: MaskServiceStub,
     assert [answer.index for answer in answers] == [1, 2, 3]
 
 
-def test_ending_a_stream_early_leaves_nothing_behind(server: Any, stub: MaskServiceStub, jpeg: bytes) -> None:
+def test_cancelling_a_stream_stops_its_tasks(server: Any, stub: MaskServiceStub, jpeg: bytes) -> None:
     def endless() -> Iterator[messages.GenerateStreamRequest]:
         while True:
             yield messages.GenerateStreamRequest(task=encoded(jpeg))
@@ -256,7 +256,7 @@ def test_ending_a_stream_early_leaves_nothing_behind(server: Any, stub: MaskServ
     wait_until(lambda: pending_tasks(server) == 0)
 
 
-def test_many_clients_on_one_photo_get_what_each_asked_for(
+def test_batched_calls_on_one_image_get_their_own_results(
     stub: MaskServiceStub, segmenter: automask.Segmenter, coffee: NDArray[np.uint8]
 ) -> None:
     """Batches form here; one of them has an unhappy member."""
@@ -300,7 +300,7 @@ def test_a_prompt_is_resolved_once_per_call(tmp_path: Path, jpeg: bytes, monkeyp
         assert resolved == ["dining table", "cup", "spoon"]
 
 
-def test_the_models_are_told(stub: MaskServiceStub, segmenter: automask.Segmenter) -> None:
+def test_list_models_describes_the_model(stub: MaskServiceStub, segmenter: automask.Segmenter) -> None:
     (model,) = stub.ListModels(messages.ListModelsRequest()).models
     assert (model.name, model.family, model.device, model.licence) == ("default", "boxes", "cpu", "Apache-2.0")
     assert tuple(model.vocabulary) == segmenter.vocabulary

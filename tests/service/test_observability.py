@@ -1,4 +1,4 @@
-"""What a server tells those who run it: numbers, logs and spans, and what it keeps to itself."""
+"""Metrics, logs and spans of a server, and what they must not contain."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def number(numbers: Numbers, name: str, **labels: str) -> float:
     return numbers[name, frozenset(labels.items())]
 
 
-def test_the_numbers_are_those_of_the_calls(tmp_path: Path, jpeg: bytes) -> None:
+def test_the_metrics_count_the_calls(tmp_path: Path, jpeg: bytes) -> None:
     with (
         serving(tmp_path, metrics_port=0, workers=1) as server,
         grpc.insecure_channel(server.address) as channel,
@@ -118,7 +118,7 @@ def test_the_numbers_are_those_of_the_calls(tmp_path: Path, jpeg: bytes) -> None
     assert number(numbers, "automask_cache_bytes", model="default") == expected.bytes
 
 
-def test_late_and_cancelled_calls_are_told_apart(
+def test_late_and_cancelled_calls_have_different_codes(
     tmp_path: Path, jpeg: bytes, other_jpeg: bytes, segmenter: automask.Segmenter
 ) -> None:
     endless = task(other_jpeg, *segmenter.vocabulary[:64])
@@ -141,7 +141,7 @@ def test_late_and_cancelled_calls_are_told_apart(
     assert number(numbers, "automask_calls_total", method="Generate", code="CANCELLED") == 1
 
 
-def test_what_waits_is_counted(tmp_path: Path, jpeg: bytes, segmenter: automask.Segmenter) -> None:
+def test_waiting_tasks_are_counted(tmp_path: Path, jpeg: bytes, segmenter: automask.Segmenter) -> None:
     slow = task(jpeg, *segmenter.vocabulary[:2])
     slow.parameters.threshold = 0
     with (
@@ -157,7 +157,7 @@ def test_what_waits_is_counted(tmp_path: Path, jpeg: bytes, segmenter: automask.
         assert number(numbers_of(server), "automask_queue_depth") == 0
 
 
-def test_numbers_go_on_while_the_store_cannot_be_read(tmp_path: Path) -> None:
+def test_metrics_are_exported_while_the_store_cannot_be_read(tmp_path: Path) -> None:
     with serving(tmp_path, metrics_port=0) as server, grpc.insecure_channel(server.address) as channel:
         stub = MaskServiceStub(channel)
         with closing(sqlite3.connect(tmp_path / "requests.sqlite3")) as store:
@@ -222,7 +222,7 @@ def test_the_log_has_the_request_id_on_every_line_and_never_a_key_or_a_photo(tmp
             assert text not in log
 
 
-def test_a_bug_is_told_in_full_to_the_log_and_not_at_all_to_the_client(tmp_path: Path, jpeg: bytes) -> None:
+def test_an_unexpected_error_is_in_the_log_and_hidden_from_the_client(tmp_path: Path, jpeg: bytes) -> None:
     with (
         ServerProcess("--port", 0, "--store", tmp_path / "s") as process,
         grpc.insecure_channel(process.address) as channel,
@@ -256,7 +256,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_spans_need_nothing_that_is_not_installed(tmp_path: Path, jpeg: bytes) -> None:
+def test_the_server_runs_without_opentelemetry(tmp_path: Path, jpeg: bytes) -> None:
     (tmp_path / "photo").write_bytes(jpeg)
     done = python(f"""
 import sys
@@ -280,7 +280,7 @@ with serving(folder) as server, grpc.insecure_channel(server.address) as channel
 
 
 @pytest.mark.parametrize("variable", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
-def test_asking_for_spans_without_the_extra_says_what_to_install(variable: str, tmp_path: Path) -> None:
+def test_an_endpoint_without_the_extra_says_what_to_install(variable: str, tmp_path: Path) -> None:
     done = python(
         f"""
 import sys
@@ -309,7 +309,7 @@ def exported() -> Iterator[Any]:
     provider.shutdown()
 
 
-def test_a_call_is_a_span_of_its_caller_s_with_the_stages_in_it(exported: Any, tmp_path: Path, jpeg: bytes) -> None:
+def test_a_call_is_a_child_span_with_its_stages(exported: Any, tmp_path: Path, jpeg: bytes) -> None:
     trace_id, parent_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     with serving(tmp_path) as server, grpc.insecure_channel(server.address) as channel:
         stub = MaskServiceStub(channel)
@@ -336,7 +336,7 @@ def test_a_call_is_a_span_of_its_caller_s_with_the_stages_in_it(exported: Any, t
     assert "am_secret" not in str([span.to_json() for span in (root, failed)])
 
 
-def test_a_submitted_request_is_a_span_too(exported: Any, tmp_path: Path, jpeg: bytes) -> None:
+def test_a_submitted_request_is_a_span(exported: Any, tmp_path: Path, jpeg: bytes) -> None:
     with serving(tmp_path) as server, grpc.insecure_channel(server.address) as channel:
         stub = MaskServiceStub(channel)
         exported.clear()
@@ -350,7 +350,7 @@ def test_a_submitted_request_is_a_span_too(exported: Any, tmp_path: Path, jpeg: 
     assert children == {"queue", *STAGES}
 
 
-def test_spans_go_where_the_environment_says_the_last_ones_at_the_end(tmp_path: Path, jpeg: bytes) -> None:
+def test_spans_are_sent_to_the_endpoint_and_flushed_at_exit(tmp_path: Path, jpeg: bytes) -> None:
     pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc")
     collected = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
     services = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc")

@@ -1,4 +1,4 @@
-"""What is different on Ray: replicas that keep to their photos, die, make room for others, and are replaced."""
+"""What is special to Ray: routing by image, lost replicas, pools, deployments."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def caches(server: RayServer, deployment: str = "model-0-default") -> dict[str, 
     return dict(handle.broadcast("cache_info").results())
 
 
-def test_a_photo_stays_with_one_replica(pair: RayServer, stub: MaskServiceStub, jpeg: bytes) -> None:
+def test_an_image_stays_with_one_replica(pair: RayServer, stub: MaskServiceStub, jpeg: bytes) -> None:
     """Wherever it went at first; a second replica would have had to decode, detect and encode it again."""
     photos = [jpeg + number.to_bytes(2, "big") for number in range(PHOTOS)]
     before = caches(pair)
@@ -104,7 +104,7 @@ def test_a_task_whose_replica_is_killed_is_answered_by_another(
     assert response.timings.retries == 1
 
 
-def test_a_call_whose_api_replica_is_killed_is_made_again_by_the_client(
+def test_the_client_repeats_a_call_whose_api_replica_is_killed(
     ray_cluster: RayCluster, segmenter: automask.Segmenter, jpeg: bytes, tmp_path: Path
 ) -> None:
     with (
@@ -122,7 +122,7 @@ def test_a_call_whose_api_replica_is_killed_is_made_again_by_the_client(
         assert [one.output for one in asked.result()] == [one.output for one in expected]
 
 
-def test_the_http_front_is_behind_the_proxy(pair: RayServer, segmenter: automask.Segmenter, jpeg: bytes) -> None:
+def test_http_calls_go_through_the_proxy(pair: RayServer, segmenter: automask.Segmenter, jpeg: bytes) -> None:
     with httpx.Client(base_url=f"http://{pair.http_address}", timeout=CALL_TIMEOUT) as client:
         assert client.get("/healthz").json() == {"status": "serving"}
         path = "/v1/automatic-mask-generator"
@@ -134,7 +134,9 @@ def test_the_http_front_is_behind_the_proxy(pair: RayServer, segmenter: automask
         assert f"/{pair.name}/v2/requests/" in submitted["poll_url"]
 
 
-def test_the_numbers_leave_through_ray_s_own_agent(ray_cluster: RayCluster, stub: MaskServiceStub, jpeg: bytes) -> None:
+def test_the_metrics_are_exported_by_the_agent_of_ray(
+    ray_cluster: RayCluster, stub: MaskServiceStub, jpeg: bytes
+) -> None:
     generate(stub, task(jpeg, "cup"))
     for name in (
         r'ray_automask_calls_total{[^}]*code="OK"[^}]*deployment="api"[^}]*method="Generate"[^}]*} [1-9]',
@@ -145,7 +147,7 @@ def test_the_numbers_leave_through_ray_s_own_agent(ray_cluster: RayCluster, stub
         wait_until(lambda name=name: re.search(name, ray_cluster.metrics()) is not None)  # type: ignore[misc]
 
 
-def test_what_runs_when_it_is_deployed_again_is_answered_by_the_old_replica(
+def test_running_calls_are_answered_by_the_old_replica_after_a_deployment(
     ray_cluster: RayCluster, segmenter: automask.Segmenter, jpeg: bytes, tmp_path: Path
 ) -> None:
     settings = {"store": tmp_path / "requests.sqlite3", "max_image_mb": 2}
@@ -164,9 +166,7 @@ def test_what_runs_when_it_is_deployed_again_is_answered_by_the_old_replica(
         assert "this server takes 1,000 at most" in rich_status(caught.value).message
 
 
-def test_a_replica_with_room_for_one_model_loads_and_lets_go(
-    ray_cluster: RayCluster, jpeg: bytes, tmp_path: Path
-) -> None:
+def test_a_pool_with_room_for_one_model_loads_and_unloads(ray_cluster: RayCluster, jpeg: bytes, tmp_path: Path) -> None:
     other = shutil.copytree(locate_bundle("default"), tmp_path / "other")
     manifest = other / "automask.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "name": "other"}))
@@ -215,7 +215,7 @@ def test_the_command_joins_a_cluster_serves_and_drains(
     assert "automask" not in serve.status().applications
 
 
-def test_files_are_refused_where_a_replica_may_be_on_another_machine(ray_cluster: RayCluster, tmp_path: Path) -> None:
+def test_files_are_refused_in_a_cluster_of_several_nodes(ray_cluster: RayCluster, tmp_path: Path) -> None:
     told: dict[str, Any] = {"engine": "ray", "insecure": True, "store": PostgresUrl("postgresql://db/automask")}
     files = {name: load_settings(**{**told, name: tmp_path / name}) for name in ("store", "keys")}
     for settings in files.values():

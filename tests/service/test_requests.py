@@ -1,4 +1,4 @@
-"""Requests that are left with a real server, and calls that end before their work: through bare stubs."""
+"""Submitted requests and cancelled calls of a real server, through bare stubs."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_from_submit_to_result(stub: MaskServiceStub, segmenter: automask.Segmen
     assert result(stub, accepted.request_id).response == done.response, "asking again gives the same"
 
 
-def test_without_waiting_the_state_is_told(stub: MaskServiceStub, endless: mask_pb2.MaskTask) -> None:
+def test_get_result_without_wait_returns_the_status(stub: MaskServiceStub, endless: mask_pb2.MaskTask) -> None:
     running = submit(stub, endless).request_id
     answer = stub.GetResult(messages.GetResultRequest(request_id=running))
     assert answer.status.state in {QUEUED, PROCESSING}
@@ -113,7 +113,7 @@ def test_without_waiting_the_state_is_told(stub: MaskServiceStub, endless: mask_
     assert cancel(stub, running).state == CANCELLED
 
 
-def test_a_failed_request_is_an_answer_with_its_error(stub: MaskServiceStub, jpeg: bytes) -> None:
+def test_the_status_of_a_failed_request_has_its_error(stub: MaskServiceStub, jpeg: bytes) -> None:
     done = result(stub, submit(stub, task(jpeg[:3000], "cup")).request_id)
     assert done.status.state == FAILED
     assert "truncated JPEG" in done.status.error.message
@@ -132,7 +132,7 @@ def test_a_failed_request_is_an_answer_with_its_error(stub: MaskServiceStub, jpe
         ({"idempotency_key": "x" * 129}, "idempotency_key"),
     ],
 )
-def test_what_is_wrong_is_refused_at_once(
+def test_submit_refuses_invalid_arguments(
     stub: MaskServiceStub, jpeg: bytes, more: dict[str, object], field: str
 ) -> None:
     with pytest.raises(grpc.RpcError) as caught:
@@ -142,12 +142,12 @@ def test_what_is_wrong_is_refused_at_once(
     assert bad.field_violations[0].field == field
 
 
-def test_words_that_the_model_does_not_know_are_not_even_queued(stub: MaskServiceStub, jpeg: bytes) -> None:
+def test_submit_refuses_prompts_that_the_model_does_not_know(stub: MaskServiceStub, jpeg: bytes) -> None:
     with pytest.raises(grpc.RpcError, match="'sky' is not among the 80 kinds"):
         submit(stub, task(jpeg, "sky"))
 
 
-def test_the_same_key_is_the_same_request(stub: MaskServiceStub, jpeg: bytes) -> None:
+def test_the_same_idempotency_key_is_the_same_request(stub: MaskServiceStub, jpeg: bytes) -> None:
     first = submit(stub, task(jpeg, "cup"), idempotency_key="one")
     assert submit(stub, task(jpeg, "cup"), idempotency_key="one").request_id == first.request_id
     result(stub, first.request_id)
@@ -164,7 +164,9 @@ def test_an_unknown_id_is_not_found(stub: MaskServiceStub) -> None:
         next(watch(stub, "nonsense"))
 
 
-def test_cancelling_what_runs_frees_the_worker(stub: MaskServiceStub, endless: mask_pb2.MaskTask, jpeg: bytes) -> None:
+def test_cancelling_a_running_request_frees_the_worker(
+    stub: MaskServiceStub, endless: mask_pb2.MaskTask, jpeg: bytes
+) -> None:
     running = submit(stub, endless).request_id
     changes = watch(stub, running)
     next(change for change in changes if change.state == PROCESSING)
@@ -175,7 +177,7 @@ def test_cancelling_what_runs_frees_the_worker(stub: MaskServiceStub, endless: m
     assert cancel(stub, waiting).state == COMPLETED, "what has ended stays as it ended"
 
 
-def test_the_place_in_the_queue_is_told(stub: MaskServiceStub, endless: mask_pb2.MaskTask, jpeg: bytes) -> None:
+def test_the_status_has_the_queue_position(stub: MaskServiceStub, endless: mask_pb2.MaskTask, jpeg: bytes) -> None:
     running = [submit(stub, endless).request_id for _ in range(2)]  # one is worked on, one is fetched ahead
     for one in running:
         wait_for(stub, one, PROCESSING)
@@ -189,7 +191,7 @@ def test_the_place_in_the_queue_is_told(stub: MaskServiceStub, endless: mask_pb2
     assert [change.state for change in changes][-1] == COMPLETED
 
 
-def test_a_deadline_ends_what_runs_and_what_waits(
+def test_a_deadline_ends_running_and_queued_requests(
     stub: MaskServiceStub, endless: mask_pb2.MaskTask, jpeg: bytes
 ) -> None:
     running = submit(stub, endless, deadline=Duration(seconds=1)).request_id
@@ -203,7 +205,7 @@ def test_a_deadline_ends_what_runs_and_what_waits(
         cancel(stub, one)
 
 
-def test_who_hangs_up_stops_the_work(stub: MaskServiceStub, endless: mask_pb2.MaskTask, jpeg: bytes) -> None:
+def test_cancelling_a_call_stops_the_work(stub: MaskServiceStub, endless: mask_pb2.MaskTask, jpeg: bytes) -> None:
     """The only worker is busy for minutes unless the running graph is stopped."""
     call = stub.Generate.future(messages.GenerateRequest(task=endless))
     other = stub.Generate.future(messages.GenerateRequest(task=task(jpeg, "cup")), timeout=CALL_TIMEOUT)
@@ -211,14 +213,14 @@ def test_who_hangs_up_stops_the_work(stub: MaskServiceStub, endless: mask_pb2.Ma
     assert other.result().response.results
 
 
-def test_a_deadline_of_a_call_stops_the_work(stub: MaskServiceStub, endless: mask_pb2.MaskTask, jpeg: bytes) -> None:
+def test_the_deadline_of_a_call_stops_the_work(stub: MaskServiceStub, endless: mask_pb2.MaskTask, jpeg: bytes) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         stub.Generate(messages.GenerateRequest(task=endless), timeout=1)
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert stub.Generate(messages.GenerateRequest(task=task(jpeg, "cup")), timeout=CALL_TIMEOUT).response.results
 
 
-def test_a_full_queue_says_when_to_come_again(
+def test_a_full_queue_says_when_to_retry(
     tmp_path: Path, cluster: RayCluster | None, endless: mask_pb2.MaskTask, jpeg: bytes
 ) -> None:
     with connected(tmp_path, cluster, workers=1, max_queue=1) as (server, stub):
@@ -235,7 +237,7 @@ def test_a_full_queue_says_when_to_come_again(
         assert waiting.result().response.results
 
 
-def test_a_full_store_says_when_to_come_again(
+def test_a_full_store_says_when_to_retry(
     tmp_path: Path, cluster: RayCluster | None, endless: mask_pb2.MaskTask, jpeg: bytes
 ) -> None:
     with connected(tmp_path, cluster, workers=1, max_queue=2) as (_, stub):
@@ -251,7 +253,9 @@ def test_a_full_store_says_when_to_come_again(
         assert [result(stub, one).status.state for one in waiting] == [COMPLETED] * 2
 
 
-def test_a_store_that_is_too_small_refuses_and_goes_on(tmp_path: Path, cluster: RayCluster | None, jpeg: bytes) -> None:
+def test_a_store_that_is_too_small_refuses_and_keeps_serving(
+    tmp_path: Path, cluster: RayCluster | None, jpeg: bytes
+) -> None:
     with connected(tmp_path, cluster, max_store_gb=0.0005) as (_, stub):
         big = jpeg + bytes(600_000)
         with pytest.raises(grpc.RpcError) as caught:
@@ -260,7 +264,7 @@ def test_a_store_that_is_too_small_refuses_and_goes_on(tmp_path: Path, cluster: 
         assert result(stub, submit(stub, task(jpeg, "cup")).request_id).status.state == COMPLETED
 
 
-def test_what_has_expired_is_not_found(tmp_path: Path, cluster: RayCluster | None, jpeg: bytes) -> None:
+def test_an_expired_request_is_not_found(tmp_path: Path, cluster: RayCluster | None, jpeg: bytes) -> None:
     with connected(tmp_path, cluster, retention=0.5) as (_, stub):
         request_id = submit(stub, task(jpeg, "cup")).request_id
         result(stub, request_id)

@@ -1,4 +1,4 @@
-"""`automask serve` as it is operated: how it starts, what it refuses, what it listens on, and how it ends."""
+"""`automask serve`: start, refusals, sockets, TLS, drain."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_help_lists_every_setting_with_its_default() -> None:
         (["--tls-cert", "{folder}/none", "--tls-key", "{folder}/text"], "[Errno 2] No such file or directory: '"),
     ],
 )
-def test_what_keeps_it_from_starting_is_one_line_and_status_1(options: list[str], message: str, tmp_path: Path) -> None:
+def test_a_failed_start_is_one_line_and_exit_status_1(options: list[str], message: str, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("This is a text.")
     done = start("--port", 0, "--store", tmp_path / "s", *(option.format(folder=tmp_path) for option in options))
     assert done.returncode == 1, done.stderr
@@ -131,13 +131,13 @@ def test_what_keeps_it_from_starting_is_one_line_and_status_1(options: list[str]
         (["--model", ""], "model must not be empty, got ''"),
     ],
 )
-def test_wrong_usage_is_status_2(options: list[str], message: str) -> None:
+def test_wrong_usage_is_exit_status_2(options: list[str], message: str) -> None:
     done = CliRunner().invoke(main, ["serve", *options])
     assert done.exit_code == 2
     assert f"Error: {message}" in done.stderr
 
 
-def test_what_is_taken_already_is_refused(tmp_path: Path) -> None:
+def test_addresses_in_use_are_refused(tmp_path: Path) -> None:
     with serving(tmp_path, uds=tmp_path / "socket") as server, grpc.insecure_channel(server.address) as channel:
         port = server.address.rpartition(":")[2]
         taken = f"automask: error: cannot listen on 127.0.0.1:{port}"
@@ -156,7 +156,7 @@ def test_what_is_taken_already_is_refused(tmp_path: Path) -> None:
             assert health_of(through_socket) == SERVING, "the socket is still the first one's"
 
 
-def test_while_it_loads_it_listens_but_lets_nobody_in(tmp_path: Path, cup: mask_pb2.MaskTask) -> None:
+def test_a_loading_server_listens_and_refuses_calls(tmp_path: Path, cup: mask_pb2.MaskTask) -> None:
     async def go() -> None:
         server = Server(load_settings(port=0, store=tmp_path / "store", device="cpu"))
         await server.start()
@@ -195,7 +195,7 @@ def test_a_server_that_never_loaded_stops(tmp_path: Path) -> None:
     asyncio.run(go())
 
 
-def test_a_signal_while_it_loads_ends_it(tmp_path: Path) -> None:
+def test_a_signal_ends_a_loading_server(tmp_path: Path) -> None:
     models = ["--model", "default", "--model", "default"]
     options = ["--log-json", "--port", "0", "--store", str(tmp_path / "s"), *models]
     command = [sys.executable, "-m", "automask", "serve", *options]
@@ -210,9 +210,7 @@ def test_a_signal_while_it_loads_ends_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_server_ends_at_once_and_tells_those_who_watch_its_health(
-    number: signal.Signals, tmp_path: Path
-) -> None:
+def test_an_idle_server_stops_at_once_and_updates_its_health(number: signal.Signals, tmp_path: Path) -> None:
     with ServerProcess("--port", 0, "--store", tmp_path / "s", *FOREVER) as process:
         with grpc.insecure_channel(process.address) as channel:
             watched = health(channel).Watch(health_pb2.HealthCheckRequest())
@@ -222,7 +220,7 @@ def test_an_idle_server_ends_at_once_and_tells_those_who_watch_its_health(
         assert [event["event"] for event in process.events][-2:] == ["draining", "stopped"]
 
 
-def test_at_the_end_what_runs_is_answered_and_what_waits_is_kept_for_the_next_server(
+def test_a_draining_server_finishes_running_calls_and_keeps_queued_requests(
     tmp_path: Path, cup: mask_pb2.MaskTask, slow: mask_pb2.MaskTask
 ) -> None:
     (tmp_path / "automask.toml").write_text("workers = 1\nmetrics_port = 0\n")
@@ -252,7 +250,7 @@ def test_at_the_end_what_runs_is_answered_and_what_waits_is_kept_for_the_next_se
             assert MaskServiceStub(channel).GetResult(request).response.results[0].media
 
 
-def test_who_comes_while_it_drains_is_told_to_come_again(
+def test_a_draining_server_refuses_calls_with_a_time_to_retry(
     tmp_path: Path, cup: mask_pb2.MaskTask, slow: mask_pb2.MaskTask
 ) -> None:
     options = ("--port", 0, "--store", tmp_path / "store", "--metrics-port", 0)
@@ -276,7 +274,7 @@ def metrics_of(process: ServerProcess) -> str:
     return text
 
 
-def test_a_unix_socket_is_its_owner_s_and_outlives_a_killed_server(tmp_path: Path, cup: mask_pb2.MaskTask) -> None:
+def test_a_unix_socket_is_private_and_replaces_that_of_a_killed_server(tmp_path: Path, cup: mask_pb2.MaskTask) -> None:
     socket = tmp_path / "automask.sock"
     options = ("--port", 0, "--store", tmp_path / "s", "--uds", socket)
     for _ in range(2):  # the second one finds what the first one left
@@ -315,7 +313,7 @@ def refused(address: str, credentials: grpc.ChannelCredentials | None, task: mas
         generate(channel, task)
 
 
-def test_tls_is_for_those_who_trust_the_authority(
+def test_tls_requires_a_client_that_trusts_the_authority(
     tmp_path: Path, authority: trustme.CA, pem: dict[str, Path], cup: mask_pb2.MaskTask
 ) -> None:
     with serving(tmp_path, tls_cert=pem["tls_cert"], tls_key=pem["tls_key"]) as server:
@@ -325,7 +323,7 @@ def test_tls_is_for_those_who_trust_the_authority(
         refused(server.address, trusting(trustme.CA()), cup)
 
 
-def test_a_client_ca_lets_in_only_its_own(
+def test_a_client_ca_requires_a_certificate_of_it(
     tmp_path: Path, authority: trustme.CA, pem: dict[str, Path], cup: mask_pb2.MaskTask
 ) -> None:
     def own(issuer: trustme.CA) -> dict[str, bytes]:
@@ -342,7 +340,7 @@ def test_a_client_ca_lets_in_only_its_own(
         refused(server.address, trusting(authority, **own(trustme.CA())), cup)
 
 
-def test_open_to_the_network_with_keys_and_tls_as_the_help_says(
+def test_listening_on_the_network_with_keys_and_tls_works_as_in_the_help(
     tmp_path: Path, authority: trustme.CA, pem: dict[str, Path], cup: mask_pb2.MaskTask
 ) -> None:
     added = CliRunner().invoke(main, ["keys", "add", "camera", "--keys", str(tmp_path / "keys")])

@@ -1,4 +1,4 @@
-"""What docs/service.md and the examples say, held against the service itself."""
+"""docs/service.md and the examples, checked against the service."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def rows(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[1:]]
 
 
-def test_the_table_of_errors_is_the_one_that_is_used() -> None:
+def test_the_table_of_errors_is_that_of_the_service() -> None:
     told = set()
     for _, code, reasons, names in rows("### Errors"):
         for reason, name in zip(reasons.split(", "), re.findall(r"`(\w+)`", names), strict=True):
@@ -43,12 +43,12 @@ def test_the_table_of_errors_is_the_one_that_is_used() -> None:
     assert {kind.__name__ for kind in TABLE.keys() - told} == silent
 
 
-def test_every_call_is_told() -> None:
+def test_every_method_is_documented() -> None:
     told = {name for cell in rows("## The contract") for name in re.findall(r"`(\w+)`", cell[0])}
     assert told == {method.name for method in messages.DESCRIPTOR.services_by_name["MaskService"].methods}
 
 
-def test_the_settings_that_are_shown_are_settings(tmp_path: Path) -> None:
+def test_the_example_settings_are_valid(tmp_path: Path) -> None:
     shown = TEXT.split("```toml\n", 1)[1].split("```", 1)[0]
     path = tmp_path / "automask.toml"
     path.write_text(shown)
@@ -68,14 +68,14 @@ def reflection(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, script, *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
-def test_a_client_that_knows_nothing_lists_every_method(address: str) -> None:
+def test_a_reflection_client_lists_every_method(address: str) -> None:
     listing = reflection(address).stdout
     for method in messages.DESCRIPTOR.services_by_name["MaskService"].methods:
         assert f"  {method.name}(" in listing
     assert "grpc.health.v1.Health" in listing
 
 
-def test_a_client_that_knows_nothing_gets_the_library_s_mask(
+def test_a_reflection_client_gets_the_mask_of_the_library(
     address: str, segmenter: automask.Segmenter, coffee_file: Path, tmp_path: Path
 ) -> None:
     done = reflection(address, coffee_file, "cup", tmp_path / "cup.png")

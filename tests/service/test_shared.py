@@ -1,4 +1,4 @@
-"""Several plain servers behind which there is one PostgreSQL: requests, keys and rates are those of all."""
+"""Several servers with one PostgreSQL database: they share requests, keys and rate limits."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def endless(segmenter: automask.Segmenter, other_jpeg: bytes) -> mask_pb2.MaskTa
     )
 
 
-def test_what_one_was_given_is_watched_and_fetched_at_the_other(site: Site, cup: mask_pb2.MaskTask) -> None:
+def test_a_request_to_one_server_is_watched_and_fetched_at_the_other(site: Site, cup: mask_pb2.MaskTask) -> None:
     name, one, other = site.callers(credits=10)
     for here, there in ((one, other), (other, one)):
         request_id = here.submit(cup)
@@ -127,7 +127,7 @@ def test_what_one_was_given_is_watched_and_fetched_at_the_other(site: Site, cup:
     assert site.keys.credits(name) == 8
 
 
-def test_what_one_works_on_is_cancelled_at_the_other_and_paid_back_once(
+def test_a_request_running_on_one_server_is_cancelled_at_the_other_and_refunded_once(
     site: Site, cup: mask_pb2.MaskTask, endless: mask_pb2.MaskTask
 ) -> None:
     name, one, other = site.callers(credits=10)
@@ -146,7 +146,9 @@ def test_what_one_works_on_is_cancelled_at_the_other_and_paid_back_once(
     assert site.keys.credits(name) == 9
 
 
-def test_one_key_sent_to_both_is_one_request_paid_once(site: Site, cup: mask_pb2.MaskTask) -> None:
+def test_one_idempotency_key_sent_to_both_servers_is_one_request_charged_once(
+    site: Site, cup: mask_pb2.MaskTask
+) -> None:
     name, one, other = site.callers(credits=10)
     ids = {caller.submit(cup, "same") for caller in (one, other, one, other)}
     assert len(ids) == 1
@@ -154,7 +156,7 @@ def test_one_key_sent_to_both_is_one_request_paid_once(site: Site, cup: mask_pb2
     assert site.keys.credits(name) == 9
 
 
-def test_both_together_keep_a_key_to_its_rate(site: Site, cup: mask_pb2.MaskTask) -> None:
+def test_both_servers_share_the_rate_limit_of_a_key(site: Site, cup: mask_pb2.MaskTask) -> None:
     _, one, other = site.callers(rate=Rate(3, "h"))
     for caller in (one, other, one):
         caller("Generate", messages.GenerateRequest(task=cup))
@@ -188,7 +190,7 @@ def answers(caller: Caller, request_id: str) -> bool:
         raise
 
 
-def test_what_a_killed_server_worked_on_is_done_by_the_other(
+def test_the_requests_of_a_killed_server_are_done_by_the_other(
     url: str, site: Site, postgres: Postgres, endless: mask_pb2.MaskTask
 ) -> None:
     _, one, other = site.callers()

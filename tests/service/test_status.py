@@ -1,4 +1,4 @@
-"""The table of errors, and errors across the wire."""
+"""The table of error codes, and conversion of errors to a status and back."""
 
 import inspect
 from types import ModuleType
@@ -53,12 +53,12 @@ def ended(code: grpc.StatusCode, details: str, metadata: Metadata = ()) -> Any:
 
 
 @pytest.mark.parametrize("module", [library, service])
-def test_every_error_has_its_row(module: ModuleType) -> None:
+def test_every_error_has_a_row(module: ModuleType) -> None:
     named = {kind for name in module.__all__ if inspect.isclass(kind := getattr(module, name))}
     assert named - {AutomaskError} <= set(TABLE)
 
 
-def test_reasons_tell_errors_apart() -> None:
+def test_reasons_are_unique() -> None:
     assert len({row.reason for row in TABLE.values()}) == len(TABLE)
 
 
@@ -68,7 +68,7 @@ def test_one_code_has_one_http_status() -> None:
 
 
 @given(errors)
-def test_an_error_comes_back_as_it_was(error: AutomaskError) -> None:
+def test_an_error_survives_the_round_trip(error: AutomaskError) -> None:
     status = to_status(error)
     code = row_of(error).code
     assert code.value[0] == status.code
@@ -79,7 +79,7 @@ def test_an_error_comes_back_as_it_was(error: AutomaskError) -> None:
 
 
 @given(st.text(min_size=1), st.integers(1, 3000))
-def test_whatever_is_said_fits_into_metadata(part: str, times: int) -> None:
+def test_every_status_fits_into_metadata(part: str, times: int) -> None:
     words = part * times
     for error in (ParameterError("prompts", words, words), UnknownPromptError(words, known=80), ImageError(words)):
         status = to_status(error)
@@ -95,7 +95,7 @@ def test_a_long_message_keeps_both_ends() -> None:
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("secret"), KeyError("secret"), AutomaskError("secret")])
-def test_a_bug_tells_nothing_but_where_to_look(error: Exception) -> None:
+def test_an_unexpected_error_shows_only_the_request_id(error: Exception) -> None:
     status = to_status(error, "4711")
     assert status.code == grpc.StatusCode.INTERNAL.value[0]
     assert "secret" not in str(status)
@@ -130,7 +130,7 @@ def _details(error: Exception) -> dict[type, list[object]]:
         (UnknownPromptError("xylograph", known=80), "prompts", "UNKNOWN_PROMPT"),
     ],
 )
-def test_other_clients_learn_the_field(error: Exception, field: str, reason: str) -> None:
+def test_the_status_names_the_invalid_field(error: Exception, field: str, reason: str) -> None:
     found = _details(error)
     (info,) = found[ErrorInfo]
     (bad,) = found[BadRequest]
@@ -142,7 +142,7 @@ def test_other_clients_learn_the_field(error: Exception, field: str, reason: str
     assert violation.description
 
 
-def test_only_what_tells_a_time_carries_retry_info() -> None:
+def test_only_errors_with_a_retry_time_have_retry_info() -> None:
     (retry,) = _details(RateLimitError("slower", retry_after=1.5))[RetryInfo]
     assert isinstance(retry, RetryInfo)
     assert retry.retry_delay.ToMilliseconds() == 1500
@@ -164,19 +164,19 @@ def test_only_what_tells_a_time_carries_retry_info() -> None:
         (grpc.StatusCode.UNIMPLEMENTED, InternalError),
     ],
 )
-def test_the_transport_has_only_codes(code: grpc.StatusCode, kind: type[AutomaskError]) -> None:
+def test_errors_of_the_transport_are_mapped_by_code(code: grpc.StatusCode, kind: type[AutomaskError]) -> None:
     error = error_from_rpc(ended(code, "as the transport says"), "box:50051")
     assert type(error) is kind
     assert str(error) == "box:50051: as the transport says"
 
 
-def test_reasons_of_others_mean_nothing() -> None:
+def test_reasons_of_other_domains_are_ignored() -> None:
     status = Status(code=grpc.StatusCode.NOT_FOUND.value[0], message="no such bucket")
     status.details.add().Pack(ErrorInfo(reason="INVALID_IMAGE", domain="storage.example"))
     assert type(to_error(status)) is service.NotFoundError
 
 
-def test_names_that_are_no_unicode_can_be_told() -> None:
+def test_names_that_are_not_unicode_can_be_sent() -> None:
     error = StoreError("cannot open '/srv/\udcff.sqlite3'")
     assert "udcff" in str(to_error(to_status(error)))
 

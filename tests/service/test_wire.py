@@ -1,4 +1,4 @@
-"""Tasks and results across the wire: what goes in on one side comes out on the other, bit for bit."""
+"""Conversion of tasks and results to protobuf and back, without loss."""
 
 import pickle
 from dataclasses import replace
@@ -50,7 +50,7 @@ def crossed(message: mask_pb2.MaskTask) -> Task:
 
 
 @given(photos, prompts.filter(bool), prompts, parameters, st.text("abc"), st.lists(st.sampled_from(ALL)))
-def test_a_task_comes_out_as_it_went_in(
+def test_a_task_survives_the_round_trip(
     photo: bytes | NDArray[np.uint8],
     wanted: list[str],
     unwanted: list[str],
@@ -107,11 +107,11 @@ def raw(data: bytes, width: int, height: int, channels: int) -> mask_pb2.Image:
     return mask_pb2.Image(raw=mask_pb2.RawImage(data=data, width=width, height=height, channels=channels))
 
 
-def test_what_is_left_out_has_its_default() -> None:
+def test_missing_fields_take_their_defaults() -> None:
     assert crossed(message()) == Task(b"photo", ("cup",))
 
 
-def test_zero_is_not_left_out() -> None:
+def test_zero_is_kept() -> None:
     zeros = mask_pb2.MaskParameters(threshold=0, grow_mask=0, return_mask=False, seed=0)
     assert crossed(message(parameters=zeros)).parameters == Parameters(
         threshold=0, grow_mask=0, return_mask=False, seed=0
@@ -119,7 +119,7 @@ def test_zero_is_not_left_out() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_pixels_are_taken_as_the_library_takes_them(segmenter: automask.Segmenter, channels: int) -> None:
+def test_raw_pixels_become_the_array_that_the_library_takes(segmenter: automask.Segmenter, channels: int) -> None:
     pixels = np.arange(3 * 5 * channels, dtype=np.uint8).reshape(3, 5, channels)
     task = crossed(message(image=raw(pixels.tobytes(), 5, 3, channels)))
     np.testing.assert_array_equal(task.image, pixels)
@@ -139,7 +139,7 @@ def test_pixels_are_taken_as_the_library_takes_them(segmenter: automask.Segmente
         (raw(b"", 2**31 - 1, 2**31 - 1, 4), "takes 18,446,744,056,529,682,436 bytes, got 0"),
     ],
 )
-def test_a_bad_image_is_refused(image: mask_pb2.Image, words: str) -> None:
+def test_an_invalid_image_is_refused(image: mask_pb2.Image, words: str) -> None:
     with pytest.raises(ImageError, match=words):
         crossed(message(image=image))
 
@@ -161,17 +161,17 @@ def test_a_bad_image_is_refused(image: mask_pb2.Image, words: str) -> None:
         ({"parameters": mask_pb2.MaskParameters(seed=-2)}, "seed", "got -2"),
     ],
 )
-def test_a_bad_parameter_is_refused_by_its_name(changes: dict[str, Any], parameter: str, words: str) -> None:
+def test_an_invalid_parameter_is_refused_by_its_name(changes: dict[str, Any], parameter: str, words: str) -> None:
     with pytest.raises(ParameterError, match=words) as caught:
         crossed(message(**changes))
     assert caught.value.parameter == parameter
 
 
-def test_files_travel_as_they_are(coffee_file: Any) -> None:
+def test_files_are_sent_unchanged(coffee_file: Any) -> None:
     assert portable(coffee_file) == portable(coffee_file.read_bytes()) == coffee_file.read_bytes()
 
 
-def test_pixels_of_every_kind_travel_as_rgb(coffee: NDArray[np.uint8]) -> None:
+def test_arrays_are_sent_as_rgb(coffee: NDArray[np.uint8]) -> None:
     for source in (
         coffee,
         Image.fromarray(coffee),
@@ -188,7 +188,7 @@ def returned(results: list[Result], formats: tuple[Any, ...], photo: Any) -> lis
 
 
 @pytest.mark.parametrize("formats", [(MASK_PNG, LOGITS), (MASK_RAW, LOGITS), (ALPHA_PNG, LOGITS), ALL])
-def test_results_come_out_as_they_went_in(
+def test_results_survive_the_round_trip(
     segmenter: automask.Segmenter, coffee: NDArray[np.uint8], formats: tuple[Any, ...]
 ) -> None:
     results = segmenter.mask(coffee, ["the red cup", "spoon", "dog"], exclude="bowl", threshold=0.1)
@@ -200,7 +200,7 @@ def test_results_come_out_as_they_went_in(
 
 
 @pytest.mark.parametrize("options", [{}, {"return_alpha": True}, {"return_mask": False}])
-def test_without_formats_comes_the_picture_that_was_chosen(
+def test_without_formats_the_chosen_picture_is_sent(
     segmenter: automask.Segmenter, coffee: NDArray[np.uint8], options: Options
 ) -> None:
     result = segmenter.mask(coffee, "cup", **options)
@@ -209,7 +209,7 @@ def test_without_formats_comes_the_picture_that_was_chosen(
     assert not other.instances
 
 
-def test_what_other_tools_read(segmenter: automask.Segmenter, coffee: NDArray[np.uint8]) -> None:
+def test_other_tools_read_the_formats(segmenter: automask.Segmenter, coffee: NDArray[np.uint8]) -> None:
     result = segmenter.mask(coffee, "cup")
     message = write_response([result], Task(b"", ("cup",), formats=ALL)).results[0]
     sent: dict[int, bytes] = {media.format: media.data for media in message.media}
@@ -222,7 +222,7 @@ def test_what_other_tools_read(segmenter: automask.Segmenter, coffee: NDArray[np
     assert [list(polygon.points) for polygon in message.instances[0].polygons] == result.instances[0].polygons
 
 
-def test_what_was_not_sent_is_made_here_or_missed_by_name(
+def test_pictures_that_were_not_sent_are_made_here_or_raise(
     segmenter: automask.Segmenter, coffee: NDArray[np.uint8]
 ) -> None:
     result = segmenter.mask(coffee, "cup")
@@ -237,7 +237,7 @@ def test_what_was_not_sent_is_made_here_or_missed_by_name(
         _ = returned([result], (COCO_RLE,), coffee)[0].mask
 
 
-def test_a_replaced_mask_is_not_the_one_that_was_sent(segmenter: automask.Segmenter, coffee: NDArray[np.uint8]) -> None:
+def test_a_replaced_mask_is_encoded_anew(segmenter: automask.Segmenter, coffee: NDArray[np.uint8]) -> None:
     result = segmenter.mask(coffee, "cup")
     (other,) = returned([result], ALL, coffee)
     inverted = replace(other, mask=255 - other.mask)
@@ -269,7 +269,7 @@ def test_a_window_of_logits_draws_the_same_mask(logits: NDArray[np.float32], siz
     np.testing.assert_array_equal(other.instances[0].mask, instance.mask)
 
 
-def test_only_the_window_around_an_object_travels() -> None:
+def test_only_the_window_around_an_object_is_sent() -> None:
     logits = np.full((128, 128), -4, np.float32)
     logits[60:64, 10:20] = 4
     size = (1280, 1280)
