@@ -1,4 +1,4 @@
-"""Both clients against the real server: the library's results and errors, and jobs."""
+"""Both clients with a real server: results and errors are the library's; streams; jobs."""
 
 import asyncio
 import io
@@ -39,7 +39,7 @@ def client(server: Server) -> Iterator[Client]:
 
 
 def in_loop(server: Server, use: Callable[[AsyncClient], Any]) -> Any:
-    """Run one coroutine with an `AsyncClient`; nothing may be left running in its loop."""
+    """Run a coroutine with an `AsyncClient`; it must leave nothing running in its loop."""
 
     async def main() -> Any:
         async with AsyncClient(server.address) as client:
@@ -63,7 +63,7 @@ def in_loop(server: Server, use: Callable[[AsyncClient], Any]) -> Any:
         (["cup"], {}),
     ],
 )
-def test_a_client_answers_as_the_library_does(
+def test_a_client_returns_what_the_library_returns(
     segmenter: automask.Segmenter,
     server: Server,
     client: Client,
@@ -88,7 +88,7 @@ async def _submitted(client: AsyncClient, image: Any, prompt: Any, options: Any)
     return await (await client.submit(image, prompt, **options)).result(60)
 
 
-def test_images_of_every_kind(
+def test_all_kinds_of_images(
     segmenter: automask.Segmenter, client: Client, coffee: NDArray[np.uint8], coffee_file: Path
 ) -> None:
     expected = segmenter.mask(coffee, "cup").mask
@@ -131,7 +131,7 @@ def test_errors_are_those_of_the_library(
         error_of(lambda: client.submit(coffee_file, prompt, **options).result(60)),
     ):
         assert type(error) is type(expected)
-        if prompt != " ":  # the service names the field, with the place in the list
+        if prompt != " ":  # the service names the item of the list
             assert str(error) == str(expected)
     if isinstance(expected, UnknownPromptError):
         assert isinstance(error, UnknownPromptError)
@@ -145,7 +145,7 @@ def test_a_damaged_image(client: Client, coffee_file: Path) -> None:
         client.mask("missing.jpg", "cup")
 
 
-def test_over_a_socket(server: Server, segmenter: automask.Segmenter, coffee_file: Path) -> None:
+def test_a_unix_socket(server: Server, segmenter: automask.Segmenter, coffee_file: Path) -> None:
     with Client(f"unix:{server._settings.uds}") as client:
         np.testing.assert_array_equal(client.mask(coffee_file, "cup").mask, segmenter.mask(coffee_file, "cup").mask)
 
@@ -158,7 +158,7 @@ def test_models(server: Server, client: Client, segmenter: automask.Segmenter) -
     assert model.licence == segmenter.bundle.licence
 
 
-def test_another_model_is_asked_by_its_name(client: Client, coffee_file: Path) -> None:
+def test_a_model_is_chosen_by_name(client: Client, coffee_file: Path) -> None:
     assert client.mask(coffee_file, "cup", model="default").model == "default"
     with pytest.raises(NotFoundError, match="clipseg"):
         client.mask(coffee_file, "cup", model="clipseg")
@@ -166,11 +166,13 @@ def test_another_model_is_asked_by_its_name(client: Client, coffee_file: Path) -
 
 @pytest.fixture
 def frames(coffee: NDArray[np.uint8], coffee_file: Path) -> list[Any]:
-    """Good ones around one that is refused here, and one that the server refuses."""
+    """Good frames, one that the client refuses, and one that the server refuses."""
     return [coffee_file, "missing.jpg", coffee[:, ::-1], truncated(coffee_file), coffee[::2], *[coffee] * 5]
 
 
-def test_many_images_in_order(segmenter: automask.Segmenter, server: Server, client: Client, frames: list[Any]) -> None:
+def test_mask_many_returns_results_in_order(
+    segmenter: automask.Segmenter, server: Server, client: Client, frames: list[Any]
+) -> None:
     async def collect(client: AsyncClient) -> list[Result | AutomaskError]:
         async def camera() -> AsyncIterator[Any]:
             for frame in frames:
@@ -192,7 +194,7 @@ def test_many_images_in_order(segmenter: automask.Segmenter, server: Server, cli
                 assert str(answer) == str(result)
 
 
-def test_an_error_ends_the_images(server: Server, client: Client, frames: list[Any]) -> None:
+def test_an_error_ends_mask_many(server: Server, client: Client, frames: list[Any]) -> None:
     async def first_error(client: AsyncClient) -> None:
         async for _ in client.mask_many(frames[2:], "cup"):
             pass
@@ -207,7 +209,7 @@ def test_an_error_ends_the_images(server: Server, client: Client, frames: list[A
         client.mask_many(iter(frames), "cup", threshold=7)
 
 
-def test_images_are_read_only_as_far_as_needed(server: Server, client: Client, coffee: NDArray[np.uint8]) -> None:
+def test_mask_many_reads_at_most_four_images_ahead(server: Server, client: Client, coffee: NDArray[np.uint8]) -> None:
     taken = []
 
     def camera() -> Iterator[NDArray[np.uint8]]:
@@ -230,7 +232,7 @@ def test_images_are_read_only_as_far_as_needed(server: Server, client: Client, c
     assert len(taken) == 10
 
 
-def test_what_the_images_raise_is_raised(client: Client, coffee: NDArray[np.uint8]) -> None:
+def test_an_error_of_the_iterable_is_raised(client: Client, coffee: NDArray[np.uint8]) -> None:
     def broken() -> Iterator[NDArray[np.uint8]]:
         yield coffee
         raise OSError("the camera is gone")
@@ -247,7 +249,7 @@ def test_no_images(server: Server, client: Client) -> None:
     assert in_loop(server, none) == []
 
 
-def test_a_job_from_start_to_end(client: Client, coffee_file: Path) -> None:
+def test_a_job_from_submission_to_result(client: Client, coffee_file: Path) -> None:
     job = client.submit(coffee_file, "cup")
     seen = list(job.watch())
     assert [status.request_id for status in seen] == [job.request_id] * len(seen)
@@ -263,10 +265,10 @@ def test_a_job_from_start_to_end(client: Client, coffee_file: Path) -> None:
     assert status.expires
     assert status.created <= status.started <= status.ended < status.expires
     assert status.created.tzinfo is not None
-    assert job.cancel() == status  # too late: nothing changes
+    assert job.cancel() == status  # has no effect on a job that has ended
 
 
-def test_a_job_taken_up_by_its_id(server: Server, client: Client, coffee_file: Path) -> None:
+def test_a_job_is_found_by_its_id(server: Server, client: Client, coffee_file: Path) -> None:
     async def watched(client: AsyncClient) -> Any:
         job = client.job(one.request_id)
         states = [status.state async for status in job.watch()]
@@ -293,7 +295,7 @@ def test_an_unknown_job(server: Server, client: Client) -> None:
         in_loop(server, lambda c: c.job("0" * 32).result())
 
 
-def test_the_same_key_gives_the_same_job(client: Client, coffee_file: Path) -> None:
+def test_the_same_idempotency_key_returns_the_same_job(client: Client, coffee_file: Path) -> None:
     jobs = [client.submit(coffee_file, "cup", idempotency_key="mine") for _ in range(2)]
     other = client.submit(coffee_file, "cup")
     assert jobs[0].request_id == jobs[1].request_id != other.request_id
@@ -312,7 +314,7 @@ def test_a_job_that_fails(server: Server, client: Client, coffee_file: Path) -> 
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """While it is not set, the graphs do not begin to run."""
+    """Until it is set, no graph starts."""
     gate, original = threading.Event(), Session.run
 
     def waiting(self: Session, **inputs: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
@@ -324,8 +326,8 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     gate.set()
 
 
-def test_jobs_that_wait(server: Server, client: Client, coffee: NDArray[np.uint8], gate: threading.Event) -> None:
-    photo = np.roll(coffee, 40, axis=0)  # not in the cache: it needs the graphs
+def test_jobs_in_the_queue(server: Server, client: Client, coffee: NDArray[np.uint8], gate: threading.Event) -> None:
+    photo = np.roll(coffee, 40, axis=0)  # not cached: it needs the graphs
     jobs = [client.submit(photo, "cup") for _ in range(8)]
     first, last = jobs[0], jobs[-1]
     with pytest.raises(DeadlineError, match=f"request {last.request_id} is still QUEUED"):
@@ -347,7 +349,7 @@ def test_jobs_that_wait(server: Server, client: Client, coffee: NDArray[np.uint8
         assert job.result(60).labels == ("cup",)
 
 
-def test_a_job_that_is_late(client: Client, coffee: NDArray[np.uint8], gate: threading.Event) -> None:
+def test_a_job_that_misses_its_deadline(client: Client, coffee: NDArray[np.uint8], gate: threading.Event) -> None:
     late = client.submit(np.roll(coffee, 80, axis=0), "cup", deadline=0.05)
     with pytest.raises(DeadlineError):
         late.result(60)
@@ -355,7 +357,7 @@ def test_a_job_that_is_late(client: Client, coffee: NDArray[np.uint8], gate: thr
     assert late.status().state == "FAILED"
 
 
-def test_a_call_that_takes_too_long(server: Server, coffee: NDArray[np.uint8], gate: threading.Event) -> None:
+def test_a_call_that_exceeds_its_timeout(server: Server, coffee: NDArray[np.uint8], gate: threading.Event) -> None:
     with Client(server.address, timeout=0.05) as client, pytest.raises(DeadlineError, match=server.address):
         client.mask(np.roll(coffee, 120, axis=0), "cup")
     gate.set()
@@ -391,10 +393,10 @@ def test_keys_and_tls(tmp_path: Path, coffee_file: Path) -> None:
         with Client(target, api_key="wrong", **secrets) as client, pytest.raises(UnauthenticatedError):
             client.mask(coffee_file, "cup")
         with Client(target, api_key=text, ca=secrets["ca"], timeout=0.5) as client, pytest.raises(UnavailableError):
-            client.models()  # the server wants a certificate
+            client.models()  # the server requires a client certificate
 
 
-def test_the_key_comes_from_the_environment(tmp_path: Path, coffee_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_api_key_from_the_environment(tmp_path: Path, coffee_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = SqliteKeyStore(tmp_path / "keys", create=True)
     monkeypatch.setenv("AUTOMASK_API_KEY", key.add("camera"))
     key.close()
@@ -403,18 +405,18 @@ def test_the_key_comes_from_the_environment(tmp_path: Path, coffee_file: Path, m
 
 
 @pytest.mark.parametrize("text", ["schlüssel", "two\nlines"])
-def test_a_key_that_is_none_is_refused_and_not_shown(text: str) -> None:
+def test_an_invalid_api_key_is_refused_and_not_shown(text: str) -> None:
     with pytest.raises(ParameterError, match="api_key") as caught:
         Client(api_key=text)
     assert text not in str(caught.value)
 
 
-def test_half_a_certificate_is_refused() -> None:
+def test_a_certificate_without_its_key_is_refused() -> None:
     with pytest.raises(ParameterError, match="cert and key must be given together"):
         Client(cert=b"pem")
 
 
-def test_nobody_there() -> None:
+def test_no_server() -> None:
     with Client("127.0.0.1:1", timeout=0.3) as client, pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1: "):
         client.models()
     with Client("127.0.0.1:1") as client, pytest.raises(UnavailableError):
@@ -454,13 +456,13 @@ def test_a_client_outlives_its_server(tmp_path: Path, coffee_file: Path) -> None
                 client.close()
 
 
-def test_cancelling_a_task_stops_the_call(server: Server, coffee: NDArray[np.uint8]) -> None:
+def test_cancelling_stops_the_call(server: Server, coffee: NDArray[np.uint8]) -> None:
     async def cancelled(client: AsyncClient) -> None:
-        task = asyncio.create_task(client.mask(coffee, "cup"))
+        running = asyncio.create_task(client.mask(coffee, "cup"))
         await asyncio.sleep(0)
-        task.cancel()
+        running.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await task
+            await running
         assert (await client.mask(coffee, "cup")).labels == ("cup",)
 
     in_loop(server, cancelled)

@@ -1,4 +1,4 @@
-"""`kill -9`: what was acknowledged is never lost, and what kills the server does not do so for ever."""
+"""`kill -9` of the server: no acknowledged request is lost, and one that kills the server is given up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.server_process import ServerProcess
 ROUNDS = 15  # the benchmark kills a hundred times
 
 
-def test_nothing_acknowledged_is_lost_or_doubled(tmp_path: Path) -> None:
+def test_no_acknowledged_request_is_lost_or_done_twice(tmp_path: Path) -> None:
     report = durability.run(ROUNDS, seed=0, folder=tmp_path)
     assert (report.lost, report.doubled, report.wrong) == (0, 0, 0), report
     assert report.acknowledged == report.completed + report.given_up
@@ -24,10 +24,10 @@ def test_nothing_acknowledged_is_lost_or_doubled(tmp_path: Path) -> None:
     assert report.tried_again > 0, "the server was killed at work"
 
 
-def test_what_the_server_dies_of_is_given_up_and_blocks_nobody(
+def test_a_request_that_kills_the_server_is_given_up_and_does_not_block_others(
     tmp_path: Path, coffee_file: Path, segmenter: automask.Segmenter
 ) -> None:
-    """A task of some minutes, during which the server dies each time."""
+    """A request that takes minutes, during which the server is killed each time."""
     options = ("--port", 0, "--store", tmp_path / "requests.sqlite3", "--workers", 1)
     poison = ""
     for attempt in (1, 2, 3):
@@ -46,7 +46,7 @@ def test_what_the_server_dies_of_is_given_up_and_blocks_nobody(
         server.end()
 
 
-def test_a_second_signal_ends_a_drain_and_loses_nothing(
+def test_a_second_signal_ends_a_drain_and_loses_no_request(
     tmp_path: Path, coffee_file: Path, other_jpeg: bytes, segmenter: automask.Segmenter
 ) -> None:
     options = ("--port", 0, "--store", tmp_path / "requests.sqlite3", "--workers", 1)

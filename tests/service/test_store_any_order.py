@@ -1,4 +1,4 @@
-"""The request store, used in any order at all: by hypothesis, beside a model of a few lines."""
+"""The request store, called in any order by hypothesis, compared with a model of a few lines."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,12 @@ from automask.service.states import FINAL_STATES, State
 from automask.service.store.protocol import Store
 from automask.service.store.records import Lease
 from support.postgres import Postgres
-from support.stores import LEASE, RETENTION, Hands, open_store
+from support.stores import LEASE, RETENTION, ManualTime, open_store
 
 
 @dataclass
 class Known:
-    """What the model knows of a request."""
+    """A request of the model."""
 
     owner: str
     task: bytes
@@ -37,27 +37,27 @@ class Known:
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Runs the store beside a model of a few lines; after each step both must tell the same."""
+    """Runs the store and the model; after each step, both must agree."""
 
     leases: Bundle[Lease] = Bundle("leases")
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = TemporaryDirectory()
-        self.hands = Hands()
+        self.time = ManualTime()
         self.known: dict[str, Known] = {}
         self.keys: dict[str, str] = {}
         self.steps = 0
         self.store = self.open()
 
     def open(self) -> Store:
-        return open_store(Path(self.folder.name) / "requests.db", self.hands, max_queue=4)
+        return open_store(Path(self.folder.name) / "requests.db", self.time, max_queue=4)
 
     def crash_ends_leases(self) -> None:
-        """What was in work is queued again: nobody else has the file open."""
+        """Requests that were PROCESSING are queued again: no other process has the file open."""
         working = [one for one, known in self.known.items() if known.state is State.PROCESSING]
         for one in sorted(working, key=lambda one: self.known[one].order):
-            self.take_back(one)
+            self.requeue_or_fail(one)
 
     def teardown(self) -> None:
         self.store.close()
@@ -78,9 +78,9 @@ class AnyOrder(RuleBasedStateMachine):
     def end(self, request_id: str, state: State, result: bytes | None = None) -> None:
         known = self.known[request_id]
         assert known.state not in FINAL_STATES
-        known.state, known.result, known.expires = state, result, self.hands.wall + RETENTION
+        known.state, known.result, known.expires = state, result, self.time.wall + RETENTION
 
-    def take_back(self, request_id: str) -> None:
+    def requeue_or_fail(self, request_id: str) -> None:
         known = self.known[request_id]
         if known.attempts < 3:
             known.state, known.order = State.QUEUED, self.next()
@@ -96,7 +96,7 @@ class AnyOrder(RuleBasedStateMachine):
     def add(self, owner: str, key: str, deadline: float | None, size: int) -> None:
         task = b"same" if key else bytes([self.steps % 256]) * size
         before = self.keys.get(owner) if key else None
-        if before and ((expires := self.known[before].expires) is None or expires > self.hands.wall):
+        if before and ((expires := self.known[before].expires) is None or expires > self.time.wall):
             assert self.store.add(task, owner=owner, model="m", idempotency_key=key).request_id == before
         elif len(self.queue()) >= 4:
             with pytest.raises(QueueFullError):
@@ -104,7 +104,7 @@ class AnyOrder(RuleBasedStateMachine):
         else:
             record = self.store.add(task, owner=owner, model="m", idempotency_key=key, deadline=deadline)
             assert record.request_id not in self.known
-            until = None if deadline is None else self.hands.wall + deadline
+            until = None if deadline is None else self.time.wall + deadline
             self.known[record.request_id] = Known(owner, task, self.next(), until)
             if key:
                 self.keys[owner] = record.request_id
@@ -112,14 +112,14 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(target=leases)
     def lease(self) -> Lease | MultipleResults[Lease]:
         lease = self.store.lease()
-        now = self.hands.wall
+        now = self.time.wall
         ready = [one for one in self.queue() if (deadline := self.known[one].deadline) is None or deadline > now]
         if not ready:
             assert lease is None
             return multiple()
         known = self.known[ready[0]]
         known.state, known.attempts, known.fence = State.PROCESSING, known.attempts + 1, known.fence + 1
-        known.lease_until = self.hands.steady + LEASE
+        known.lease_until = self.time.steady + LEASE
         assert lease is not None
         assert (lease.request_id, lease.task, lease.owner) == (ready[0], known.task, known.owner)
         assert (lease.attempts, lease.fence) == (known.attempts, known.fence)
@@ -153,11 +153,11 @@ class AnyOrder(RuleBasedStateMachine):
         held = {lease.request_id for lease in some if self.holds(lease)}
         assert self.store.renew(some) == held
         for one in held:
-            self.known[one].lease_until = self.hands.steady + LEASE
+            self.known[one].lease_until = self.time.steady + LEASE
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        alive = [one for one, known in self.known.items() if known.expires is None or known.expires > self.hands.wall]
+        alive = [one for one, known in self.known.items() if known.expires is None or known.expires > self.time.wall]
         if alive:
             request_id = data.draw(st.sampled_from(alive))
             record, is_new = self.store.cancel(request_id, self.known[request_id].owner)
@@ -168,12 +168,12 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1, 4, 11, 120]))
     def advance(self, seconds: int) -> None:
-        self.hands.advance(seconds)
+        self.time.advance(seconds)
 
     @rule()
     def sweep(self) -> None:
         swept = self.store.sweep()
-        now = self.hands.wall
+        now = self.time.wall
         late = {
             one
             for one, known in self.known.items()
@@ -185,10 +185,10 @@ class AnyOrder(RuleBasedStateMachine):
         lost = [
             one
             for one, known in self.known.items()
-            if known.state is State.PROCESSING and known.lease_until <= self.hands.steady
+            if known.state is State.PROCESSING and known.lease_until <= self.time.steady
         ]
         for one in sorted(lost, key=lambda one: self.known[one].order):
-            self.take_back(one)
+            self.requeue_or_fail(one)
         assert {*swept.requeued, *swept.given_up} == set(lost)
         assert all(self.known[one].state is State.QUEUED for one in swept.requeued)
 
@@ -199,10 +199,10 @@ class AnyOrder(RuleBasedStateMachine):
         self.crash_ends_leases()
 
     @invariant()
-    def both_tell_the_same(self) -> None:
+    def store_and_model_agree(self) -> None:
         queue = self.queue()
         for one, known in self.known.items():
-            if known.expires is not None and known.expires <= self.hands.wall:
+            if known.expires is not None and known.expires <= self.time.wall:
                 with pytest.raises(NotFoundError):
                     self.store.get(one, known.owner)
                 continue
@@ -213,17 +213,17 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 class AnyOrderInPostgres(AnyOrder):
-    """The same in PostgreSQL, where leases outlive whoever has them, and large tasks and results lie in a folder."""
+    """The same in PostgreSQL, where leases outlive their process, and large payloads are in a folder."""
 
     cluster: ClassVar[Postgres]
     database: ClassVar[str]
 
     def open(self) -> Store:
         media = f"{self.folder.name}/media"
-        return open_store(PostgresUrl(self.database), self.hands, media=media, max_queue=4)
+        return open_store(PostgresUrl(self.database), self.time, media=media, max_queue=4)
 
     def crash_ends_leases(self) -> None:
-        """They go on: another server may be at work."""
+        """Nothing: another server may hold them."""
 
     def teardown(self) -> None:
         database = self.database.rpartition("/")[2]
@@ -231,7 +231,7 @@ class AnyOrderInPostgres(AnyOrder):
             self.store.sweep()
             known = {path for (path,) in self.cluster.execute("SELECT path FROM automask.objects", database)}
             assert known == {file.name for file in Path(self.folder.name, "media").iterdir()}
-        finally:  # whatever came of this example, the next one begins with nothing
+        finally:  # also after a failure: the next example starts with empty tables
             self.cluster.execute("TRUNCATE automask.requests, automask.objects CASCADE", database)
             super().teardown()
 
@@ -241,7 +241,7 @@ def database(postgres: Postgres) -> None:
     AnyOrderInPostgres.cluster, AnyOrderInPostgres.database = postgres, postgres.create_database()
 
 
-for machine, examples in ((AnyOrder, 60), (AnyOrderInPostgres, 15)):  # each step asks about every request
+for machine, examples in ((AnyOrder, 60), (AnyOrderInPostgres, 15)):  # each step compares every request
     machine.TestCase.settings = settings(
         max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
     )

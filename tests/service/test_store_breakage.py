@@ -1,4 +1,4 @@
-"""The request store, broken on purpose: killed, starved of disk, damaged, its clock put back."""
+"""The SQLite store under failures: kill -9, a full disk, damaged files, clock jumps."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ from automask.service.store.protocol import Store
 from automask.service.store.sqlite.schema import APPLICATION_ID
 from automask.service.store.sqlite.store import SqliteStore
 from support import store_breaking
-from support.stores import LEASE, RETENTION, Hands, encode_error, open_store
+from support.stores import LEASE, RETENTION, ManualTime, encode_error, open_store
 
 
 @pytest.fixture
@@ -43,21 +43,21 @@ def add(store: Store, count: int = 1, task: bytes = b"task") -> list[str]:
 
 
 def drain(store: Store) -> dict[str, bytes]:
-    """Lease all that waits; the tasks by id."""
+    """Lease all queued requests; return their tasks by id."""
     tasks = {}
     while lease := store.lease():
         tasks[lease.request_id] = lease.task
     return tasks
 
 
-def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
+def test_acknowledged_requests_survive_kill_9(path: Path) -> None:
     acknowledged: list[str] = []
     for wanted in (1, 2, 7, 13, 29):
         with start(store_breaking.add_for_ever, path) as process:
             assert process.stdout
             acknowledged += [process.stdout.readline().strip() for _ in range(wanted)]
             process.kill()
-            # What was printed before the kill counts too; the last line may be torn.
+            # Lines printed before the kill count too; the last one may be incomplete.
             acknowledged += [line.strip() for line in process.stdout if len(line) == 33]
     with open_store(path) as store:
         for request_id in acknowledged:
@@ -65,18 +65,18 @@ def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
         tasks = drain(store)
     assert len(set(acknowledged)) == len(acknowledged) >= 52
     assert set(acknowledged) <= set(tasks)
-    assert len(tasks) <= len(acknowledged) + 5, "at most one a round was written and not acknowledged"
+    assert len(tasks) <= len(acknowledged) + 5, "at most one per round was written without being acknowledged"
     assert set(tasks.values()) == {store_breaking.PHOTO}
 
 
-def test_what_a_killed_process_worked_on_is_taken_back_at_start(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_requests_of_a_killed_process_are_requeued_at_start(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with open_store(path) as store:
         first, second = add(store, 2)
     with start(store_breaking.lease_and_hang, path) as process:
         assert process.stdout
         assert process.stdout.readline().strip() == first
         with open_store(path) as other:
-            assert other.get(first, "me").state is State.PROCESSING, "it is alive, so it keeps its lease"
+            assert other.get(first, "me").state is State.PROCESSING, "the process is alive and keeps its lease"
         process.kill()
     with open_store(path) as store:
         assert [store.get(one, "me").queue_position for one in (second, first)] == [0, 1]
@@ -84,7 +84,7 @@ def test_what_a_killed_process_worked_on_is_taken_back_at_start(path: Path, capl
     assert "the last server died while working on 1 requests: 1 queued again, 0 given up" in caplog.text
 
 
-def test_a_process_that_kills_the_server_each_time_is_given_up(path: Path) -> None:
+def test_a_request_that_kills_the_server_three_times_is_given_up(path: Path) -> None:
     with open_store(path) as store:
         (request_id,) = add(store)
     for _ in range(3):
@@ -98,7 +98,7 @@ def test_a_process_that_kills_the_server_each_time_is_given_up(path: Path) -> No
         assert b"given up after 3 attempts" in (record.error or b"")
 
 
-def test_two_processes_share_the_work_and_none_gets_the_others(path: Path) -> None:
+def test_two_processes_complete_each_request_once(path: Path) -> None:
     with open_store(path, max_queue=1000) as store:
         ids = add(store, 200)
         assert store.listen(0) is None
@@ -121,9 +121,9 @@ def test_two_processes_share_the_work_and_none_gets_the_others(path: Path) -> No
         assert all(store.get(one, "me").attempts == 1 for one in ids)
 
 
-def test_two_stores_see_what_the_other_does(path: Path) -> None:
-    hands = Hands()
-    with open_store(path, hands) as one, open_store(path, hands) as two:
+def test_two_stores_see_the_changes_of_the_other(path: Path) -> None:
+    time = ManualTime()
+    with open_store(path, time) as one, open_store(path, time) as two:
         first, second = add(one, 2)
         lease = two.lease()
         assert lease is not None
@@ -133,7 +133,7 @@ def test_two_stores_see_what_the_other_does(path: Path) -> None:
         assert not two.complete(lease, b"result")
         lost = one.lease()
         assert lost is not None
-        hands.advance(LEASE)
+        time.advance(LEASE)
         assert two.sweep().requeued == (second,)
         taken_over = two.lease()
         assert taken_over is not None
@@ -163,7 +163,7 @@ def test_threads_share_a_store(path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_holds_nothing_and_may_not_use_the_store(path: Path) -> None:
+def test_a_forked_child_holds_no_lock_and_cannot_use_the_store(path: Path) -> None:
     read_end, write_end = os.pipe()
     stop_read, stop_write = os.pipe()
     store = open_store(path)
@@ -182,7 +182,7 @@ def test_a_forked_child_holds_nothing_and_may_not_use_the_store(path: Path) -> N
         assert b"a forked process must open it again" in os.read(read_end, 1000)
         store.close()
         with open_store(path) as again:
-            assert again.get(request_id, "me").state is State.QUEUED, "the living child is no server"
+            assert again.get(request_id, "me").state is State.QUEUED, "the child does not count as a server"
     finally:
         os.close(stop_write)
         os.waitpid(child, 0)
@@ -190,7 +190,7 @@ def test_a_forked_child_holds_nothing_and_may_not_use_the_store(path: Path) -> N
             os.close(end)
 
 
-def test_a_full_disk_refuses_what_is_new_and_loses_nothing(path: Path) -> None:
+def test_a_full_disk_refuses_new_requests_and_loses_none(path: Path) -> None:
     with start(store_breaking.run_out_of_disk, path) as process:
         output, _ = process.communicate()
     assert process.returncode == 0
@@ -203,7 +203,7 @@ def test_a_full_disk_refuses_what_is_new_and_loses_nothing(path: Path) -> None:
         assert counts[State.QUEUED] == int(count) > 5
 
 
-def test_what_sqlite_calls_full_is_a_full_queue_to_clients(path: Path) -> None:
+def test_a_full_sqlite_file_is_a_queue_full_error(path: Path) -> None:
     with open_store(path) as store:
         assert isinstance(store, SqliteStore)
         with store._database.transaction() as db:
@@ -245,7 +245,7 @@ def another_text(path: Path) -> None:
 @pytest.mark.parametrize(
     "damage", [garbage_at_the_start, flipped_pages, truncated, nearly_all_gone, another_text], ids=lambda f: f.__name__
 )
-def test_a_damaged_file_is_kept_aside_and_an_empty_one_takes_its_place(
+def test_a_damaged_file_is_renamed_and_replaced_by_an_empty_one(
     path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     (request_id, *_) = filled(path)
@@ -261,10 +261,10 @@ def test_a_damaged_file_is_kept_aside_and_an_empty_one_takes_its_place(
     assert str(path) in record.getMessage()
     assert str(aside) in record.getMessage()
     with open_store(path) as store:
-        assert store.usage().counts[State.QUEUED] == 1, "the new one is whole"
+        assert store.usage().counts[State.QUEUED] == 1, "the new file is not damaged"
 
 
-def test_a_damaged_file_that_another_process_has_open_stays(path: Path) -> None:
+def test_a_damaged_file_that_another_process_has_open_is_refused(path: Path) -> None:
     filled(path)
     with open_store(path):
         flipped_pages(path)
@@ -275,7 +275,7 @@ def test_a_damaged_file_that_another_process_has_open_stays(path: Path) -> None:
     assert not list(path.parent.glob("*.corrupt-*"))
 
 
-def test_damage_found_while_running_is_told(path: Path) -> None:
+def test_damage_found_while_running_is_an_error(path: Path) -> None:
     filled(path)
     with open_store(path) as store:
         flipped_pages(path)
@@ -304,7 +304,7 @@ def database_with_a_log(path: Path) -> None:
 @pytest.mark.parametrize(
     "make", [another_text, foreign_database, marked_database, database_with_a_log], ids=lambda f: f.__name__
 )
-def test_a_file_that_is_no_store_is_refused_and_left_alone(path: Path, make: Callable[[Path], None]) -> None:
+def test_a_file_that_is_not_a_store_is_refused_and_left_unchanged(path: Path, make: Callable[[Path], None]) -> None:
     make(path)
     before = path.read_bytes()
     with pytest.raises(StoreError, match=f"the request store {path}: it must be a store of automask or a new file"):
@@ -313,7 +313,7 @@ def test_a_file_that_is_no_store_is_refused_and_left_alone(path: Path, make: Cal
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_foreign_database_whose_tables_are_still_in_its_log_is_refused(path: Path) -> None:
+def test_another_database_whose_tables_are_only_in_its_log_is_refused(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("CREATE TABLE notes (text)")
@@ -322,7 +322,7 @@ def test_a_foreign_database_whose_tables_are_still_in_its_log_is_refused(path: P
         assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("notes",)]
 
 
-def test_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
+def test_a_newer_version_is_refused_and_left_unchanged(path: Path) -> None:
     ids = filled(path)
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 99")
@@ -334,12 +334,12 @@ def test_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
         assert store.usage().counts[State.QUEUED] == len(ids)
 
 
-def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_a_path_of_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=str(tmp_path)):
         open_store(tmp_path)
 
 
-def test_the_folder_is_made(tmp_path: Path) -> None:
+def test_the_folder_is_created(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "requests.db"
     with open_store(path) as store:
         (request_id,) = add(store)
@@ -347,55 +347,55 @@ def test_the_folder_is_made(tmp_path: Path) -> None:
         assert store.get(request_id, "me").state is State.QUEUED
 
 
-def test_a_wall_clock_that_jumps_while_running_changes_nothing(path: Path) -> None:
-    hands = Hands()
-    begin = hands.wall
-    with open_store(path, hands) as store:
+def test_a_jump_of_the_wall_clock_while_running_has_no_effect(path: Path) -> None:
+    time = ManualTime()
+    begin = time.wall
+    with open_store(path, time) as store:
         (first,) = add(store)
         late = store.add(b"task", owner="me", model="default", deadline=50).request_id
         for jump in (-1e6, 2e6):
-            hands.wall += jump
-            hands.steady += 1
+            time.wall += jump
+            time.steady += 1
             swept = store.sweep()
             assert (swept.late, swept.requeued, swept.expired) == ({}, (), ())
         lease = store.lease()
         assert lease is not None
         assert lease.started == begin + 2
         assert store.complete(lease, b"result")
-        hands.steady += RETENTION - 1
+        time.steady += RETENTION - 1
         assert store.sweep().late == {late: "me"}
         assert store.get(first, "me").state is State.COMPLETED
-        hands.steady += 1
+        time.steady += 1
         assert store.sweep().expired == (first,)
 
 
-def test_a_wall_clock_that_was_put_back_meanwhile_keeps_nothing_for_ever(path: Path) -> None:
-    hands = Hands()
-    with open_store(path, hands) as store:
+def test_times_are_corrected_if_the_wall_clock_was_set_back_between_two_runs(path: Path) -> None:
+    time = ManualTime()
+    with open_store(path, time) as store:
         done, late = add(store, 1)[0], store.add(b"task", owner="me", model="default", deadline=50).request_id
         lease = store.lease()
         assert lease is not None
         assert store.complete(lease, b"result")
-    hands.wall -= 1e6
-    with open_store(path, hands) as store:
+    time.wall -= 1e6
+    with open_store(path, time) as store:
         record = store.get(done, "me")
-        assert (record.created, record.started, record.ended) == (hands.wall,) * 3
-        assert record.expires == hands.wall + RETENTION
+        assert (record.created, record.started, record.ended) == (time.wall,) * 3
+        assert record.expires == time.wall + RETENTION
         assert store.get(late, "me").state is State.QUEUED
-        hands.steady += 50
+        time.steady += 50
         assert store.sweep().late == {late: "me"}
-        hands.steady += RETENTION - 50
+        time.steady += RETENTION - 50
         assert store.sweep().expired == (done,)
 
 
-def test_a_second_server_with_another_wall_clock_takes_nothing_from_the_first(path: Path) -> None:
-    hands = Hands()
-    with open_store(path, hands) as one:
+def test_a_server_with_another_wall_clock_takes_no_leases_from_the_first(path: Path) -> None:
+    time = ManualTime()
+    with open_store(path, time) as one:
         (request_id,) = add(one)
         lease = one.lease()
         assert lease is not None
-        hands.wall -= 1e6
-        with open_store(path, hands) as two:
+        time.wall -= 1e6
+        with open_store(path, time) as two:
             assert two.sweep().requeued == ()
             assert two.get(request_id, "me").state is State.PROCESSING
         assert one.complete(lease, b"result")

@@ -1,4 +1,4 @@
-"""The request store in PostgreSQL: what is its own, and what befalls a database."""
+"""The request store in PostgreSQL: restarts of the database, media, migration, secrets."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ from automask.service.store.policy import StorePolicy
 from automask.service.store.protocol import Store
 from automask.service.wire.status import row_of
 from support.postgres import Postgres
-from support.stores import RETENTION, Hands, add, encode_error, open_store, taken
+from support.stores import RETENTION, ManualTime, add, encode_error, lease_next, open_store
 
 LARGE = b"PHOTO" * 2000
 
@@ -37,8 +37,8 @@ def url(postgres: Postgres) -> PostgresUrl:
 
 
 @pytest.fixture
-def hands() -> Hands:
-    return Hands()
+def time() -> ManualTime:
+    return ManualTime()
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def media(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(url: PostgresUrl, hands: Hands, media: Path) -> Iterator[Store]:
-    with open_store(url, hands, str(media)) as store:
+def store(url: PostgresUrl, time: ManualTime, media: Path) -> Iterator[Store]:
+    with open_store(url, time, str(media)) as store:
         yield store
 
 
@@ -56,7 +56,7 @@ def name_of(url: PostgresUrl) -> str:
     return str(url).rpartition("/")[2]
 
 
-def test_processes_share_the_work_and_none_gets_the_others(url: PostgresUrl) -> None:
+def test_two_processes_complete_each_request_once(url: PostgresUrl) -> None:
     with open_store(url, max_queue=1000) as store:
         ids = [add(store, str(number).encode()) for number in range(100)]
         processes = [
@@ -84,39 +84,37 @@ def test_a_restart_of_the_database_loses_nothing(
     with open_store(url) as store:
         assert store.listen(0) is None
         first, second, third = add(store, b"1"), add(store, b"2"), add(store, b"3")
-        done, working = taken(store), taken(store)
+        done, working = lease_next(store), lease_next(store)
         assert store.complete(done, b"result")
         with postgres.stopped():
-            for ask in (lambda: store.get(first, "me"), lambda: store.complete(working, b"later"), store.lease):
+            for call in (lambda: store.get(first, "me"), lambda: store.complete(working, b"later"), store.lease):
                 with pytest.raises(
                     StoreError, match=f"the database postgresql://127.0.0.1:{postgres.port}/.* is unavailable"
                 ) as caught:
-                    ask()
+                    call()
                 assert isinstance(caught.value, UnavailableError)
                 assert row_of(caught.value).http == 502
                 assert caught.value.retry_after == 2
                 assert "never-shown" not in str(caught.value)
             with pytest.raises(UnavailableError):
                 store.listen(60)
-        assert store.listen(0) is None, "what happened meanwhile is not known"
+        assert store.listen(0) is None, "changes in between are not known"
         assert store.result(first, "me").result == b"result"
         assert store.complete(working, b"later")
         assert store.result(second, "me").result == b"later"
-        assert taken(store).request_id == third
+        assert lease_next(store).request_id == third
 
 
-def test_a_restart_between_two_calls_is_not_even_noticed(postgres: Postgres, url: PostgresUrl) -> None:
+def test_a_restart_between_two_calls_causes_no_error(postgres: Postgres, url: PostgresUrl) -> None:
     with open_store(url) as store, ThreadPoolExecutor(4) as pool:
         ids = list(pool.map(lambda number: add(store, bytes([number])), range(20)))
         with postgres.stopped():
             pass
-        assert sorted(taken(store).request_id for _ in ids) == sorted(ids)
+        assert sorted(lease_next(store).request_id for _ in ids) == sorted(ids)
 
 
 @pytest.mark.parametrize("end", ["complete", "cancel", "add"])
-def test_what_was_done_though_nobody_heard_is_told_as_done(
-    url: PostgresUrl, end: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_commit_whose_answer_is_lost_counts(url: PostgresUrl, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection breaks after COMMIT, before its answer."""
     whole = psycopg.Connection.transaction
     broken: list[str] = []
@@ -137,7 +135,7 @@ def test_what_was_done_though_nobody_heard_is_told_as_done(
             assert store.usage().counts[State.QUEUED] == 1
         else:
             request_id = add(store)
-            lease = taken(store)
+            lease = lease_next(store)
             monkeypatch.setattr(psycopg.Connection, "transaction", breaking)
             assert store.complete(lease, b"result") if end == "complete" else store.cancel(request_id, "me")[1]
             assert not store.complete(lease, b"result")
@@ -145,52 +143,52 @@ def test_what_was_done_though_nobody_heard_is_told_as_done(
     assert broken
 
 
-def test_large_photos_and_results_lie_outside_and_are_private(
-    store: Store, url: PostgresUrl, postgres: Postgres, media: Path, hands: Hands
+def test_large_photos_and_results_are_stored_as_media_and_deleted(
+    store: Store, url: PostgresUrl, postgres: Postgres, media: Path, time: ManualTime
 ) -> None:
     large, small, cancelled = add(store, LARGE), add(store, b"small"), add(store, b"other" + LARGE)
     assert sorted(file.read_bytes() for file in media.iterdir()) == sorted([LARGE, b"other" + LARGE])
-    lease = taken(store)
+    lease = lease_next(store)
     assert lease.task == LARGE
     assert store.complete(lease, b"RESULT" * 1000)
     store.cancel(cancelled, "me")
-    assert store.complete(taken(store), b"small")
+    assert store.complete(lease_next(store), b"small")
     store.sweep()
-    assert [file.read_bytes() for file in media.iterdir()] == [b"RESULT" * 1000], "photos are dropped at once"
+    assert [file.read_bytes() for file in media.iterdir()] == [b"RESULT" * 1000], "photos are deleted at once"
     assert store.result(large, "me").result == b"RESULT" * 1000
     assert store.result(small, "me").result == b"small"
-    hands.advance(RETENTION)
+    time.advance(RETENTION)
     store.sweep()
     assert not list(media.iterdir())
     assert postgres.execute("SELECT count(*) FROM automask.objects", name_of(url)) == [(0,)]
 
 
-def test_what_was_written_and_never_used_is_collected_and_what_is_used_never(
-    store: Store, media: Path, hands: Hands
+def test_unused_media_are_deleted_after_an_hour_and_used_ones_are_kept(
+    store: Store, media: Path, time: ManualTime
 ) -> None:
     used = add(store, LARGE, idempotency_key="key")
-    late = taken(store)
+    late = lease_next(store)
     store.cancel(used, "me")
-    assert not store.complete(late, LARGE), "written for nothing"
+    assert not store.complete(late, LARGE), "written but not used"
     waiting = add(store, LARGE)
     store.sweep()
-    assert len(list(media.iterdir())) == 2, "it could still be on its way into the database"
-    hands.advance(3600)
+    assert len(list(media.iterdir())) == 2, "a transaction could still refer to it"
+    time.advance(3600)
     store.sweep()
     assert len(list(media.iterdir())) == 1
-    lease = taken(store)
+    lease = lease_next(store)
     assert (lease.request_id, lease.task) == (waiting, LARGE)
 
 
-def test_an_object_that_is_gone_fails_its_request_alone(store: Store, media: Path) -> None:
+def test_a_deleted_object_fails_only_its_request(store: Store, media: Path) -> None:
     gone, there = add(store, LARGE), add(store, b"small")
     (photo,) = media.iterdir()
     photo.unlink()
-    lease = taken(store)
+    lease = lease_next(store)
     assert lease.problem is not None
     assert f"request {gone} cannot be worked on: its object {photo.name} is gone from {media}" in str(lease.problem)
     assert store.fail(lease, lease.problem)
-    lease = taken(store)
+    lease = lease_next(store)
     assert lease.request_id == there
     assert store.complete(lease, LARGE)
     (result,) = media.iterdir()
@@ -200,20 +198,20 @@ def test_an_object_that_is_gone_fails_its_request_alone(store: Store, media: Pat
     assert store.get(there, "me").state is State.COMPLETED
 
 
-def test_media_that_are_away_cost_no_request(store: Store, media: Path) -> None:
+def test_unavailable_media_fail_no_request(store: Store, media: Path) -> None:
     request_id = add(store, LARGE)
     (photo,) = media.iterdir()
     aside = photo.rename(media.with_name("aside"))
-    photo.mkdir()  # it can be read no more, as where a network share is gone
+    photo.mkdir()  # cannot be read, like a file on a network share that is gone
     with pytest.raises(UnavailableError, match="cannot be used"):
         store.lease()
     photo.rmdir()
     aside.rename(photo)
-    lease = taken(store)
+    lease = lease_next(store)
     assert (lease.request_id, lease.attempts, lease.task) == (request_id, 1, LARGE)
 
 
-def test_media_that_cannot_be_are_named(url: PostgresUrl, tmp_path: Path) -> None:
+def test_invalid_media_locations_are_errors(url: PostgresUrl, tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="media must be a folder or a URL such as s3://bucket/prefix"):
         open_store(url, media="nonsense://bucket")
     with pytest.raises(MissingDependencyError, match="s3fs"):
@@ -222,7 +220,7 @@ def test_media_that_cannot_be_are_named(url: PostgresUrl, tmp_path: Path) -> Non
         open_store(tmp_path / "requests.db", media="media")
 
 
-def test_without_what_speaks_to_it_one_is_told_what_to_install(
+def test_without_the_driver_the_error_names_the_extra_to_install(
     url: PostgresUrl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
@@ -231,7 +229,7 @@ def test_without_what_speaks_to_it_one_is_told_what_to_install(
             open_it(url)
 
 
-def test_several_servers_make_the_tables_at_once(postgres: Postgres) -> None:
+def test_concurrent_servers_create_the_tables_once(postgres: Postgres) -> None:
     url = PostgresUrl(postgres.create_database(empty=True))
     with ThreadPoolExecutor(8) as pool:
         for store in pool.map(lambda _: open_store(url), range(8)):
@@ -239,7 +237,7 @@ def test_several_servers_make_the_tables_at_once(postgres: Postgres) -> None:
     assert postgres.execute("SELECT version FROM automask.version", name_of(url)) == [(len(MIGRATIONS),)]
 
 
-def test_migration_takes_only_the_missing_steps_and_all_or_none(postgres: Postgres) -> None:
+def test_migration_runs_the_missing_steps_all_or_none(postgres: Postgres) -> None:
     url = PostgresUrl(postgres.create_database(empty=True))
     first, second = ["CREATE TABLE one (a integer)"], ["ALTER TABLE one ADD b integer", "INSERT INTO one VALUES (1, 2)"]
     with closing(connect(url)) as connection:
@@ -254,7 +252,7 @@ def test_migration_takes_only_the_missing_steps_and_all_or_none(postgres: Postgr
             migrate(connection, [first])
 
 
-def test_the_schema_of_somebody_else_is_left_alone(postgres: Postgres) -> None:
+def test_a_schema_with_other_tables_is_refused(postgres: Postgres) -> None:
     url = PostgresUrl(postgres.create_database(empty=True))
     for statement in ("CREATE SCHEMA automask", "CREATE TABLE automask.masks (id integer)"):
         postgres.execute(statement, name_of(url))
@@ -262,7 +260,7 @@ def test_the_schema_of_somebody_else_is_left_alone(postgres: Postgres) -> None:
         open_store(url)
 
 
-def test_what_is_wrong_at_the_start_is_named_without_the_password(postgres: Postgres, url: PostgresUrl) -> None:
+def test_errors_at_the_start_name_the_database_without_the_password(postgres: Postgres, url: PostgresUrl) -> None:
     postgres.execute("CREATE ROLE guest LOGIN", name_of(url))
     bare = PostgresUrl(postgres.create_database(empty=True))
     cases = {
@@ -303,18 +301,18 @@ def test_a_password_is_never_shown(secret: str, shown: str) -> None:
         "postgresql://me:[pw12@host/db",
     ],
 )
-def test_a_password_that_cuts_the_url_in_two_is_not_repeated(secret: str) -> None:
+def test_a_password_that_breaks_the_url_is_not_shown(secret: str) -> None:
     with pytest.raises(ParameterError, match="store must be a path or a URL such as postgresql://user:") as caught:
         load_settings(store=secret)
     assert "12" not in str(caught.value)
 
 
-def test_the_clock_is_the_database_s_and_is_set_anew_with_each_connection(postgres: Postgres, url: PostgresUrl) -> None:
-    ask = "SELECT extract(epoch FROM clock_timestamp())::float8"
+def test_the_clock_is_the_databases_and_is_set_with_each_connection(postgres: Postgres, url: PostgresUrl) -> None:
+    query = "SELECT extract(epoch FROM clock_timestamp())::float8"
     with factory.open_store(url, StorePolicy(encode_error=encode_error)) as store:
         store.clock.set(0.0)
         with postgres.stopped():
             pass
-        ((before,),) = postgres.execute(ask)
+        ((before,),) = postgres.execute(query)
         created = store.get(add(store), "me").created
-        assert before - 1 <= created <= postgres.execute(ask)[0][0] + 1
+        assert before - 1 <= created <= postgres.execute(query)[0][0] + 1

@@ -1,4 +1,4 @@
-"""The request store in an SQLite file: what is its own."""
+"""The request store in an SQLite file: disk, privacy, settings, migration."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from automask.service.store.protocol import Store
 from automask.service.store.sqlite import submissions
 from automask.service.store.sqlite.schema import migrate
 from automask.service.store.sqlite.store import SqliteStore
-from support.stores import RETENTION, Hands, add, open_store, taken
+from support.stores import RETENTION, ManualTime, add, lease_next, open_store
 
 
 @pytest.fixture
-def hands() -> Hands:
-    return Hands()
+def time() -> ManualTime:
+    return ManualTime()
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path, hands: Hands) -> Iterator[Store]:
-    with open_store(path, hands) as store:
+def store(path: Path, time: ManualTime) -> Iterator[Store]:
+    with open_store(path, time) as store:
         yield store
 
 
-def test_the_disk_that_is_used_stays_bounded(path: Path, hands: Hands) -> None:
+def test_the_disk_in_use_stays_below_the_limit(path: Path, time: ManualTime) -> None:
     limit = 2 << 20
-    with open_store(path, hands, max_bytes=limit) as store:
+    with open_store(path, time, max_bytes=limit) as store:
         while store.usage().size + 100_000 <= limit:
             add(store, bytes(100_000))
         with pytest.raises(QueueFullError, match=r"no room for 100,000 bytes, .* in use \(limit 2,097,152\)"):
@@ -41,13 +41,13 @@ def test_the_disk_that_is_used_stays_bounded(path: Path, hands: Hands) -> None:
         assert sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*")) < limit + 200_000
         while lease := store.lease():
             store.complete(lease, b"")
-        hands.advance(RETENTION)
+        time.advance(RETENTION)
         store.sweep()
         assert sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*")) < 200_000
         add(store, bytes(100_000))
 
 
-def test_a_disk_that_is_nearly_full_is_left_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_nearly_full_refuses_new_requests(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submissions, "_SPARE_SHARE", 1)
     monkeypatch.setattr(submissions, "_SPARE_BYTES", 1 << 62)
     with pytest.raises(QueueFullError, match="are free, of which .* are reserved for results") as caught:
@@ -56,19 +56,19 @@ def test_a_disk_that_is_nearly_full_is_left_alone(store: Store, monkeypatch: pyt
     assert sum(store.usage().counts.values()) == 0
 
 
-def test_photos_and_results_are_private(path: Path, hands: Hands) -> None:
+def test_photos_and_results_are_private(path: Path, time: ManualTime) -> None:
     photo, result = b"PHOTO" * 2000, b"RESULT" * 2000
-    with open_store(path, hands) as store:
+    with open_store(path, time) as store:
         request_id = add(store, photo)
         other = add(store, b"cancelled" + photo)
-        store.complete(taken(store), result)
+        store.complete(lease_next(store), result)
         store.cancel(other, "me")
         with closing(sqlite3.connect(path)) as db:
-            assert db.execute("SELECT count(*) FROM tasks").fetchone() == (0,), "dropped at once"
+            assert db.execute("SELECT count(*) FROM tasks").fetchone() == (0,), "deleted at once"
         store.sweep()
         assert b"PHOTOPHOTO" not in everything(path)
         assert b"RESULTRESULT" in everything(path)
-        hands.advance(RETENTION)
+        time.advance(RETENTION)
         assert store.sweep().expired == (request_id, other)
         assert b"RESULTRESULT" not in everything(path)
     assert path.stat().st_mode & 0o077 == 0
@@ -89,7 +89,7 @@ def test_the_settings_of_sqlite(store: Store) -> None:
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "auto_vacuum": 2, "secure_delete": 1}
 
 
-def test_migration_takes_only_the_missing_steps_and_all_or_none() -> None:
+def test_migration_runs_the_missing_steps_all_or_none() -> None:
     first, second = ["CREATE TABLE one (a)"], ["ALTER TABLE one ADD COLUMN b", "INSERT INTO one VALUES (1, 2)"]
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
         migrate(db, [first])

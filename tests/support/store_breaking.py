@@ -1,4 +1,4 @@
-"""Programs that the tests of the request store start, to kill them or to starve them of disk."""
+"""Programs that tests of the request store start, to kill them or to limit their disk."""
 
 import resource
 import sys
@@ -13,14 +13,14 @@ PHOTO = bytes(range(256)) * 400
 
 
 def add_for_ever(path: Path) -> None:
-    """Add requests, and print the id of each once it is acknowledged."""
+    """Add requests; print the id of each once it is acknowledged."""
     with open_store(path, max_queue=1_000_000) as store:
         while True:
             print(store.add(PHOTO, owner="me", model="default").request_id, flush=True)
 
 
 def lease_and_hang(path: Path) -> None:
-    """Take one request, say so, and never come back."""
+    """Lease one request, print its id, and wait to be killed."""
     with open_store(path) as store:
         lease = store.lease()
         print(lease.request_id if lease else "", flush=True)
@@ -28,7 +28,7 @@ def lease_and_hang(path: Path) -> None:
 
 
 def work(path: Path) -> None:
-    """Wait for a line, then complete requests until none is left, and print the id of each."""
+    """Wait for a line, then complete all queued requests; print the id of each."""
     with open_store(path) as store:
         print("open", flush=True)
         sys.stdin.readline()
@@ -38,7 +38,7 @@ def work(path: Path) -> None:
 
 
 def run_out_of_disk(path: Path) -> None:
-    """Add until no file may grow any more, then work on; print what came."""
+    """Add requests until no file can grow any more, then continue with more room; print error and count."""
     with open_store(path, max_queue=1_000_000) as store:
         ids = [store.add(PHOTO, owner="me", model="default").request_id]
         lease = store.lease()
@@ -54,7 +54,7 @@ def run_out_of_disk(path: Path) -> None:
         assert store.renew([lease]) == {lease.request_id}, "the lease still holds"
         assert [store.get(one, "me").queue_position for one in ids[1:]] == list(range(len(ids) - 1))
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        assert store.complete(lease, bytes(8 << 20)), "once there is room"
+        assert store.complete(lease, bytes(8 << 20)), "there is room again"
         assert store.add(PHOTO, owner="me", model="default").queue_position == len(ids) - 1
         print(len(ids))
 

@@ -1,4 +1,4 @@
-"""What the tests of the request stores share: a store whose clock they move by hand, and what is done to it."""
+"""Request stores for tests, with a clock that the test moves."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,8 @@ LEASE = 10.0
 
 
 @dataclass
-class Hands:
-    """Both hands of a clock; whole seconds, so that sums are exact."""
+class ManualTime:
+    """The wall clock and the steady clock; in whole seconds, so that sums are exact."""
 
     wall: float = 1_800_000_000.0
     steady: float = 1000.0
@@ -36,17 +36,17 @@ def encode_error(error: AutomaskError) -> bytes:
 
 
 def open_store(
-    place: Path | PostgresUrl, hands: Hands | None = None, media: str | None = None, **settings: Any
+    location: Path | PostgresUrl, time: ManualTime | None = None, media: str | None = None, **settings: Any
 ) -> Store:
-    rules = StorePolicy(encode_error=encode_error, **({"retention": RETENTION, "lease_seconds": LEASE} | settings))
-    return factory.open_store(place, rules, clock=(hands or Hands()).clock(), media=media, media_from=1000)
+    policy = StorePolicy(encode_error=encode_error, **({"retention": RETENTION, "lease_seconds": LEASE} | settings))
+    return factory.open_store(location, policy, clock=(time or ManualTime()).clock(), media=media, media_from=1000)
 
 
 def add(store: Store, task: bytes = b"task", **options: object) -> str:
     return store.add(task, **({"owner": "me", "model": "default"} | options)).request_id  # type: ignore[arg-type]
 
 
-def taken(store: Store) -> Lease:
+def lease_next(store: Store) -> Lease:
     lease = store.lease()
     assert lease is not None
     return lease
