@@ -187,7 +187,7 @@ def test_what_is_no_photo_is_said_so(page: Playground, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no picture")
     page.at("#file").send_keys(str(tmp_path / "notes.png"))
     page.until("document.querySelector('#status').classList.contains('error')")
-    assert page.status() == "notes.png is not a picture that this browser can read."
+    assert page.status() == "notes.png is not an image that this browser can read."
 
 
 def test_a_large_photo_is_made_smaller_once(page: Playground, tmp_path: Path) -> None:

@@ -1,31 +1,31 @@
-// Questions to the server. Addresses are relative, so that the page also works behind a path of a proxy.
+// Calls of the server. URLs are relative, so that the page also works below a path of a proxy.
 
-const STORED = "automask-key";
+const STORAGE_KEY = "automask-key";
 
 export class ServerError extends Error {
   constructor(message, status, retryAfter) {
     super(message);
     this.status = status;
-    this.retryAfter = retryAfter; // seconds; NaN where the server did not say
+    this.retryAfter = retryAfter; // seconds; NaN if unknown
   }
 }
 
-// Only for this tab: never in localStorage, never in a cookie.
+// Kept only in this tab: not in localStorage, not in a cookie.
 export const key = {
-  get: () => sessionStorage.getItem(STORED) ?? "",
-  set: (text) => sessionStorage.setItem(STORED, text),
+  get: () => sessionStorage.getItem(STORAGE_KEY) ?? "",
+  set: (text) => sessionStorage.setItem(STORAGE_KEY, text),
 };
 
-export const askModels = () => ask("playground/models", {});
+export const fetchModels = () => call("playground/models", {});
 
-export function askMask(photo, wanted, signal) {
+export function fetchMask(photo, fields, signal) {
   const body = new FormData();
   body.append("image", photo.file, photo.name);
-  for (const [name, value] of Object.entries(wanted)) body.append(name, value);
-  return ask("playground/mask", { method: "POST", body, signal });
+  for (const [name, value] of Object.entries(fields)) body.append(name, value);
+  return call("playground/mask", { method: "POST", body, signal });
 }
 
-async function ask(path, options) {
+async function call(path, options) {
   const headers = key.get() ? { "x-api-key": key.get() } : {};
   let response;
   try {
@@ -34,8 +34,8 @@ async function ask(path, options) {
     if (error.name === "AbortError") throw error;
     throw new ServerError("The server cannot be reached. Is it running?", 0, NaN);
   }
-  const answer = await response.json().catch(() => ({}));
-  if (response.ok) return answer;
+  const body = await response.json().catch(() => ({}));
+  if (response.ok) return body;
   const retryAfter = parseFloat(response.headers.get("retry-after"));
-  throw new ServerError(answer.error ?? `The server answered ${response.status}.`, response.status, retryAfter);
+  throw new ServerError(body.error ?? `The server responded with status ${response.status}.`, response.status, retryAfter);
 }

@@ -1,161 +1,161 @@
-// The page itself: what was set, what is asked of the server, what is shown.
+// The page: form, requests and display.
 
 import { examples } from "./examples.js";
 import { History } from "./history.js";
 import { Camera, readPhoto } from "./photo.js";
 import { copy, save } from "./download.js";
-import { askMask, askModels, key } from "./api.js";
+import { fetchMask, fetchModels, key } from "./api.js";
 import { COLOURS, readMask, Stage } from "./canvas.js";
 import { describe, facts } from "./text.js";
 
-const TYPING_MS = 350;
-const KEYED_MS = 200; // where masks may cost credits, a slider that still moves asks for none
+const TYPING_DELAY = 350; // ms
+const SLIDER_DELAY = 200; // ms with an API key: masks may cost credits, so none is requested while a slider moves
 const SAMPLE = { url: "static/sample.jpg", prompt: "cup" };
-const WORDS_TO_TRY = ["person", "cup", "dog", "cat", "chair", "car"];
-const WORDS_SHOWN = 5;
+const EXAMPLES = ["person", "cup", "dog", "cat", "chair", "car"];
+const MAX_EXAMPLES = 5;
 
 const at = Object.fromEntries([...document.querySelectorAll("[id]")].map((element) => [element.id, element]));
 const stage = new Stage(at.canvas);
 const camera = new Camera(at.camera, at.video);
-const history = new History(at.history, recall);
+const history = new History(at.history, restoreEntry);
 
 let photo = null;
-let shown = null; // the last answer, and what it was asked with
+let shown = null; // the displayed result with its photo
 let models = [];
 let grpcPort = 0;
 let timer = 0;
-let running = null; // the question that the server works on: {subject, abort}
-let isStale = false; // something was moved since it was asked
+let running = null; // the running request: {photo, subject, abort}
+let isStale = false; // whether the form changed since that request was sent
 
-// ---- what is set
+// ---- form
 
-function wanted() {
-  const given = { prompt: at.prompt.value.trim(), threshold: +at.threshold.value, grow_mask: +at.grow.value };
-  if (at.exclude.value.trim()) given.exclude = at.exclude.value.trim();
-  if (at.invert.checked) given.invert_mask = true;
-  if (at.model.value && at.model.value !== models[0]?.name) given.model = at.model.value;
-  return given;
+function readForm() {
+  const fields = { prompt: at.prompt.value.trim(), threshold: +at.threshold.value, grow_mask: +at.grow.value };
+  if (at.exclude.value.trim()) fields.exclude = at.exclude.value.trim();
+  if (at.invert.checked) fields.invert_mask = true;
+  if (at.model.value && at.model.value !== models[0]?.name) fields.model = at.model.value;
+  return fields;
 }
 
-// What one entry of the history is about; sliders and switches only vary it.
-const subjectOf = (asked) => JSON.stringify([asked.prompt, asked.exclude, asked.model]);
+// The history has one entry for each subject; sliders and switches only vary it.
+const subjectOf = ({ prompt, exclude, model }) => JSON.stringify([prompt, exclude, model]);
 
-function restore(asked) {
-  at.prompt.value = asked.prompt;
-  at.exclude.value = asked.exclude ?? "";
-  at.threshold.value = asked.threshold;
-  at.grow.value = asked.grow_mask;
-  at.invert.checked = asked.invert_mask ?? false;
-  at.model.value = asked.model ?? models[0]?.name ?? "";
+function fillForm(fields) {
+  at.prompt.value = fields.prompt;
+  at.exclude.value = fields.exclude ?? "";
+  at.threshold.value = fields.threshold;
+  at.grow.value = fields.grow_mask;
+  at.invert.checked = fields.invert_mask ?? false;
+  at.model.value = fields.model ?? models[0]?.name ?? "";
 }
 
-// ---- asking
+// ---- requests
 
-function ask(delay = 0) {
-  tellSettings();
+function update(delay = 0) {
+  showSettings();
   clearTimeout(timer);
   if (!photo || !at.prompt.value.trim()) return;
   at.stage.setAttribute("aria-busy", "true");
-  timer = setTimeout(askNow, delay);
+  timer = setTimeout(send, delay);
 }
 
-// A question about something else is given up; one that only a slider has passed ends first, so that a mask is seen
-// while it moves, however long the slider keeps moving.
-function askNow() {
-  const asked = wanted();
-  const subject = { photo, text: subjectOf(asked) };
-  if (running && running.subject.photo === photo && running.subject.text === subject.text) {
+// Aborts a running request about another subject. A request about the same subject finishes first, so that masks appear
+// while a slider moves.
+function send() {
+  const fields = readForm();
+  const subject = subjectOf(fields);
+  if (running && running.photo === photo && running.subject === subject) {
     isStale = true;
     return;
   }
   running?.abort.abort();
   isStale = false;
-  const mine = (running = { subject, abort: new AbortController() });
-  answer(photo, asked, mine)
-    .catch((error) => fail(error, mine))
-    .finally(() => settle(mine));
+  const request = (running = { photo, subject, abort: new AbortController() });
+  receive(request, fields)
+    .catch((error) => fail(error, request))
+    .finally(() => settle(request));
 }
 
-async function answer(subject, asked, mine) {
+async function receive(request, fields) {
   const started = performance.now();
-  const reply = await askMask(subject, asked, mine.abort.signal);
-  const png = new Blob([Uint8Array.from(atob(reply.mask), (byte) => byte.charCodeAt(0))], { type: "image/png" });
-  const result = { ...reply, png, mask: await readMask(png), asked, ms: performance.now() - started };
-  if (running !== mine) return;
-  show(subject, result);
-  history.keep(subject, result, subjectOf(asked));
+  const response = await fetchMask(request.photo, fields, request.abort.signal);
+  const png = new Blob([Uint8Array.from(atob(response.mask), (byte) => byte.charCodeAt(0))], { type: "image/png" });
+  const result = { ...response, png, mask: await readMask(png), fields, ms: performance.now() - started };
+  if (running !== request) return;
+  show(request.photo, result);
+  history.add(request.photo, result, request.subject);
 }
 
-function fail(error, mine) {
-  if (running !== mine || error.name === "AbortError") return;
-  if (error.status !== 429) clear(); // a mask of something else must not stand beside the error
-  tell(error.message, true);
-  if (error.status === 401) wantKey(error.message);
-  if (error.status === 429 && error.retryAfter <= 10) timer = setTimeout(askNow, 1000 * error.retryAfter);
+function fail(error, request) {
+  if (running !== request || error.name === "AbortError") return;
+  if (error.status !== 429) clear(); // an old mask must not be shown with the error
+  showStatus(error.message, true);
+  if (error.status === 401) showKeyForm(error.message);
+  if (error.status === 429 && error.retryAfter <= 10) timer = setTimeout(send, 1000 * error.retryAfter);
 }
 
-function settle(mine) {
-  if (running !== mine) return;
+function settle(request) {
+  if (running !== request) return;
   running = null;
-  if (isStale) askNow();
+  if (isStale) send();
   else at.stage.setAttribute("aria-busy", "false");
 }
 
-// ---- showing
+// ---- display
 
 function view() {
   return { split: +at.compare.value, isCutout: at.cutout.checked, hasOutlines: at.outlines.checked };
 }
 
-function show(subject, result) {
-  shown = { photo: subject, ...result };
-  stage.show(subject, result, view());
+function show(source, result) {
+  shown = { photo: source, ...result };
+  stage.show(source, result, view());
   at.compare.hidden = at.handle.hidden = false;
   at.picture.classList.toggle("is-cutout", at.cutout.checked);
   at.canvas.setAttribute("aria-label", describe(result));
-  tell([describe(result), ...result.warnings].join(" "));
-  at.facts.textContent = facts(subject, result);
-  listFound(result.instances);
+  showStatus([describe(result), ...result.warnings].join(" "));
+  at.facts.textContent = facts(source, result);
+  listInstances(result.instances);
   for (const button of document.querySelectorAll("[data-save]")) button.disabled = false;
 }
 
-function listFound(instances) {
+function listInstances(instances) {
   at.found.replaceChildren(
     ...instances.map(({ label, score }, index) => {
       const item = document.createElement("li");
       const dot = document.createElement("span");
       dot.style.background = COLOURS[index % COLOURS.length];
       item.append(dot, `${label} ${score.toFixed(2)}`);
-      item.addEventListener("pointerenter", () => point(index));
-      item.addEventListener("pointerleave", () => point(-1));
+      item.addEventListener("pointerenter", () => select(index));
+      item.addEventListener("pointerleave", () => select(-1));
       return item;
     }),
   );
 }
 
-function point(index) {
-  stage.chosen = index;
+function select(index) {
+  stage.selected = index;
   stage.draw();
 }
 
-function tell(text, isError = false) {
+function showStatus(text, isError = false) {
   at.status.textContent = text;
   at.status.classList.toggle("error", isError);
 }
 
-function tellSettings() {
+function showSettings() {
   at["threshold-value"].textContent = (+at.threshold.value).toFixed(2);
   at["grow-value"].textContent = `${at.grow.value} px`;
   at.picture.style.setProperty("--at", at.compare.value);
-  tellExample();
+  showExample();
 }
 
-function tellExample() {
+function showExample() {
   const language = document.querySelector("[name=language]:checked").value;
-  const asked = wanted();
+  const fields = readForm();
   at.example.textContent = examples[language]({
     photo: photo?.name ?? "photo.jpg",
-    wanted: { ...asked, prompt: asked.prompt || "cup" },
+    fields: { ...fields, prompt: fields.prompt || "cup" },
     isCutout: at.cutout.checked,
     hasKey: key.get() !== "",
     base: new URL(".", document.baseURI).href,
@@ -166,24 +166,24 @@ function tellExample() {
 
 // ---- photos
 
-async function take(file, prompt) {
+async function loadPhoto(file, prompt) {
   if (!file) return;
   let read;
   try {
     read = await readPhoto(file);
   } catch (error) {
-    tell(error.message, true);
+    showStatus(error.message, true);
     return;
   }
   if (prompt) at.prompt.value = prompt;
-  look(read);
-  ask();
+  setPhoto(read);
+  update();
   if (at.prompt.value.trim()) return;
-  tell("The photo is there. What shall be masked?");
+  showStatus("Photo loaded. What should be masked?");
   at.prompt.focus();
 }
 
-function look(read) {
+function setPhoto(read) {
   running?.abort.abort();
   running = null;
   photo = read;
@@ -200,18 +200,18 @@ function clear() {
   at.canvas.setAttribute("aria-label", "The photo");
   at.picture.classList.remove("is-cutout");
   at.facts.textContent = "";
-  tell("");
-  listFound([]);
+  showStatus("");
+  listInstances([]);
   for (const button of document.querySelectorAll("[data-save]")) button.disabled = true;
   stage.show(photo, null, view());
 }
 
-function recall({ photo: subject, result }) {
+function restoreEntry({ photo: source, result }) {
   clearTimeout(timer);
-  look(subject);
-  restore(result.asked);
-  show(subject, result);
-  tellSettings();
+  setPhoto(source);
+  fillForm(result.fields);
+  show(source, result);
+  showSettings();
   at.stage.setAttribute("aria-busy", "false");
 }
 
@@ -219,27 +219,26 @@ function recall({ photo: subject, result }) {
 
 async function loadModels() {
   try {
-    const answer = await askModels();
-    ({ models, grpc_port: grpcPort } = answer);
+    ({ models, grpc_port: grpcPort } = await fetchModels());
   } catch (error) {
-    if (error.status === 401) wantKey(error.message);
-    else tell(error.message, true);
+    if (error.status === 401) showKeyForm(error.message);
+    else showStatus(error.message, true);
     return;
   }
   at["key-form"].hidden = true;
   at.model.replaceChildren(...models.map(({ name }) => new Option(name)));
   chooseModel();
-  tell("");
-  ask();
+  showStatus("");
+  update();
 }
 
 function chooseModel() {
   const { description, device, vocabulary } = models.find(({ name }) => name === at.model.value);
   at["model-hint"].textContent = `${description} Runs on ${device}.`;
   at.words.replaceChildren(...vocabulary.map((word) => new Option(word)));
-  const known = WORDS_TO_TRY.filter((word) => vocabulary.includes(word));
+  const known = EXAMPLES.filter((word) => vocabulary.includes(word));
   const words = vocabulary.length && !known.length ? vocabulary : known;
-  at.chips.replaceChildren(...words.slice(0, WORDS_SHOWN).map(chip));
+  at.chips.replaceChildren(...words.slice(0, MAX_EXAMPLES).map(chip));
 }
 
 function chip(word) {
@@ -249,62 +248,62 @@ function chip(word) {
   button.textContent = word;
   button.addEventListener("click", () => {
     at.prompt.value = word;
-    ask();
+    update();
   });
   return button;
 }
 
-function wantKey(message) {
+function showKeyForm(message) {
   at["key-form"].hidden = false;
-  tell(key.get() ? message : "", true); // the first time, the field says it all
+  showStatus(key.get() ? message : "", true); // at first, the label of the field is enough
   at.key.focus();
 }
 
-// ---- what buttons do
+// ---- buttons
 
 async function trySample() {
   const response = await fetch(SAMPLE.url);
-  take(new File([await response.blob()], "coffee.jpg", { type: "image/jpeg" }), SAMPLE.prompt);
+  loadPhoto(new File([await response.blob()], "coffee.jpg", { type: "image/jpeg" }), SAMPLE.prompt);
 }
 
-const DO = {
+const ACTIONS = {
   choose: () => at.file.click(),
-  camera: () => (Camera.isApp ? at.capture.click() : camera.open().catch((error) => tell(error.message, true))),
-  shoot: async () => take(await camera.shoot()),
+  camera: () => (Camera.usesApp ? at.capture.click() : camera.open().catch((error) => showStatus(error.message, true))),
+  shoot: async () => loadPhoto(await camera.shoot()),
   close: () => at.camera.close(),
   sample: trySample,
-  copy: async () => tell(await copy(at.example)),
+  copy: async () => showStatus(await copy(at.example)),
 };
 
-// ---- wiring
+// ---- events
 
 document.addEventListener("click", ({ target }) => {
   const button = target.closest("button");
-  if (button?.dataset.do) DO[button.dataset.do]();
+  if (button?.dataset.do) ACTIONS[button.dataset.do]();
   if (button?.dataset.save) save(button.dataset.save, shown);
 });
-for (const input of [at.prompt, at.exclude]) input.addEventListener("input", () => ask(TYPING_MS));
-for (const input of [at.threshold, at.grow]) input.addEventListener("input", () => ask(key.get() ? KEYED_MS : 0));
-at.invert.addEventListener("change", () => ask());
+for (const input of [at.prompt, at.exclude]) input.addEventListener("input", () => update(TYPING_DELAY));
+for (const input of [at.threshold, at.grow]) input.addEventListener("input", () => update(key.get() ? SLIDER_DELAY : 0));
+at.invert.addEventListener("change", () => update());
 for (const input of [at.compare, at.cutout, at.outlines]) {
   input.addEventListener("input", () => {
     at.picture.classList.toggle("is-cutout", at.cutout.checked && shown !== null);
     stage.change(view());
-    tellSettings();
+    showSettings();
   });
 }
 at.compare.addEventListener("pointermove", ({ buttons, offsetX }) => {
   if (!buttons) return;
-  at.compare.value = (100 * offsetX) / at.compare.clientWidth; // Safari drags only what was hit
+  at.compare.value = (100 * offsetX) / at.compare.clientWidth; // Safari drags only the thumb
   at.compare.dispatchEvent(new Event("input"));
 });
 at.model.addEventListener("change", () => {
   chooseModel();
-  ask();
+  update();
 });
 at.panel.addEventListener("submit", (event) => {
   event.preventDefault();
-  ask();
+  update();
 });
 at["key-form"].addEventListener("submit", (event) => {
   event.preventDefault();
@@ -314,12 +313,12 @@ at["key-form"].addEventListener("submit", (event) => {
 });
 for (const input of [at.file, at.capture]) {
   input.addEventListener("change", () => {
-    take(input.files[0]);
-    input.value = ""; // so that the same file can be chosen again
+    loadPhoto(input.files[0]);
+    input.value = ""; // lets the same file be chosen again
   });
 }
-for (const radio of document.querySelectorAll("[name=language]")) radio.addEventListener("change", tellExample);
-document.addEventListener("paste", (event) => take(pictureIn(event.clipboardData)));
+for (const radio of document.querySelectorAll("[name=language]")) radio.addEventListener("change", showExample);
+document.addEventListener("paste", (event) => loadPhoto(pictureIn(event.clipboardData)));
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   at.stage.classList.add("is-over");
@@ -330,10 +329,10 @@ document.addEventListener("dragleave", ({ relatedTarget }) => {
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   at.stage.classList.remove("is-over");
-  take(event.dataTransfer.files[0]);
+  loadPhoto(event.dataTransfer.files[0]);
 });
 
 const pictureIn = (data) => [...data.files].find(({ type }) => type.startsWith("image/"));
 
-tellSettings();
+showSettings();
 loadModels();

@@ -1,4 +1,4 @@
-// Draws a photo and what was masked in it.
+// The canvas: a photo and its mask.
 
 export const COLOURS = ["#ffd60a", "#00e5ff", "#ff5ca8", "#7dff6a", "#ff9f43", "#c9b6ff"];
 const TINT = "#7a3cff";
@@ -12,7 +12,7 @@ export class Stage {
     this.context = canvas.getContext("2d");
     this.after = document.createElement("canvas");
     this.view = { split: 0, isCutout: false, hasOutlines: true };
-    this.chosen = -1; // the instance that is pointed at
+    this.selected = -1; // index of the instance under the pointer
     this.result = null;
     new ResizeObserver(() => this.draw()).observe(canvas);
   }
@@ -36,7 +36,7 @@ export class Stage {
     this.draw();
   }
 
-  // Everything that does not depend on where the before/after slider stands.
+  // Draws everything that does not depend on the before/after slider.
   compose() {
     if (!this.result) return;
     const { photo: { canvas }, result } = this;
@@ -48,7 +48,7 @@ export class Stage {
     }
     context.drawImage(canvas, 0, 0);
     context.globalCompositeOperation = "source-over";
-    if (result.is_empty && !result.asked.invert_mask) return;
+    if (result.is_empty && !result.fields.invert_mask) return;
     context.fillStyle = VEIL;
     context.fillRect(0, 0, canvas.width, canvas.height);
     context.drawImage(cutOut(canvas, result.mask), 0, 0);
@@ -73,11 +73,11 @@ export class Stage {
     const scale = this.canvas.width / (this.canvas.clientWidth || this.canvas.width);
     const instances = [...this.result.instances.entries()];
     for (const [index, instance] of instances) {
-      const isChosen = index === this.chosen;
-      this.trace(instance.polygons, "rgb(0 0 0 / 65%)", (isChosen ? 7 : 4) * scale);
-      this.trace(instance.polygons, COLOURS[index % COLOURS.length], (isChosen ? 4 : 2) * scale);
+      const isSelected = index === this.selected;
+      this.trace(instance.polygons, "rgb(0 0 0 / 65%)", (isSelected ? 7 : 4) * scale);
+      this.trace(instance.polygons, COLOURS[index % COLOURS.length], (isSelected ? 4 : 2) * scale);
     }
-    // Labels last, and the best one on top.
+    // Labels last, the best one on top.
     for (const [index, instance] of instances.reverse()) this.label(instance, COLOURS[index % COLOURS.length], scale);
   }
 
@@ -112,7 +112,7 @@ export class Stage {
   }
 }
 
-// The server's mask is grey; what is drawn with needs it as transparency.
+// Converts the grey mask of the server to transparency, for compositing.
 export async function readMask(png) {
   const bitmap = await createImageBitmap(png);
   const canvas = document.createElement("canvas");
@@ -140,7 +140,7 @@ function paint(mask, colour) {
   return canvas;
 }
 
-// What is drawn next appears only where the mask is.
+// Returns a canvas on which the next drawing appears only inside the mask.
 function copy(mask) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [mask.width, mask.height];

@@ -1,34 +1,34 @@
-// What is set on the page, as code that asks the same.
+// The request of the page as code.
 
 const SERVICE = "automask.v1.MaskService/Generate";
-const KEY = "AUTOMASK_API_KEY"; // Python's client reads it by itself
+const KEY = "AUTOMASK_API_KEY"; // the Python client reads it from there
 
-// Each is given the same, and any text in it may hold anything: it is quoted for where it stands.
+// Texts may contain any character, so they are quoted for the language.
 export const examples = { curl, python, grpc };
 
-function curl({ photo, wanted, isCutout, hasKey, base }) {
+function curl({ photo, fields, isCutout, hasKey, base }) {
   const lines = [`curl --fail-with-body ${quote(`${base}v1/automatic-mask-generator`)}`];
   if (hasKey) lines.push(`-H "x-api-key: $${KEY}"`);
   lines.push(`-F ${quote(`image=@"${photo.replaceAll(/[\\"]/g, "\\$&")}"`)}`);
-  // A plain -F would take a prompt that begins with @ for the name of a file.
-  for (const [name, value] of Object.entries(wanted)) lines.push(`--form-string ${quote(`${name}=${value}`)}`);
+  // -F would read a prompt that starts with @ as a file name.
+  for (const [name, value] of Object.entries(fields)) lines.push(`--form-string ${quote(`${name}=${value}`)}`);
   if (isCutout) lines.push("--form-string return_alpha=true");
   lines.push(`-o ${isCutout ? "cutout.png" : "mask.png"}`);
   return lines.join(" \\\n  ");
 }
 
-function python({ photo, wanted, isCutout, hasKey, isSecure, grpc }) {
-  const options = [`threshold=${wanted.threshold}`, `grow_mask=${wanted.grow_mask}`];
-  if (wanted.invert_mask) options.push("invert_mask=True");
+function python({ photo, fields, isCutout, hasKey, isSecure, grpc }) {
+  const options = [`threshold=${fields.threshold}`, `grow_mask=${fields.grow_mask}`];
+  if (fields.invert_mask) options.push("invert_mask=True");
   if (isCutout) options.push("return_alpha=True");
-  if (wanted.exclude) options.push(`exclude=${JSON.stringify(wanted.exclude)}`);
-  if (wanted.model) options.push(`model=${JSON.stringify(wanted.model)}`);
+  if (fields.exclude) options.push(`exclude=${JSON.stringify(fields.exclude)}`);
+  if (fields.model) options.push(`model=${JSON.stringify(fields.model)}`);
   return `from automask.service import Client  # pip install 'automask[cpu,service]'
 
-with Client(${JSON.stringify(grpc)}${isSecure ? ', ca="ca.pem"' : ""}) as client:${hasKey ? `  # the key: environment variable ${KEY}` : ""}
+with Client(${JSON.stringify(grpc)}${isSecure ? ', ca="ca.pem"' : ""}) as client:${hasKey ? `  # API key: environment variable ${KEY}` : ""}
     result = client.mask(
         ${JSON.stringify(photo)},
-        ${JSON.stringify(wanted.prompt)},
+        ${JSON.stringify(fields.prompt)},
         ${options.join(",\n        ")},
     )
     result.save("${isCutout ? "cutout.png" : "mask.png"}")
@@ -36,13 +36,13 @@ with Client(${JSON.stringify(grpc)}${isSecure ? ', ca="ca.pem"' : ""}) as client
 `;
 }
 
-function grpc({ photo, wanted, isCutout, hasKey, isSecure, grpc }) {
-  const parameters = { threshold: wanted.threshold, growMask: wanted.grow_mask };
-  if (wanted.invert_mask) parameters.invertMask = true;
+function grpc({ photo, fields, isCutout, hasKey, isSecure, grpc }) {
+  const parameters = { threshold: fields.threshold, growMask: fields.grow_mask };
+  if (fields.invert_mask) parameters.invertMask = true;
   if (isCutout) parameters.returnAlpha = true;
-  const task = { image: { encoded: "PHOTO" }, prompts: [wanted.prompt] };
-  if (wanted.exclude) task.exclude = [wanted.exclude];
-  if (wanted.model) task.model = wanted.model;
+  const task = { image: { encoded: "PHOTO" }, prompts: [fields.prompt] };
+  if (fields.exclude) task.exclude = [fields.exclude];
+  if (fields.model) task.model = fields.model;
   const [before, after] = JSON.stringify({ task: { ...task, parameters } }).split(/(?<="encoded":")PHOTO/);
   return `{ printf %s ${quote(before)}
   base64 < ${quote(photo)} | tr -d '\\n'

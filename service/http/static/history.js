@@ -1,26 +1,26 @@
-// What was masked in this session, as thumbnails; nothing of it outlives the page.
+// Thumbnails of the masks of this session, kept only while the page is open.
 
-const MOST = 24;
-const SIZE = 144; // pixels of a thumbnail, on its longer side
+const MAX_ENTRIES = 24;
+const THUMBNAIL_SIZE = 144; // pixels, longer side
 
 export class History {
-  constructor(list, recall) {
+  constructor(list, onSelect) {
     this.list = list;
-    this.recall = recall;
-    this.entries = []; // the newest first
+    this.onSelect = onSelect;
+    this.entries = []; // newest first
   }
 
-  // The same photo and words again only change what their entry shows.
-  keep(photo, result, subject) {
+  // The same photo and words update their entry.
+  add(photo, result, subject) {
     let entry = this.entries.find((one) => one.photo === photo && one.subject === subject);
     if (!entry) {
-      entry = { photo, subject, ...this.build(() => this.recall(entry)) };
+      entry = { photo, subject, ...this.build(() => this.onSelect(entry)) };
       this.entries.unshift(entry);
       this.list.prepend(entry.item);
-      while (this.entries.length > MOST) this.entries.pop().item.remove();
+      while (this.entries.length > MAX_ENTRIES) this.entries.pop().item.remove();
     }
     entry.result = result;
-    entry.caption.textContent = result.asked.prompt;
+    entry.caption.textContent = result.fields.prompt;
     paint(entry.canvas, photo.canvas, result.mask);
     this.list.parentElement.hidden = false;
   }
@@ -35,9 +35,9 @@ export class History {
   }
 }
 
-// The photo, bright only where it is masked.
+// Draws the photo, dimmed outside the mask.
 function paint(canvas, photo, mask) {
-  const scale = SIZE / Math.max(photo.width, photo.height);
+  const scale = THUMBNAIL_SIZE / Math.max(photo.width, photo.height);
   canvas.width = Math.max(1, Math.round(photo.width * scale));
   canvas.height = Math.max(1, Math.round(photo.height * scale));
   const context = canvas.getContext("2d");

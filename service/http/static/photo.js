@@ -1,20 +1,20 @@
-// Photos: from a file, the clipboard or a camera, made small enough to be sent at every move of a slider.
+// Photos from a file, the clipboard or a camera, scaled down so that they can be sent at every move of a slider.
 
-const MOST = 2048; // pixels on the longer side
-const SENT = new Set(["image/jpeg", "image/png", "image/webp"]); // others are drawn again, as the browser can read more
+const MAX_SIZE = 2048; // pixels, longer side
+const SENT_TYPES = new Set(["image/jpeg", "image/png", "image/webp"]); // other formats are converted to JPEG
 
 export async function readPhoto(file) {
   let bitmap;
   try {
     bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
   } catch {
-    throw new Error(`${file.name || "This"} is not a picture that this browser can read.`);
+    throw new Error(`${file.name || "This file"} is not an image that this browser can read.`);
   }
   const original = { width: bitmap.width, height: bitmap.height };
-  const scale = Math.min(1, MOST / Math.max(bitmap.width, bitmap.height));
+  const scale = Math.min(1, MAX_SIZE / Math.max(bitmap.width, bitmap.height));
   const canvas = draw(bitmap, scale);
   bitmap.close();
-  const isSent = scale === 1 && SENT.has(file.type);
+  const isSent = scale === 1 && SENT_TYPES.has(file.type);
   return {
     file: isSent ? file : await encode(canvas, "image/jpeg", 0.92),
     name: isSent ? file.name || "photo" : (file.name || "photo").replace(/\.\w+$/, "") + ".jpg",
@@ -28,7 +28,7 @@ function draw(bitmap, scale) {
   canvas.width = Math.max(1, Math.round(bitmap.width * scale));
   canvas.height = Math.max(1, Math.round(bitmap.height * scale));
   const context = canvas.getContext("2d");
-  context.fillStyle = "#fff"; // the server lays what is transparent over white, too
+  context.fillStyle = "#fff"; // like the server, which puts transparent images on white
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
@@ -44,8 +44,8 @@ export class Camera {
     dialog.addEventListener("close", () => this.stop());
   }
 
-  // Phones have an app for it, which takes better photos than a page does.
-  static get isApp() {
+  // Phones have a camera app, which takes better photos than a page.
+  static get usesApp() {
     return matchMedia("(pointer: coarse)").matches || !navigator.mediaDevices;
   }
 
@@ -53,11 +53,11 @@ export class Camera {
     this.dialog.showModal();
     try {
       this.video.srcObject = await navigator.mediaDevices.getUserMedia({
-        video: { facingMode: "environment", width: { ideal: MOST } },
+        video: { facingMode: "environment", width: { ideal: MAX_SIZE } },
       });
     } catch {
       this.dialog.close();
-      throw new Error("The camera cannot be used: there is none, or this page may not use it.");
+      throw new Error("No camera is available, or this page has no permission to use it.");
     }
     if (this.dialog.open) await this.video.play();
     else this.stop();
@@ -67,7 +67,7 @@ export class Camera {
     const canvas = document.createElement("canvas");
     canvas.width = this.video.videoWidth;
     canvas.height = this.video.videoHeight;
-    if (!canvas.width) return null; // it has not begun yet
+    if (!canvas.width) return null; // not started yet
     canvas.getContext("2d").drawImage(this.video, 0, 0);
     this.dialog.close();
     return new File([await encode(canvas, "image/jpeg", 0.95)], "camera.jpg", { type: "image/jpeg" });

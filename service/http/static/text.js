@@ -1,12 +1,12 @@
-// What came out, in words.
+// Descriptions of a result.
 
-export function describe({ is_empty, instances, labels, asked }) {
-  if (is_empty) return `No ${labels.join(" or ") || asked.prompt} was found. A lower threshold may help.`;
+export function describe({ is_empty, instances, labels, fields }) {
+  if (is_empty) return `No ${labels.join(" or ") || fields.prompt} was found. A lower threshold may help.`;
   const counts = new Map();
   for (const { label } of instances) counts.set(label, (counts.get(label) ?? 0) + 1);
   const things = [...counts].map(([label, count]) => `${label}${count > 1 ? ` × ${count}` : ""}`).join(", ");
-  const text = things || asked.prompt;
-  const more = (asked.exclude ? `, ${asked.exclude} left out` : "") + (asked.invert_mask ? ", inverted" : "");
+  const text = things || fields.prompt;
+  const more = (fields.exclude ? `, ${fields.exclude} left out` : "") + (fields.invert_mask ? ", inverted" : "");
   return `${text[0].toUpperCase()}${text.slice(1)} masked${more}.`;
 }
 
