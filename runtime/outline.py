@@ -68,7 +68,3 @@ class Outline:
             raise ParameterError("prompt", "name at least one thing", query.prompts)
         prompts, exclude = (tuple(map(self.words.resolve, texts)) for texts in (query.prompts, query.exclude))
         return ResolvedQuery(query, prompts, exclude)
-
-    def check(self, query: Query) -> None:
-        """Raise what `resolve` raises for this query."""
-        self.resolve(query)

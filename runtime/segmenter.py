@@ -218,10 +218,6 @@ class Segmenter:
         """Resolve each text of a query once; raises as `Outline.resolve` does."""
         return self.outline.resolve(query)
 
-    def check(self, query: Query) -> None:
-        """Raise what `resolve` raises for this query."""
-        self.resolve(query)
-
     @overload
     def mask_many(
         self,

@@ -71,13 +71,13 @@ def drawn(*squares: tuple[int, int, int]) -> NDArray[np.float32]:
     return logits
 
 
-def test_scraps_go_and_real_parts_stay() -> None:
+def test_small_parts_are_removed_and_large_ones_kept() -> None:
     kept = drawn((10, 10, 50), (80, 80, 20))  # the second one has 16 % of the first one's area
     np.testing.assert_array_equal(remove_specks(kept), kept)
     np.testing.assert_array_equal(remove_specks(np.maximum(kept, drawn((100, 5, 10)))), kept)  # 4 %
 
 
-def test_pinholes_are_filled_and_real_holes_stay() -> None:
+def test_small_holes_are_filled_and_large_ones_kept() -> None:
     solid, ring = drawn((10, 10, 60)), drawn((10, 10, 60))
     ring[30:50, 30:50] = -1  # 11 %, as in a doughnut
     np.testing.assert_array_equal(remove_specks(ring), ring)
@@ -96,7 +96,7 @@ def test_only_signs_change_and_an_empty_mask_stays_empty(seed: int, shift: float
     assert (clean > 0).any() == (noise > 0).any()
 
 
-def test_a_person_is_one_piece(segmenter: automask.Segmenter, astronaut: NDArray[np.uint8]) -> None:
+def test_the_mask_of_a_person_has_one_part(segmenter: automask.Segmenter, astronaut: NDArray[np.uint8]) -> None:
     mask = segmenter.mask(astronaut, "astronaut", grow_mask=0).mask
     parts, _ = cv2.connectedComponents(mask)
     assert parts == 2  # with the background

@@ -58,7 +58,7 @@ def test_a_folder_is_a_model(copied: Path, coffee: NDArray[np.uint8]) -> None:
     assert not automask.load(copied, device="cpu").mask(coffee, "cup").is_empty
 
 
-def test_what_does_not_exist_lists_what_does() -> None:
+def test_an_unknown_model_names_the_built_in_ones() -> None:
     with pytest.raises(automask.BundleNotFoundError, match="no bundle 'clipsegg': give a folder .*'default'"):
         automask.load("clipsegg")
 
@@ -120,7 +120,7 @@ def test_a_manifest_that_is_no_json_is_named(copied: Path) -> None:
         automask.load(copied)
 
 
-def test_one_flipped_bit_is_noticed(copied: Path) -> None:
+def test_one_flipped_bit_is_refused(copied: Path) -> None:
     graph = copied / "detector.onnx"
     data = bytearray(graph.read_bytes())
     data[len(data) // 2] ^= 1
@@ -129,7 +129,7 @@ def test_one_flipped_bit_is_noticed(copied: Path) -> None:
         automask.load(copied)
 
 
-def test_only_what_is_opened_is_read(copied: Path, coffee: NDArray[np.uint8]) -> None:
+def test_only_the_files_of_the_precision_are_checked(copied: Path, coffee: NDArray[np.uint8]) -> None:
     (copied / "image_encoder.onnx").write_bytes(b"damaged")
     (copied / "mask_decoder.onnx").unlink()
     assert not automask.load(copied, device="cpu").mask(coffee, "cup").is_empty
@@ -145,7 +145,7 @@ def test_weights_that_graphs_share_are_checked(copied: Path) -> None:
         automask.load(copied, device="cpu")
 
 
-def test_a_graph_that_is_none_is_named(copied: Path) -> None:
+def test_a_file_that_is_no_graph_is_named(copied: Path) -> None:
     (copied / "detector.onnx").write_bytes(b"no graph at all")
     digest = hashlib.sha256(b"no graph at all").hexdigest()
     edit(copied, lambda manifest: manifest["files"].update({"detector.onnx": digest}))
@@ -194,7 +194,7 @@ def run_offline(cache: Path, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
-def test_a_hub_id_is_taken_from_the_hub_cache(copied: Path, coffee_file: Path, tmp_path: Path) -> None:
+def test_a_hub_id_is_read_from_the_hub_cache(copied: Path, coffee_file: Path, tmp_path: Path) -> None:
     hub_cache(copied, tmp_path / "hub")
     target = tmp_path / "cup.png"
     done = run_offline(
@@ -211,7 +211,7 @@ def test_a_hub_id_is_taken_from_the_hub_cache(copied: Path, coffee_file: Path, t
     assert target.stat().st_size > 0
 
 
-def test_a_hub_id_that_cannot_be_had_is_one_line(tmp_path: Path, coffee_file: Path) -> None:
+def test_a_hub_id_that_cannot_be_downloaded_is_one_line(tmp_path: Path, coffee_file: Path) -> None:
     done = run_offline(tmp_path, "mask", str(coffee_file), "cup", "--model", "somebody/nothing")
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()

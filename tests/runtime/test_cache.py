@@ -8,7 +8,7 @@ import pytest
 from automask.cache import ByteCache
 
 
-def test_the_least_recently_used_goes_first() -> None:
+def test_the_least_recently_used_value_is_evicted_first() -> None:
     cache = ByteCache[bytes](10, len)
     for key in "ab":
         cache.get(key, lambda: b"1234")
@@ -19,7 +19,7 @@ def test_the_least_recently_used_goes_first() -> None:
     assert cache.get("b", lambda: b"again") == b"again"
 
 
-def test_a_value_larger_than_everything_is_returned_but_not_kept() -> None:
+def test_a_value_larger_than_the_cache_is_returned_and_not_kept() -> None:
     cache = ByteCache[bytes](3, len)
     cache.get("small", lambda: b"1")
     assert cache.get("large", lambda: b"12345") == b"12345"

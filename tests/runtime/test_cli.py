@@ -41,7 +41,7 @@ def folder(tmp_path: Path, coffee: NDArray[np.uint8]) -> Path:
     return photos
 
 
-def test_one_picture(segmenter: automask.Segmenter, coffee: NDArray[np.uint8], coffee_file: Path) -> None:
+def test_one_image(segmenter: automask.Segmenter, coffee: NDArray[np.uint8], coffee_file: Path) -> None:
     done = run("mask", coffee_file, "the red cup", "--grow-mask", 3)
     target = coffee_file.with_name("coffee.mask.png")
     assert done.returncode == 0, done.stderr
@@ -53,7 +53,7 @@ def test_one_picture(segmenter: automask.Segmenter, coffee: NDArray[np.uint8], c
 
 
 @pytest.mark.parametrize(("flag", "kind"), [("--return-alpha", "alpha"), ("--preview", "preview")])
-def test_other_pictures(
+def test_alpha_and_preview(
     segmenter: automask.Segmenter,
     coffee: NDArray[np.uint8],
     coffee_file: Path,
@@ -82,7 +82,7 @@ def test_a_folder_goes_on_after_a_bad_file(folder: Path, tmp_path: Path) -> None
     assert errors(done)[-1] == "3 masked, 1 failed"
 
 
-def test_a_second_run_leaves_the_first_ones_results_alone(folder: Path) -> None:
+def test_a_second_run_does_not_mask_the_results_of_the_first(folder: Path) -> None:
     (folder / "broken.jpg").unlink()
     for _ in range(2):
         assert run("mask", folder, "cup").returncode == 0
@@ -168,7 +168,7 @@ def test_debug_shows_the_traceback(coffee_file: Path) -> None:
     assert "Traceback" in done.stderr.decode()
 
 
-def test_models_tells_licence_size_and_vocabulary() -> None:
+def test_models_shows_licence_size_and_vocabulary() -> None:
     listing = run("models").stdout.decode()
     for part in ("default:", "Apache-2.0", "MB", "80 kinds of object"):
         assert part in listing
@@ -178,7 +178,7 @@ def test_models_tells_licence_size_and_vocabulary() -> None:
     assert "hair drier" in run("models", "default").stdout.decode()
 
 
-def test_doctor_tells_what_really_works() -> None:
+def test_doctor_shows_which_devices_work() -> None:
     done = run("doctor")
     text = done.stdout.decode()
     assert done.returncode == 0, text
@@ -187,7 +187,7 @@ def test_doctor_tells_what_really_works() -> None:
     assert "cpu       yes" in text
 
 
-def test_help_teaches() -> None:
+def test_help_has_examples_and_exit_statuses() -> None:
     for arguments in ([], ["mask"]):
         text = run(*arguments, "--help").stdout.decode()
         assert "automask mask room.jpg" in text

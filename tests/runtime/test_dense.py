@@ -116,7 +116,7 @@ def test_photos_and_prompts_are_encoded_once(
     assert runs == {"activation_0": 2, "conditional_embedding": 2, "logits": 3}
 
 
-def test_an_over_long_prompt_is_cut_and_says_so(segmenter: automask.Segmenter, coffee: Pixels) -> None:
+def test_a_prompt_over_the_limit_is_cut_with_a_warning(segmenter: automask.Segmenter, coffee: Pixels) -> None:
     result = segmenter.mask(coffee, "the cup " * 37 + "the left cat")
     assert result.dropped == ("left cat",)
     assert result.warnings == ("the prompt was cut after 77 tokens, the most that this model takes",)
@@ -164,7 +164,7 @@ def test_the_command_line_takes_a_folder(bundle: Path, coffee: Pixels, coffee_fi
     assert "model.safetensors, unknown" in told.stdout
 
 
-def test_nothing_of_the_export_is_needed_to_mask(bundle: Path, coffee_file: Path) -> None:
+def test_masking_imports_no_package_of_the_export(bundle: Path, coffee_file: Path) -> None:
     code = (
         "import sys, automask; automask.load(sys.argv[1]).mask(sys.argv[2], 'a cup');"
         "print(*{'torch', 'transformers', 'onnx', 'optimum', 'huggingface_hub'} & set(sys.modules))"
@@ -173,7 +173,7 @@ def test_nothing_of_the_export_is_needed_to_mask(bundle: Path, coffee_file: Path
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == ""
 
 
-def test_without_tokenizers_it_says_what_to_type(bundle: Path) -> None:
+def test_without_tokenizers_the_error_has_the_install_command(bundle: Path) -> None:
     code = "import sys; sys.modules['tokenizers'] = None; import automask; automask.load(sys.argv[1])"
     done = subprocess.run([sys.executable, "-c", code, str(bundle)], capture_output=True, text=True, check=False)
     assert "MissingDependencyError: models that understand free text need a tokenizer" in done.stderr

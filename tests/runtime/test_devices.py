@@ -74,10 +74,10 @@ def test_a_row_is_all_that_a_new_device_takes(
     assert runs["logits"] == 1  # all boxes in one call of the decoder
     expected = automask.load(device="cpu", precision="fp32").mask(coffee, "cup and spoon", threshold=0.05)
     assert (result.mask == expected.mask).mean() > 0.999
-    told = CliRunner().invoke(doctor)
-    assert told.exit_code == 0, told.output
-    assert re.search(r"\n  new +yes: .* found the person", told.output)
-    assert "onnxruntime-new          not installed" in told.output
+    done = CliRunner().invoke(doctor)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"\n  new +yes: .* found the person", done.output)
+    assert "onnxruntime-new          not installed" in done.output
     with pytest.raises(automask.ParameterError, match="num_gpus must be greater than 0 for device = new"):
         RaySettings().check(device="new")
 
@@ -97,7 +97,7 @@ def test_auto_is_the_first_row_that_works_and_the_cpu_where_none_does(
     assert automask.load(device="auto").mask(coffee, "cup").device == "new"
 
 
-def test_a_row_whose_probe_fails_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_whose_probe_fails_is_refused_with_its_install_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DEVICES, "new", replace(_NEW, probe=lambda: "the driver reports no chip"))
     with pytest.raises(automask.DeviceError) as caught:
         automask.load(device="new")  # type: ignore[arg-type]
@@ -119,7 +119,7 @@ def test_the_command_line_offers_the_rows_of_the_table() -> None:
     assert "[auto|cpu|cuda|tensorrt|new]" in done.stdout
 
 
-def test_a_missing_provider_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_provider_is_refused_with_the_install_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     row = replace(DEVICES["cuda"], providers=lambda: [("NewExecutionProvider", {})])
     monkeypatch.setitem(DEVICES, "cuda", row)
     with pytest.raises(automask.DeviceError) as caught:
@@ -135,7 +135,7 @@ def fake_distribution(folder: Path, name: str) -> None:
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
 
 
-def test_both_wheels_side_by_side_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_installed_wheels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_distribution(tmp_path, "onnxruntime")
     fake_distribution(tmp_path, "onnxruntime-gpu")
     monkeypatch.syspath_prepend(tmp_path)
@@ -143,7 +143,7 @@ def test_both_wheels_side_by_side_are_named(tmp_path: Path, monkeypatch: pytest.
         import_onnxruntime()
 
 
-def test_without_a_runtime_the_first_use_says_what_to_type() -> None:
+def test_without_onnxruntime_the_error_has_the_install_commands() -> None:
     """In an interpreter that cannot see ONNX Runtime; `.ci/run` does it in an environment that has none."""
     hide = "import sys; sys.modules['onnxruntime'] = None; import importlib.metadata as m; real = m.distribution\n"
     hide += "def distribution(name):\n    if 'onnxruntime' in name: raise m.PackageNotFoundError(name)\n"
@@ -159,8 +159,8 @@ def test_without_a_runtime_the_first_use_says_what_to_type() -> None:
     assert "pip install 'automask[gpu-cu12]'" in done.stderr
 
 
-def test_onnxruntime_keeps_nothing_to_tell_others(tmp_path: Path) -> None:
-    """Left to itself, it makes up a device id and a database of events in the home folder."""
+def test_onnxruntime_stores_no_telemetry(tmp_path: Path) -> None:
+    """By default, it writes a device id and a database of events to the home folder."""
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     code = "import automask; automask.load(device='cpu').warm_up()"
     subprocess.run([sys.executable, "-c", code], check=True, env={**environment, "HOME": str(tmp_path)})

@@ -102,7 +102,7 @@ def close(got: Pixels, want: Pixels) -> bool:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_photos_come_back_as_contiguous_writable_rgb(kind: str, photo: Pixels) -> None:
+def test_images_are_contiguous_writable_rgb(kind: str, photo: Pixels) -> None:
     got = read_image(encode(photo, kind, **({} if kind in LOSSLESS else {"quality": 90})))
     assert got.dtype == np.uint8
     assert got.flags.c_contiguous
@@ -381,7 +381,7 @@ def test_inputs_are_not_changed(astronaut: Pixels) -> None:
         (np.zeros((4, 0), np.uint8), "0×4, without a single pixel"),
     ],
 )
-def test_wrong_arrays_say_what_would_be_right(array: NDArray[Any], message: str) -> None:
+def test_wrong_arrays_are_refused_with_advice(array: NDArray[Any], message: str) -> None:
     with pytest.raises(ImageError, match=message):
         read_image(array)
 
@@ -461,7 +461,7 @@ def test_urls_are_not_fetched(url: str) -> None:
         (b"\0\0\0\x18ftypisom\0\0\0\0isomavc1", "MP4 is not supported"),
     ],
 )
-def test_what_is_no_image_is_named(file: bytes, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_is_refused(file: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=message):
         read_image(file)
     path = tmp_path / "upload.jpg"
@@ -478,7 +478,7 @@ def test_other_formats_of_pillow_are_refused(kind: str, astronaut: Pixels) -> No
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("share", [0.001, 0.3, 0.6, 0.95])
-def test_truncated_files_say_so(kind: str, share: float, astronaut: Pixels, tmp_path: Path) -> None:
+def test_truncated_files_are_refused(kind: str, share: float, astronaut: Pixels, tmp_path: Path) -> None:
     file = encode(astronaut, kind)
     path = tmp_path / "cut"
     path.write_bytes(file[: max(16, int(len(file) * share))])
@@ -529,7 +529,7 @@ def test_only_jpeg_is_reduced(astronaut: Pixels) -> None:
         assert size == astronaut.shape[:2]
 
 
-def test_reduced_is_no_less_strict(astronaut: Pixels, tmp_path: Path) -> None:
+def test_reduced_reading_refuses_the_same_files(astronaut: Pixels, tmp_path: Path) -> None:
     file = encode(astronaut, "JPEG")
     with pytest.raises(ImageError, match="over the limit"):
         read_reduced(file, file, 64, max_pixels=1000)
@@ -551,7 +551,7 @@ def test_pixel_limit_of_files_arrays_and_pil_images() -> None:
         read_image(image, max_pixels=0)
 
 
-def test_pillows_own_limit_holds_without_its_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_of_pillow_applies_without_its_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     files = [encode(Image.new("RGB", (40, 25)), kind) for kind in FORMATS]
     for least in (999, 10):  # Pillow alone would warn at the first and raise at the second
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", least)
@@ -634,7 +634,7 @@ def test_hostile_files_cost_no_memory(tmp_path: Path) -> None:
     assert int(done.stdout) < 30, "MiB; decoding either takes 140 and more"
 
 
-def test_side_data_of_png_is_never_unpacked(astronaut: Pixels) -> None:
+def test_text_and_profiles_of_png_are_not_decompressed(astronaut: Pixels) -> None:
     zeros = zlib.compress(bytes(4 << 20))
     file = with_chunks(
         encode(astronaut, "PNG"),
@@ -686,7 +686,7 @@ def test_50_megapixels() -> None:
         read_image(np.broadcast_to(np.uint8(0), (5_001, 10_000)))
 
 
-def test_threads_read_alike(astronaut: Pixels) -> None:
+def test_threads_read_the_same_pixels(astronaut: Pixels) -> None:
     files = [encode(astronaut, kind) for kind in FORMATS] * 4
     want = [read_image(file) for file in files]
     start = threading.Barrier(4)

@@ -73,7 +73,7 @@ def test_filled_crossed_and_empty_tiles_meet(size: tuple[int, int]) -> None:
     assert not wrong(logits, size).any()
 
 
-def test_painting_leaves_the_rest_of_the_canvas_alone() -> None:
+def test_painting_does_not_change_the_rest_of_the_canvas() -> None:
     logits = np.full((8, 8), -1, np.float32)
     logits[2:4, 2:4] = 1
     one = instance(logits, (800, 800))

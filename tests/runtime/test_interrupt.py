@@ -81,7 +81,7 @@ def test_a_running_graph_is_stopped(endless: Session) -> None:
             running.result()
 
 
-def test_what_was_stopped_before_does_not_begin(
+def test_a_set_interrupt_keeps_a_call_from_starting(
     segmenter: automask.Segmenter, coffee: NDArray[np.uint8], runs: dict[str, int]
 ) -> None:
     interrupt = automask.Interrupt()
@@ -91,19 +91,19 @@ def test_what_was_stopped_before_does_not_begin(
     assert not runs
 
 
-def test_without_being_set_it_changes_nothing(segmenter: automask.Segmenter, coffee: NDArray[np.uint8]) -> None:
+def test_an_interrupt_that_is_not_set_changes_nothing(segmenter: automask.Segmenter, coffee: NDArray[np.uint8]) -> None:
     interrupt = automask.Interrupt()
     with_it = segmenter.mask(coffee, "cup", interrupt=interrupt)
     np.testing.assert_array_equal(with_it.mask, segmenter.mask(coffee, "cup").mask)
     assert not interrupt.is_set
 
 
-def test_an_error_of_a_run_stays_what_it_is(endless: Session) -> None:
+def test_an_error_of_a_graph_is_not_taken_for_an_interrupt(endless: Session) -> None:
     with automask.Interrupt().active(), pytest.raises(Exception, match="Invalid rank|Got invalid dimensions"):
         endless.run(start=np.zeros((1, 2), np.float32))
 
 
-def test_who_waits_for_a_stopped_computation_takes_it_over() -> None:
+def test_a_thread_that_waits_for_an_interrupted_computation_computes_itself() -> None:
     cache = ByteCache[str](100, len)
     begun, stop, waits = Event(), Event(), Event()
 

@@ -19,7 +19,7 @@ def test_defaults_are_those_of_the_hosted_api() -> None:
     )
 
 
-def test_ends_of_ranges_and_numpy_numbers_are_taken() -> None:
+def test_ends_of_ranges_and_numpy_numbers_are_accepted() -> None:
     for ends in ((0, 0, -1), (1, 100, 999_999_999_999_999)):
         taken = Parameters(**dict(zip(("threshold", "grow_mask", "seed"), ends, strict=True)))  # type: ignore[arg-type]
         assert (taken.threshold, taken.grow_mask, taken.seed) == ends
@@ -36,7 +36,7 @@ def test_ends_of_ranges_and_numpy_numbers_are_taken() -> None:
         *((name, value) for name in ("invert_mask", "return_mask", "base64") for value in (1, "true", None)),
     ],
 )
-def test_everything_else_is_refused_by_name(name: str, value: object) -> None:
+def test_other_values_are_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(ParameterError, match=f"^{name} must be ") as caught:
         Parameters(**{name: value})  # type: ignore[arg-type]
     assert (caught.value.parameter, caught.value.value is value) == (name, True)

@@ -43,7 +43,7 @@ def test_grow_equals_scipy_distance(mask: Mask, radius: int) -> None:
 
 
 @given(masks(200, 400), st.integers(0, 100))
-def test_grow_settles_cells_and_tiles_alike(mask: Mask, radius: int) -> None:
+def test_grow_of_cells_and_tiles_equals_scipy(mask: Mask, radius: int) -> None:
     """Large enough for tiles that are surely set, surely not set, and worked out, beside each other."""
     reference = ndimage.distance_transform_edt(mask == 0) <= radius if mask.any() else np.zeros_like(mask)
     np.testing.assert_array_equal(postprocess.grow(mask, radius) > 0, reference)
@@ -110,7 +110,7 @@ def test_threshold_keeps_its_ends_and_drops_nan() -> None:
 
 
 @given(masks(1, 30))
-def test_alpha_and_preview_touch_only_what_they_should(mask: Mask) -> None:
+def test_alpha_and_preview_keep_the_other_pixels(mask: Mask) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*mask.shape, 3), np.uint8)
     cut = postprocess.alpha(image, mask)
     np.testing.assert_array_equal(cut[..., :3], image)
@@ -120,7 +120,7 @@ def test_alpha_and_preview_touch_only_what_they_should(mask: Mask) -> None:
     np.testing.assert_array_equal(tinted[mask > 0], image[mask > 0] // 2 + np.array([5, 100, 15], np.uint8))
 
 
-def test_inputs_are_left_alone() -> None:
+def test_inputs_are_not_changed() -> None:
     mask = np.full((5, 5), 255, np.uint8)
     mask[2, 2] = 0
     mask.flags.writeable = False

@@ -23,7 +23,7 @@ RUNTIME = sorted(
 )
 
 
-def test_the_surface_is_what_is_promised() -> None:
+def test_the_public_names_of_the_package() -> None:
     assert set(automask.__all__) == PUBLIC
     assert all(hasattr(automask, name) for name in PUBLIC)
 
@@ -37,7 +37,7 @@ def test_examples_in_docstrings_run(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["automask", *RUNTIME])
-def test_every_module_says_what_is_public(name: str) -> None:
+def test_every_module_has_a_docstring_and_all(name: str) -> None:
     module = importlib.import_module(name)
     assert module.__doc__
     for public in module.__all__:

@@ -52,7 +52,7 @@ def test_the_mask_is_the_union_of_its_instances(segmenter: automask.Segmenter, c
     assert coco.decode(result.rle).sum() == (result.mask > 0).sum()
 
 
-def test_parameters_do_what_they_say(segmenter: automask.Segmenter, coffee: Pixels) -> None:
+def test_each_parameter_has_its_effect(segmenter: automask.Segmenter, coffee: Pixels) -> None:
     plain = segmenter.mask(coffee, "cup", grow_mask=0)
     grown = segmenter.mask(coffee, "cup", grow_mask=25)
     np.testing.assert_array_equal(grown.mask, postprocess.grow(plain.mask, 25))
@@ -104,9 +104,7 @@ def test_output_is_what_the_hosted_api_would_answer(
         np.testing.assert_array_equal(shown, expected)
 
 
-def test_saving_refuses_what_would_lose_something(
-    segmenter: automask.Segmenter, coffee: Pixels, tmp_path: Path
-) -> None:
+def test_saving_refuses_lossy_formats(segmenter: automask.Segmenter, coffee: Pixels, tmp_path: Path) -> None:
     result = segmenter.mask(coffee, "cup")
     with pytest.raises(automask.ParameterError, match=r"suffix must be one of \.png, \.webp, .* got '\.jpg'"):
         result.save(tmp_path / "mask.jpg")
@@ -126,7 +124,7 @@ def test_nothing_found_is_a_black_mask_or_an_error(segmenter: automask.Segmenter
         segmenter.mask(coffee, "zebra", stop_on_empty_mask=True)
 
 
-def test_what_was_not_used_of_a_prompt_is_said(segmenter: automask.Segmenter, coffee: Pixels) -> None:
+def test_dropped_words_are_reported(segmenter: automask.Segmenter, coffee: Pixels) -> None:
     result = segmenter.mask(coffee, "the red cup on the saucer")
     assert (result.prompt, result.labels) == ("the red cup on the saucer", ("cup",))
     assert {word for words in result.dropped for word in words.split()} >= {"red", "on", "saucer"}
@@ -135,19 +133,19 @@ def test_what_was_not_used_of_a_prompt_is_said(segmenter: automask.Segmenter, co
     assert segmenter.mask(coffee, "the cup").warnings == ()
 
 
-def test_an_unknown_thing_is_refused(segmenter: automask.Segmenter, coffee: Pixels) -> None:
+def test_an_unknown_prompt_is_refused(segmenter: automask.Segmenter, coffee: Pixels) -> None:
     with pytest.raises(automask.UnknownPromptError, match="'sky' is not among the 80 kinds .* CLIPSeg") as caught:
         segmenter.mask(coffee, "sky")
     assert (caught.value.prompt, caught.value.nearest) == ("sky", ())
 
 
 @pytest.mark.parametrize("prompt", ["", "  ", [], ["cup", ""], ["cup", 3], 7, None])
-def test_bad_prompts_are_named(segmenter: automask.Segmenter, coffee: Pixels, prompt: Any) -> None:
+def test_bad_prompts_are_refused(segmenter: automask.Segmenter, coffee: Pixels, prompt: Any) -> None:
     with pytest.raises(automask.ParameterError, match="^prompt must "):
         segmenter.mask(coffee, prompt)
 
 
-def test_excluded_pixels_stay_out_also_after_growing(segmenter: automask.Segmenter, coffee: Pixels) -> None:
+def test_excluded_pixels_are_subtracted_after_growing(segmenter: automask.Segmenter, coffee: Pixels) -> None:
     cup = segmenter.mask(coffee, "cup", grow_mask=0)
     table = segmenter.mask(coffee, "table", grow_mask=20)
     without = segmenter.mask(coffee, "table", grow_mask=20, exclude="cup")
@@ -171,7 +169,7 @@ def test_a_second_prompt_does_not_run_the_encoder_again(coffee_file: Path, runs:
     segmenter = automask.load(device="cpu")
     segmenter.mask(coffee_file, "cup")
     segmenter.mask(coffee_file, "table")
-    segmenter.mask(coffee_file.read_bytes(), "bowl", threshold=0.05)  # the same content by another door
+    segmenter.mask(coffee_file.read_bytes(), "bowl", threshold=0.05)  # the same content by another way
     assert (runs["scores"], runs["image_embedding"]) == (1, 1)
     info = segmenter.cache_info()
     assert 0 < info.bytes <= info.max_bytes
@@ -196,7 +194,7 @@ def test_without_cache_everything_runs_again_and_agrees(
     np.testing.assert_array_equal(masks[0], segmenter.mask(coffee, "cup").mask)
 
 
-def test_a_reused_frame_buffer_does_not_reach_back(segmenter: automask.Segmenter, coffee: Pixels) -> None:
+def test_a_reused_frame_buffer_does_not_change_earlier_results(segmenter: automask.Segmenter, coffee: Pixels) -> None:
     """A camera writes the next frame into the same array; results of the last one must not change."""
     frame = coffee.copy()
     result = segmenter.mask(frame, "cup")
@@ -276,7 +274,7 @@ def test_a_turned_photo_gives_its_mask_upright(segmenter: automask.Segmenter, co
     np.testing.assert_array_equal(result.mask, segmenter.mask(coffee, "cup").mask)
 
 
-def test_a_large_jpeg_is_decoded_whole_only_when_it_is_looked_at(coffee: Pixels, tmp_path: Path) -> None:
+def test_a_large_jpeg_is_decoded_at_full_size_only_when_its_image_is_read(coffee: Pixels, tmp_path: Path) -> None:
     fresh = automask.load(device="cpu", precision="fp32")
     large, exif = np.rot90(cv2.resize(coffee, (3601, 2401), interpolation=cv2.INTER_CUBIC)), Image.Exif()
     exif[0x0112] = 6

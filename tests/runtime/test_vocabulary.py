@@ -40,8 +40,8 @@ def test_prompts_people_type(prompt: str, label: str) -> None:
 
 
 @pytest.mark.parametrize(("prompt", "label"), cases("known_wrong"))
-def test_known_wrong_is_still_wrong(prompt: str, label: str) -> None:
-    """One that comes right moves to another table, so that the list stays honest."""
+def test_known_errors_are_still_errors(prompt: str, label: str) -> None:
+    """A prompt that becomes right moves to another table."""
     assert answer(prompt) != label
 
 
@@ -87,7 +87,7 @@ def test_labels_are_coco_in_the_detectors_order() -> None:
         ("two dogs, please", ("two",)),
     ],
 )
-def test_what_is_not_used_is_said(prompt: str, dropped: tuple[str, ...]) -> None:
+def test_dropped_words_are_reported(prompt: str, dropped: tuple[str, ...]) -> None:
     (term,) = _VOCABULARY.resolve(prompt)
     assert term.dropped == dropped
 
@@ -118,7 +118,7 @@ def test_the_unknown_part_is_named() -> None:
         ("a red bicicle", "bicycle"),
     ],
 )
-def test_misspelled_words_find_their_like(prompt: str, nearest: str) -> None:
+def test_misspelled_words_get_suggestions(prompt: str, nearest: str) -> None:
     with pytest.raises(UnknownPromptError) as caught:
         _VOCABULARY.resolve(prompt)
     assert nearest in caught.value.nearest
@@ -126,14 +126,14 @@ def test_misspelled_words_find_their_like(prompt: str, nearest: str) -> None:
 
 
 @pytest.mark.parametrize("prompt", ["sky", "house", "glasses", "airplane wing", "everything"])
-def test_right_words_are_not_corrected(prompt: str) -> None:
+def test_correct_words_get_no_suggestions(prompt: str) -> None:
     with pytest.raises(UnknownPromptError) as caught:
         _VOCABULARY.resolve(prompt)
     assert caught.value.nearest == ()
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n\t", "...", "?!", "—", "🐶", "'", ",;/"])
-def test_nothing_named_is_a_bad_parameter(prompt: str) -> None:
+def test_a_prompt_without_words_is_refused(prompt: str) -> None:
     with pytest.raises(ParameterError, match="prompt must name something"):
         _VOCABULARY.resolve(prompt)
 
@@ -170,7 +170,7 @@ def test_the_work_grows_with_the_length_of_the_prompt_and_not_with_its_square(un
     assert work(40_000) < 10 * work(5_000)  # eight times the length: 64 times the work, if it were quadratic
 
 
-def test_an_unknown_prompt_is_quoted_short() -> None:
+def test_a_long_unknown_prompt_is_quoted_in_part() -> None:
     with pytest.raises(UnknownPromptError) as caught:
         _VOCABULARY.resolve("word " * 2000)
     assert len(str(caught.value)) < 300
