@@ -2,7 +2,7 @@
 
 The first part always runs: manifest, hashes, size, the graphs' inputs and outputs, and both variants of each graph on
 one image. The second part rebuilds the bundle and compares it with the committed one: graphs by their outputs, because
-their bytes depend on the processor, everything else exactly. It takes minutes and needs the sources::
+their bytes depend on the processor, everything else exactly. It takes minutes and the sources; `.ci/run` sets it up::
 
     pip install 'automask[cpu,export]'
     AUTOMASK_EXPORT_SOURCES=FOLDER python -m pytest tests/export/test_export_embedded.py

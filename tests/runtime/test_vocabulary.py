@@ -17,7 +17,7 @@ from automask.words.vocabulary import Vocabulary
 
 _ROOT = Path(__file__).parents[2]
 _FILE = _ROOT / "runtime/bundles/default/vocabulary.json"
-_PROMPTS = tomllib.loads((_ROOT / "tests/data/prompts.toml").read_text(encoding="utf-8"))
+_PROMPTS = tomllib.loads(Path(__file__).with_name("prompts.toml").read_text(encoding="utf-8"))
 _VOCABULARY = Vocabulary.from_file(_FILE)
 _UNCOUNTABLE = {"sheep", "skis", "scissors", "broccoli"}
 _PLURALS = {"person": "people", "knife": "knives", "mouse": "mice"}
