@@ -44,14 +44,14 @@ class Architecture:
 
 def output_option(default: str | None = None) -> click.Option:
     """Make ``--output``; required if there is no default."""
+    # click takes an explicit default of None for a value.
+    presence: dict[str, Any] = {"required": True} if default is None else {"default": default, "show_default": True}
     return click.Option(
         ["--output", "-o"],
         type=click.Path(path_type=Path, file_okay=False),
-        default=default,
-        required=default is None,
-        show_default=True,
         metavar="DIR",
         help="Folder of the bundle to make.",
+        **presence,
     )
 
 

@@ -138,20 +138,12 @@ def export_checkpoint(
         manifest = describe_bundle(
             bundle,
             name=checkpoint.name.rpartition("/")[2],
-            family=model.family,
-            description=model.description,
             licence=licence,
             sources=checkpoint.sources(),
-            exported_with=versions(["automask", *model.packages]),
             optimized=options.optimize,
-            graphs={
-                role: describe_graph(role, variants[role], submodel.inputs, submodel.outputs)
-                for role, submodel in model.submodels.items()
-            },
-            image=model.image,
             text=text,
-            calibration=model.calibration,
             parity=_describe_parity(report),
+            **_describe_model(model, variants),
         )
         write_manifest(bundle, manifest, model.model_card(manifest))
     return report
@@ -202,6 +194,20 @@ def _measure(model: Model, bundle: Path, precisions: Sequence[str], reference: R
 def _file(bundle: Path, role: str, precision: str) -> str:
     name = variant_name(role, precision)
     return name if (bundle / name).is_file() else variant_name(role, "fp32")
+
+
+def _describe_model(model: Model, variants: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    return {
+        "family": model.family,
+        "description": model.description,
+        "exported_with": versions(["automask", *model.packages]),
+        "graphs": {
+            role: describe_graph(role, variants[role], submodel.inputs, submodel.outputs)
+            for role, submodel in model.submodels.items()
+        },
+        "image": model.image,
+        "calibration": model.calibration,
+    }
 
 
 def _describe_parity(report: Report) -> dict[str, Any]:

@@ -54,6 +54,12 @@ def test_an_unknown_architecture_is_wrong_usage() -> None:
     assert "No such command 'yolo'" in ran.output
 
 
+def test_clipseg_requires_an_output() -> None:
+    ran = CliRunner().invoke(export, ["clipseg"])
+    assert ran.exit_code == 2
+    assert "Missing option '--output'" in ran.output
+
+
 def test_a_missing_checkpoint_is_refused_without_torch(tmp_path: Path) -> None:
     ran = run_without_torch("export", "clipseg", "--model", "no/such/folder", "-o", str(tmp_path / "bundle"))
     assert ran.returncode == 1
