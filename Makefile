@@ -7,13 +7,15 @@ RUNTIME := $(shell test -e /proc/driver/nvidia/version && echo gpu || echo cpu)
 INSTALL := $(BIN)/python -m pip install --quiet --quiet
 SOURCE_FOLDERS := $(shell find runtime export service proto/automask -type d -not -name __pycache__)
 
-.PHONY: help demo test check proto proto-check bench quality clean
+.PHONY: help demo test fuzz check proto proto-check bench quality clean
 QUESTIONS :=
+EXAMPLES := 2000
 DATA :=
 
 help:
 	@echo 'make demo     mask a real photo with the embedded model, and say where the picture is'
 	@echo 'make test     run the tests'
+	@echo 'make fuzz     read mutated and huge image files, 2000 of each format (make fuzz EXAMPLES=10000: that many)'
 	@echo 'make check    lint (ruff) and types (mypy)'
 	@echo 'make proto    make the gRPC code from proto/ and lint the contract (make proto-check only compares)'
 	@echo 'make bench    measure everything beside what else one would use, and put the figures into the README (about an hour)'
@@ -55,6 +57,9 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+fuzz: $(VENV)/.dev
+	AUTOMASK_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --timeout 0 tests/runtime/test_fuzz_images.py tests/runtime/test_hostile_images.py tests/runtime/fuzz_large_images.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -29,6 +29,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from . import headers
 from .errors import ImageError, ParameterError
+from .limits import Limit, decoding_memory
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -50,9 +51,6 @@ SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff",
 SUPPORTED = "JPEG, PNG, WebP, AVIF, TIFF or BMP"
 _HEAD = 512  # bytes that identify every format; read before the rest of a file
 _STRIP_PIXELS = 1 << 16  # a strip stays in the processor's cache: three times as fast as 12 megapixels at once
-# Each scan of a progressive JPEG visits the whole image, and an empty one takes a dozen bytes in the file. The limit is
-# 100 scans of 50 megapixels; an ordinary file has 10.
-_MAX_SCANNED_PIXELS = 5_000_000_000
 
 _SIGNATURES: dict[str, bytes | tuple[bytes, ...]] = {
     "JPEG": b"\xff\xd8\xff",
@@ -70,7 +68,6 @@ _SIGNATURES: dict[str, bytes | tuple[bytes, ...]] = {
 }
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"})
 
-_TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF tags
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -198,7 +195,7 @@ def _from_array(array: NDArray[Any], max_pixels: int) -> NDArray[np.uint8]:
     if array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[2] not in {1, 3, 4}):
         raise ImageError(f"{met}, must be H×W, H×W×1, H×W×3 (RGB) or H×W×4 (RGBA)")
     height, width = array.shape[:2]
-    _check_size(width, height, max_pixels)
+    Limit(max_pixels, "max_pixels").check_size(width, height)
     pixels = np.asarray(array).reshape(height, width, -1)
     if pixels.shape[2] == 3:
         return np.ascontiguousarray(pixels)
@@ -209,7 +206,7 @@ def _from_array(array: NDArray[Any], max_pixels: int) -> NDArray[np.uint8]:
 
 
 def _from_pil(image: Image.Image, max_pixels: int) -> NDArray[np.uint8]:
-    _check_size(*image.size, max_pixels)
+    Limit(max_pixels, "max_pixels").check_size(*image.size)
     _check_mode(image)
     with _decoding(image.format or "PIL image"):
         image.load()
@@ -253,18 +250,19 @@ def _naming(source: object) -> Iterator[None]:
 
 def _from_bytes(data: bytes, max_pixels: int, shortest: int | None = None) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     kind = identify(data)
-    limit, setting = max_pixels, "max_pixels"
-    if Image.MAX_IMAGE_PIXELS is not None and limit > Image.MAX_IMAGE_PIXELS:
-        limit, setting = Image.MAX_IMAGE_PIXELS, "PIL.Image.MAX_IMAGE_PIXELS"
+    limit = Limit(max_pixels, "max_pixels")
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
+        limit = Limit(Image.MAX_IMAGE_PIXELS, "PIL.Image.MAX_IMAGE_PIXELS")
     with _decoding(kind):
-        if kind == "WebP":
-            _check_size(*headers.webp_size(data), limit, setting)  # its decoder allocates the canvas on opening
-        image, orientation = _open(kind, data)
-        with image:
+        trimmed = headers.TRIMS[kind](data, limit.check_size)
+        decoder_bytes = trimmed.decoder_bytes + 2 * len(data)
+        limit.check_memory(kind, decoder_bytes)
+        with _OPENERS[kind](io.BytesIO(trimmed.data)) as image:
+            orientation = headers.orientation(trimmed.exif or image.info.get("exif", b""))
             size = image.size
-            _check_size(*size, limit, setting)
+            limit.check_size(*size)
+            limit.check_memory(kind, decoding_memory(kind, image, decoder_bytes))
             _check_mode(image)
-            _check_work(image, data, limit, setting)
             if shortest is not None:
                 _reduce(image, shortest)
             expected = image.size
@@ -311,32 +309,10 @@ def identify(data: bytes) -> str:
     return kind
 
 
-def _check_size(width: int, height: int, limit: int, setting: str = "max_pixels") -> None:
-    if width < 1 or height < 1:
-        raise ImageError(f"image is {width}×{height}, without a single pixel")
-    if width * height > limit:
-        raise ImageError(
-            f"image is {width}×{height} ({width * height / 1e6:.1f} megapixels), "
-            f"over the limit of {limit / 1e6:g} megapixels ({setting})"
-        )
-
-
 def _check_mode(image: Image.Image) -> None:
     if image.mode not in _MODES and not image.mode.startswith("I;16"):
         kind = {"I": "32-bit integer", "F": "floating-point"}.get(image.mode, image.mode)
         raise ImageError(f"{kind} pixels are not supported: scale to 0..255 and convert to 8-bit RGB first")
-
-
-def _check_work(image: ImageFile.ImageFile, data: bytes, limit: int, setting: str) -> None:
-    """Refuse an image that costs far more to decode than its size suggests."""
-    if isinstance(image, TiffImageFile):
-        # libtiff decompresses whole tiles, however small their part inside the image is.
-        width, length = (int(image.tag_v2.get(tag, 1)) for tag in (_TILE_WIDTH, _TILE_LENGTH))
-        _check_size(width, length, limit, setting)
-    if image.info.get("progressive"):
-        scans = data.count(b"\xff\xda")
-        if scans * image.width * image.height > _MAX_SCANNED_PIXELS:
-            raise ImageError(f"JPEG of {image.width}×{image.height} has {scans} progressive scans, too many")
 
 
 @contextlib.contextmanager
@@ -351,20 +327,6 @@ def _decoding(kind: str) -> Iterator[None]:
         reason = "truncated header" if short else str(error) or type(error).__name__
         state = "truncated" if "truncated" in reason.lower() else "damaged or unsupported"
         raise ImageError(f"{state} {kind}: {reason}") from error
-
-
-def _open(kind: str, data: bytes) -> tuple[ImageFile.ImageFile, int]:
-    """Return an image with its header parsed, not decoded, and its EXIF orientation, 1..8."""
-    exif = b""
-    if kind == "PNG":
-        data, exif = headers.split_png(data)
-    elif kind == "AVIF":
-        data = headers.without_avif_exif(data)
-    elif kind == "TIFF":
-        headers.check_tiff(data)
-        exif = data
-    image = _OPENERS[kind](io.BytesIO(data))
-    return image, headers.orientation(exif or image.info.get("exif", b""))
 
 
 class _Jpeg(JpegImageFile):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from . import postprocess
 from .encodings import Rle, polygons, rle
-from .errors import ParameterError
+from .errors import ImageError, ParameterError
 from .images import read_image
 from .instance import Instance
 from .parameters import Parameters
@@ -26,6 +26,7 @@ __all__ = ["FORMATS", "PictureKind", "Result"]
 PictureKind = Literal["mask", "alpha", "preview"]
 FORMATS: Mapping[str, Sequence[int]] = {".png": (), ".webp": (cv2.IMWRITE_WEBP_QUALITY, 101)}
 """Suffixes of the formats, with OpenCV's settings; its WebP is lossless at a quality above 100."""
+_MAX_SIDES = {".png": 1_000_000, ".webp": 16_383}  # of their encoders, in pixels
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,14 @@ class Result:
         ------
         ParameterError
             `kind` or `suffix` is another one.
+        ImageError
+            A side of the photo is longer than the format can hold: 1,000,000 pixels in PNG, 16,383 in WebP.
         """
         if suffix not in FORMATS:
             raise ParameterError("suffix", f"be one of {', '.join(FORMATS)}, which are lossless", suffix)
+        height, width = self.mask.shape
+        if max(height, width) > _MAX_SIDES[suffix]:
+            raise ImageError(f"{suffix} holds at most {_MAX_SIDES[suffix]} pixels a side, the mask is {width}×{height}")
         _, data = cv2.imencode(suffix, self._channels_for_opencv(kind or self.kind), FORMATS[suffix])
         return data.tobytes()
 

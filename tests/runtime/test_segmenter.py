@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,14 @@ def test_output_is_what_the_hosted_api_would_answer(
         shown = saved if kind != "alpha" else saved * (saved[..., 3:] > 0)
         expected = np.asarray(image) if kind != "alpha" else np.asarray(image) * (np.asarray(image)[..., 3:] > 0)
         np.testing.assert_array_equal(shown, expected)
+
+
+def test_sides_that_a_format_cannot_hold_are_refused(segmenter: automask.Segmenter, coffee: Pixels) -> None:
+    result = segmenter.mask(coffee, "cup")
+    for suffix, longest in ((".png", 1_000_000), (".webp", 16_383)):
+        assert replace(result, mask=np.zeros((1, longest), np.uint8)).encode("mask", suffix)
+        with pytest.raises(automask.ImageError, match=rf"\{suffix} holds at most {longest} pixels a side, the mask is"):
+            replace(result, mask=np.zeros((longest + 1, 1), np.uint8)).encode("mask", suffix)
 
 
 def test_saving_refuses_lossy_formats(segmenter: automask.Segmenter, coffee: Pixels, tmp_path: Path) -> None:
