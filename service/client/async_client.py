@@ -148,7 +148,7 @@ class AsyncClient(BaseClient[AsyncConnection]):
                 response = await stream.read() if window.needs_response else None
                 yield window.take(None if response is grpc.aio.EOF else response)
             await stream.done_writing()
-            await stream.read()  # lets the stream end by itself
+            await stream.read()  # waits for the end of the stream
 
     @overload
     async def submit(  # type: ignore[overload-overlap]  # as in `mask`

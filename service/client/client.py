@@ -201,7 +201,7 @@ class Client(BaseClient[Connection]):
                         break
                     yield window.take(next(stream, None) if window.needs_response else None)
                 outgoing.put(None)
-                next(stream, None)  # lets the stream end by itself
+                next(stream, None)  # waits for the end of the stream
             finally:
                 outgoing.put(None)  # ends the thread of gRPC that reads this queue
 

@@ -5,6 +5,7 @@ import io
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,19 @@ from PIL import Image
 import automask
 from automask import AutomaskError, CancelledError, EmptyMaskError, ImageError, ParameterError, UnknownPromptError
 from automask.result import Result
-from automask.service import AsyncClient, Client, DeadlineError, NotFoundError, UnauthenticatedError, UnavailableError
+from automask.service import (
+    AsyncClient,
+    Client,
+    DeadlineError,
+    JobStatus,
+    NotFoundError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from automask.service.keys.sqlite import SqliteKeyStore
 from automask.service.server import Server
 from automask.session import Session
+from support.relay import Relay, relay
 from support.results import assert_equal_results
 from support.server_process import ServerProcess
 from support.threaded_server import serving
@@ -339,6 +349,7 @@ def test_jobs_in_the_queue(server: Server, client: Client, coffee: NDArray[np.ui
     assert seen[0] == last.status()
     assert (seen[0].state, seen[0].started, seen[0].expires) == ("QUEUED", None, None)
     assert seen[0].queue_position in range(1, 8)
+    assert in_loop(server, lambda c: _first_status(c, last.request_id)) == last.status()
     assert in_loop(server, lambda c: c.job(last.request_id).cancel()).state == "CANCELLED"
     seen += watch
     assert seen[-1].state == "CANCELLED"
@@ -347,6 +358,11 @@ def test_jobs_in_the_queue(server: Server, client: Client, coffee: NDArray[np.ui
     gate.set()
     for job in jobs[:-1]:
         assert job.result(60).labels == ("cup",)
+
+
+async def _first_status(client: AsyncClient, request_id: str) -> JobStatus:
+    async with aclosing(client.job(request_id).watch()) as statuses:  # type: ignore[type-var]  # it is a generator
+        return await anext(statuses)
 
 
 def test_a_job_that_misses_its_deadline(client: Client, coffee: NDArray[np.uint8], gate: threading.Event) -> None:
@@ -426,34 +442,68 @@ def test_no_server() -> None:
 def test_a_client_outlives_its_server(tmp_path: Path, coffee_file: Path) -> None:
     """The server is killed and started again at the same address: clients and jobs continue, blocking or not."""
     store = ("--store", tmp_path / "requests.sqlite3")
-    with ServerProcess("--port", 0, *store) as process:
-        port = process.address.rpartition(":")[2]
-        client = Client(process.address)
+    with ServerProcess("--port", 0, *store) as process, ThreadPoolExecutor(2) as pool:
+        address = process.address
+        client = Client(address)
         expected = client.mask(coffee_file, "cup").mask
         jobs = [client.submit(coffee_file, "cup") for _ in range(8)]
-        address, last = process.address, jobs[-1].request_id
 
         async def wait_in_loop() -> Any:
             async with AsyncClient(address) as client:
-                states = [status.state async for status in client.job(last).watch()]
-                return states[-1], await client.job(last).result(), await client.mask(coffee_file, "cup")
+                return [await client.job(job.request_id).result() for job in jobs]
 
-        with ThreadPoolExecutor(3) as pool:
-            results = pool.submit(lambda: [job.result() for job in jobs])
-            watched = pool.submit(lambda: [status.state for status in jobs[-1].watch()])
-            in_loop = pool.submit(lambda: asyncio.run(wait_in_loop()))
-            process.end(9)
-            with ServerProcess("--port", port, *store):
-                np.testing.assert_array_equal(client.mask(coffee_file, "cup").mask, expected)
-                for result in results.result():
-                    np.testing.assert_array_equal(result.mask, expected)
-                assert watched.result()[-1] == "COMPLETED"
-                state, fetched, masked = in_loop.result()
-                assert state == "COMPLETED"
-                np.testing.assert_array_equal(fetched.mask, expected)
-                np.testing.assert_array_equal(masked.mask, expected)
-                assert {job.status().state for job in jobs} == {"COMPLETED"}
-                client.close()
+        results = pool.submit(lambda: [job.result() for job in jobs])
+        async_results = pool.submit(lambda: asyncio.run(wait_in_loop()))
+        process.end(9)
+        with ServerProcess("--port", address.rpartition(":")[2], *store):
+            np.testing.assert_array_equal(client.mask(coffee_file, "cup").mask, expected)
+            for result in [*results.result(), *async_results.result()]:
+                np.testing.assert_array_equal(result.mask, expected)
+            assert {job.status().state for job in jobs} == {"COMPLETED"}
+            client.close()
+
+
+def test_a_call_is_retried_while_connections_are_refused(server: Server) -> None:
+    async def models(address: str) -> Any:
+        async with AsyncClient(address) as client:
+            return await client.models()
+
+    with relay(server.address, refuse=2) as line, Client(line.address) as client:
+        assert client.models()
+        assert line.refuse == 0
+    with relay(server.address, refuse=2) as line:
+        assert asyncio.run(models(line.address))
+        assert line.refuse == 0
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["blocking", "async"])
+def test_watching_continues_after_a_broken_connection(
+    server: Server, client: Client, coffee: NDArray[np.uint8], gate: threading.Event, *, is_async: bool
+) -> None:
+    job = client.submit(np.roll(coffee, 160 + is_async, axis=0), "cup")
+
+    def end_behind(line: Relay) -> None:
+        line.cut()
+        gate.set()
+
+    def watch(line: Relay) -> list[JobStatus]:
+        with Client(line.address) as other:
+            statuses = other.job(job.request_id).watch()
+            first = next(statuses)
+            end_behind(line)
+            return [first, *statuses]
+
+    async def watch_async(line: Relay) -> list[JobStatus]:
+        async with AsyncClient(line.address) as other:
+            statuses = other.job(job.request_id).watch()
+            first = await anext(statuses)
+            end_behind(line)
+            return [first, *[status async for status in statuses]]
+
+    with relay(server.address) as line:
+        seen = asyncio.run(watch_async(line)) if is_async else watch(line)
+    assert not seen[0].has_ended
+    assert seen[-1].state == "COMPLETED"
 
 
 def test_cancelling_stops_the_call(server: Server, coffee: NDArray[np.uint8]) -> None:

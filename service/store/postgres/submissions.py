@@ -19,12 +19,12 @@ __all__ = ["Submission", "Submissions"]
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A request that shall be added; the attributes are the parameters of `Store.add`.
+    """A request to add or to look for.
 
     Attributes
     ----------
     request_id, owner, model, key, deadline
-        As in `Store.add`; `request_id` is empty if it shall only be looked for.
+        As in `Store.add`; `request_id` is empty to only look for it.
     digest
         Hash of the task.
     size
@@ -51,7 +51,7 @@ class Submissions:
     clock
         The time.
     recovery, transitions
-        Deletes what has expired, notifies of what is new.
+        Deletes expired requests, and notifies other servers of new ones.
     used
         Returns the bytes in use.
     """

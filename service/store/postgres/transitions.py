@@ -20,7 +20,7 @@ ROW_BYTES: Final = 1000
 
 
 def token_of(lease: Lease) -> str:
-    """Return what identifies the end of a request under this lease."""
+    """Return the token of a call that ends a request under this lease, see `PostgresStore`."""
     return f"{lease.request_id} {lease.fence}"
 
 

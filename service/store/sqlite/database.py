@@ -22,7 +22,7 @@ _VACUUM_PAGES: Final = 16384  # freed in one step: 64 MB
 
 
 class Database:
-    """An SQLite file that threads share. Every method raises `StoreError` where SQLite fails.
+    """An SQLite file that threads share. Every method raises `StoreError` if SQLite fails.
 
     Parameters
     ----------

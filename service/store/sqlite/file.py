@@ -80,7 +80,7 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def explain(path: Path, error: Exception) -> StoreError:
-    """Return the error to raise instead of one of SQLite or the system, with a hint what to do.
+    """Return the error to raise instead of one of SQLite or the system; it says what to do.
 
     Parameters
     ----------
