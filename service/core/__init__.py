@@ -1,3 +1,3 @@
-"""What a server does, whatever the wire: tasks, the queue, submitted requests, and authorization."""
+"""What a server does, over any wire format: tasks, the queue, submitted requests, authorization."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""The interface of whatever runs the models: threads of this process, or a cluster."""
+"""The interface of what runs the models: threads of this process, or a cluster."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Backlog:
         """Raise `QueueFullError`, with the estimated time until the waiting tasks have run, if there is no room."""
         if self.is_full(waiting):
             raise QueueFullError(
-                f"{waiting} requests wait already, the most that this server lets wait (--max-queue)",
+                f"{waiting} requests wait already, the maximum of this server (--max-queue)",
                 retry_after=waiting * self._seconds_each / self._workers,
             )
 

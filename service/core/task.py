@@ -1,4 +1,4 @@
-"""The task that every front hands to the core: one image, what to mask in it, and how."""
+"""The task: one image, what to mask in it, and how the mask is returned."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Task:
 
     @property
     def query(self) -> Query:
-        """What the model is asked about the image."""
+        """The prompts and parameters, as a model takes them."""
         return Query(self.prompts, self.exclude, self.parameters)
 
     def check(self, *, max_image_bytes: int) -> None:
