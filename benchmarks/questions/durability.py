@@ -15,7 +15,7 @@ import sqlite3
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from queue import Empty, Queue
+from queue import Queue
 from threading import Condition, Thread
 from time import perf_counter
 from typing import Any
@@ -60,8 +60,8 @@ class Clients:
         self._client = Client(address)
         self._changed = Condition()
         self._responses = 0
-        self._stopping = self._all_submitted = False
-        self._unfetched: Queue[tuple[str, Job[automask.Result]]] = Queue()
+        self._stopping = False
+        self._unfetched: Queue[tuple[str, Job[automask.Result]] | None] = Queue()
         self.acknowledged: dict[str, tuple[int, str]] = {}
         self.outcomes: dict[str, NDArray[np.uint8] | str] = {}
         self._submitters = [Thread(target=self._submit, args=[n]) for n in range(SUBMITTERS)]
@@ -80,7 +80,8 @@ class Clients:
         self._stopping = True
         for thread in self._submitters:
             thread.join()
-        self._all_submitted = True  # only now: a fetcher that ends before the last submitter leaves a request unfetched
+        for _ in self._fetchers:
+            self._unfetched.put(None)  # ends one fetcher; only now, or a request of the last submitter stays unfetched
         for thread in self._fetchers:
             thread.join()
         self._client.close()
@@ -108,11 +109,8 @@ class Clients:
                 continue  # under the same key, however long it takes
 
     def _fetch(self) -> None:
-        while not self._all_submitted or not self._unfetched.empty():
-            try:
-                key, job = self._unfetched.get(timeout=0.1)
-            except Empty:
-                continue
+        while (submitted := self._unfetched.get()) is not None:
+            key, job = submitted
             self.outcomes[key] = outcome(job)
             self._count()
 
