@@ -69,3 +69,17 @@ def first(number: int) -> Callable[[], bool]:
     """Return a function that returns True `number` times, and False from then on."""
     left = iter(range(number))
     return lambda: next(left, None) is not None
+
+
+def during(seconds: float) -> Callable[[], bool]:
+    """Return a function that returns True for some seconds from its first call on, so at least once."""
+    end: float | None = None
+
+    def more() -> bool:
+        nonlocal end
+        now = perf_counter()
+        if end is None:
+            end = now + seconds
+        return now < end
+
+    return more

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 import automask
-from harness.load import PHOTO, Load, first, run_clients
+from harness.load import PHOTO, Load, during, first, run_clients
 from harness.machine import THREADS
 from harness.options import RunOptions
 from harness.photos import PROMPTS, unseen
@@ -105,8 +104,7 @@ def soak(calls: Mapping[str, Call], pid: int, seconds: float) -> list[dict[str, 
     for _ in range(10):
         span: dict[str, Any] = {"ms": {}}
         for way in (UNIX, FORM, SUBMIT):
-            end = perf_counter() + seconds / 30
-            span["ms"][way] = run_clients(calls[way], 8, lambda end=end: perf_counter() < end, new_every=10)  # type: ignore[misc]
+            span["ms"][way] = run_clients(calls[way], 8, during(seconds / 30), new_every=10)
         spans.append({**span, "megabytes": _resident_megabytes(pid)})
     return spans
 
