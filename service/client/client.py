@@ -26,8 +26,8 @@ __all__ = ["Client"]
 class Client(BaseClient[Connection]):
     """A client of a server. Share it between threads; close it, or use it in a ``with``.
 
-    Its methods raise the errors of the library and of `automask.service`. Calls that fail with a transient error are
-    retried within `timeout`, at most 8 times: the server is unavailable, is starting, or says when to retry.
+    Its methods raise the errors of the library and of `automask.service`. A call that fails with a transient error is
+    attempted up to 8 times within `timeout`: the server is unavailable, is starting, or says when to retry.
 
     Parameters
     ----------
