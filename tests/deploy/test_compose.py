@@ -1,4 +1,4 @@
-"""deploy/compose.yaml, read by Docker Compose itself; nothing is started, for want of Docker."""
+"""deploy/compose.yaml, read by Docker Compose; nothing is started, because Docker is not available here."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def project(case: str) -> dict[str, Any]:
     return found
 
 
-def test_compose_would_have_found_a_mistake(tmp_path: Path) -> None:
+def test_compose_reports_mistakes(tmp_path: Path) -> None:
     broken = tmp_path / "compose.yaml"
     broken.write_text((DEPLOY / "compose.yaml").read_text().replace("read_only: true", "readonly: true"))
     done = read(broken)
@@ -49,7 +49,7 @@ def test_compose_would_have_found_a_mistake(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", FILES)
-def test_each_service_may_do_nothing_but_serve(case: str) -> None:
+def test_services_have_no_privileges_and_no_open_ports(case: str) -> None:
     services = project(case)["services"]
     assert services.keys() == {*SERVERS, "postgres"}
     for service in services.values():
@@ -64,7 +64,7 @@ def test_each_service_may_do_nothing_but_serve(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", FILES)
-def test_an_image_is_made_with_what_its_settings_need(case: str) -> None:
+def test_images_are_built_with_the_needed_extras(case: str) -> None:
     for name in SERVERS:
         build = project(case)["services"][name]["build"]
         assert Path(build["context"]) == ROOT
@@ -76,7 +76,7 @@ def test_an_image_is_made_with_what_its_settings_need(case: str) -> None:
 
 
 def secret_of_the_readme(tmp_path: Path) -> Path:
-    """What deploy/README.md has written to secrets/automask.toml."""
+    """The file that deploy/README.md writes to secrets/automask.toml."""
     page = (DEPLOY / "README.md").read_text()
     text = re.search(r"cat > deploy/secrets/automask.toml <<END\n(.*?)END\n", page, re.DOTALL)
     assert text
@@ -87,31 +87,33 @@ def secret_of_the_readme(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("case", FILES)
 @pytest.mark.parametrize("name", SERVERS)
-def test_a_server_takes_what_it_is_told(case: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_accepts_its_options_and_variables(
+    case: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service, dockerfile = project(case)["services"][name], "Dockerfile.cuda" if case == "gpu" else "Dockerfile.cpu"
     program, *options = service["command"]
     assert program == "serve"
-    given = {option: value for option, value in serve.make_context("serve", options).params.items() if value}
-    said = {**image_environment(dockerfile), **service["environment"]}
-    told = {variable: value for variable, value in said.items() if variable.startswith(PREFIX)}
-    assert told.keys() <= VARIABLES
+    given_options = {option: value for option, value in serve.make_context("serve", options).params.items() if value}
+    environment = {**image_environment(dockerfile), **service["environment"]}
+    automask_variables = {variable: value for variable, value in environment.items() if variable.startswith(PREFIX)}
+    assert automask_variables.keys() <= VARIABLES
     (secret,) = service["secrets"]
-    assert told.pop(f"{PREFIX}CONFIG") == secret["target"]
+    assert automask_variables.pop(f"{PREFIX}CONFIG") == secret["target"]
     for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
-    for variable, value in told.items():
+    for variable, value in automask_variables.items():
         monkeypatch.setenv(variable, value)
-    settings = load_settings(secret_of_the_readme(tmp_path), **given)
+    settings = load_settings(secret_of_the_readme(tmp_path), **given_options)
     for place in (settings.store, settings.keys):
-        assert str(place).endswith("postgres/automask"), "what the file says, not what the image does"
+        assert str(place).endswith("postgres/automask"), "from the file, not from the image"
     assert {port["target"] for port in service["ports"]} == {settings.port, settings.http_port}
     assert parse_duration(service["stop_grace_period"]) > settings.drain + 10
     assert [volume["target"] for volume in service["volumes"]] == [STATE]
-    asked = json.loads(final(dockerfile)["HEALTHCHECK"].partition("CMD ")[2])
-    assert service["healthcheck"]["test"] == ["CMD", *asked]
+    check = json.loads(final(dockerfile)["HEALTHCHECK"].partition("CMD ")[2])
+    assert service["healthcheck"]["test"] == ["CMD", *check]
 
 
-def test_postgres_is_asked_for_what_the_servers_use() -> None:
+def test_postgres_has_the_user_and_database_of_the_servers() -> None:
     services, secrets = project("cpu")["services"], project("cpu")["secrets"]
     postgres = services["postgres"]
     assert {postgres["environment"][f"POSTGRES_{what}"] for what in ("USER", "DB")} == {"automask"}
@@ -124,7 +126,7 @@ def test_postgres_is_asked_for_what_the_servers_use() -> None:
     }
 
 
-def test_the_gpu_is_given_to_both() -> None:
+def test_both_servers_have_the_gpu() -> None:
     for name in SERVERS:
         (device,) = project("gpu")["services"][name]["deploy"]["resources"]["reservations"]["devices"]
         assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}

@@ -1,4 +1,4 @@
-"""What deploy/ and docs/edge.md say, held against the service itself; what needs docker or systemd is not run here."""
+"""deploy/ and docs/edge.md against the service itself, without Docker and systemd."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def unit(name: str) -> dict[str, list[str]]:
-    """Every value of every directive, whatever its section; an assignment may stand several times."""
+    """All values of each directive, of all sections."""
     found = defaultdict(list)
     for line in TEXTS[name].splitlines():
         if "=" in line and not line.startswith("#"):
@@ -60,7 +60,7 @@ def environment(of_unit: dict[str, list[str]]) -> dict[str, str]:
     return dict(one.split("=", 1) for line in of_unit["Environment"] for one in shlex.split(line))
 
 
-def test_every_option_of_serve_that_is_named_is_one() -> None:
+def test_every_named_option_of_serve_exists() -> None:
     known = {flag for option in serve.params for flag in option.opts}
     named = [
         option
@@ -71,12 +71,12 @@ def test_every_option_of_serve_that_is_named_is_one() -> None:
     assert {"--config", "--insecure"} <= set(named) <= {"--help", *known}
 
 
-def test_every_variable_that_is_named_is_a_setting() -> None:
+def test_every_named_variable_is_a_setting() -> None:
     named = {name for text in TEXTS.values() for name in re.findall(rf"\b{PREFIX}[A-Z_]+", text)}
     assert {f"{PREFIX}STORE", f"{PREFIX}UDS"} <= named <= VARIABLES
 
 
-def test_every_file_that_is_named_is_there() -> None:
+def test_every_named_file_exists() -> None:
     named = [ROOT / name for name in re.findall(r"(?<![\w/])deploy/(?!secrets)[\w./-]*\w", "\n".join(TEXTS.values()))]
     pages = [page for page in FILES if page.suffix == ".md"]
     links = [page.parent / link for page in pages for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text())]
@@ -85,7 +85,7 @@ def test_every_file_that_is_named_is_there() -> None:
     assert [path for path in (*named, *links) if not path.exists()] == []
 
 
-def test_the_unit_starts_with_the_file_that_is_shipped() -> None:
+def test_the_unit_starts_with_the_shipped_file() -> None:
     program, subcommand, *options = shlex.split(unit("automask.service")["ExecStart"][0])
     assert (Path(program).name, subcommand) == ("automask", "serve")
     given = {name: value for name, value in serve.make_context("serve", options).params.items() if value}
@@ -93,15 +93,15 @@ def test_the_unit_starts_with_the_file_that_is_shipped() -> None:
     assert load_settings(TOML, **given).drain == 30
 
 
-def test_what_is_commented_out_in_the_file_goes_together_too(tmp_path: Path) -> None:
+def test_the_commented_settings_are_valid_together(tmp_path: Path) -> None:
     everything = tmp_path / "automask.toml"
     everything.write_text(re.sub(r"^# (?=\w+ = )", "", TEXTS[TOML.name], flags=re.MULTILINE))
-    said = tomllib.loads(everything.read_text())
-    assert len(said) > len(tomllib.loads(TEXTS[TOML.name]))
-    assert load_settings(everything).model_fields_set == said.keys()
+    values = tomllib.loads(everything.read_text())
+    assert len(values) > len(tomllib.loads(TEXTS[TOML.name]))
+    assert load_settings(everything).model_fields_set == values.keys()
 
 
-def test_the_unit_makes_every_folder_that_the_settings_write_to() -> None:
+def test_the_unit_creates_every_folder_of_the_settings() -> None:
     directives, settings = unit("automask.service"), load_settings(TOML)
     assert settings.uds is not None
     assert isinstance(settings.store, Path)
@@ -110,14 +110,14 @@ def test_the_unit_makes_every_folder_that_the_settings_write_to() -> None:
     assert environment(directives)["HOME"] == str(settings.store.parent)
 
 
-def test_the_unit_lets_it_drain_and_restarts_it_only_where_that_may_help() -> None:
+def test_the_unit_drains_and_restarts_only_after_failures() -> None:
     directives = unit("automask.service")
     assert parse_duration(directives["TimeoutStopSec"][0]) > load_settings(TOML).drain + 1
     assert directives["Restart"] == ["on-failure"]
     assert directives["RestartPreventExitStatus"] == [str(click.UsageError.exit_code)]
 
 
-def test_the_gpu_has_a_cache_that_it_may_write_to() -> None:
+def test_the_gpu_has_a_writable_cache() -> None:
     directives = unit("gpu.conf")
     cache = Path("/var/cache") / directives["CacheDirectory"][0]
     assert Path(environment(directives)["XDG_CACHE_HOME"]) / "automask" == cache
@@ -125,7 +125,7 @@ def test_the_gpu_has_a_cache_that_it_may_write_to() -> None:
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)
-def test_an_image_runs_as_nobody_in_particular_and_writes_to_its_volume_alone(name: str) -> None:
+def test_an_image_runs_without_root_and_writes_only_to_its_volume(name: str) -> None:
     last, variables = final(name), image_environment(name)
     assert last["USER"].isdigit()
     assert last["USER"] != "0"
@@ -137,7 +137,7 @@ def test_an_image_runs_as_nobody_in_particular_and_writes_to_its_volume_alone(na
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)
-def test_what_an_image_is_made_of_is_there(name: str) -> None:
+def test_the_files_of_an_image_exist(name: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     arguments = dict(value.split("=", 1) for word, value in instructions(name) if word == "ARG")
     assert set(arguments["EXTRAS"].split(",")) <= project["project"]["optional-dependencies"].keys()
@@ -151,14 +151,14 @@ def test_what_an_image_is_made_of_is_there(name: str) -> None:
     assert sources <= copied
 
 
-def test_an_image_is_made_with_extras_that_there_are() -> None:
+def test_the_extras_of_an_image_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     every = [extras for text in TEXTS.values() for extras in re.findall(r"EXTRAS[=:] ?\"?([\w,]+)", text)]
     named = {one for extras in every for one in extras.split(",")}
     assert {"service", "postgres", "ray"} <= named <= project["project"]["optional-dependencies"].keys()
 
 
-def test_the_two_images_differ_only_in_what_a_gpu_needs() -> None:
+def test_the_images_differ_only_in_the_gpu() -> None:
     cpu, cuda = (final(name) for name in DOCKERFILES)
     assert {word for word in cpu if cpu[word] != cuda[word]} == {"ENV"}
     assert image_environment("Dockerfile.cpu").items() <= image_environment("Dockerfile.cuda").items()
@@ -186,23 +186,23 @@ def healthy(socket: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_server_that_is_not_there_is_not_healthy(tmp_path: Path) -> None:
+def test_a_missing_server_is_not_healthy(tmp_path: Path) -> None:
     done = healthy(tmp_path / "none.sock")
     assert (done.returncode, done.stderr) == (1, "no response: UNAVAILABLE\n")
 
 
-def test_a_server_with_keys_and_tls_is_asked_through_its_socket(tmp_path: Path) -> None:
+def test_health_of_a_server_with_keys_and_tls_over_its_socket(tmp_path: Path) -> None:
     certificate = trustme.CA().issue_cert("masks.example")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert")
     certificate.private_key_pem.write_to_path(tmp_path / "key")
     with closing(SqliteKeyStore(tmp_path / "keys.sqlite3", create=True)):
-        told = {"keys": tmp_path / "keys.sqlite3", "tls_cert": tmp_path / "cert", "tls_key": tmp_path / "key"}
-        with serving(tmp_path, host="0.0.0.0", uds=tmp_path / "automask.sock", **told):  # noqa: S104
+        options = {"keys": tmp_path / "keys.sqlite3", "tls_cert": tmp_path / "cert", "tls_key": tmp_path / "key"}
+        with serving(tmp_path, host="0.0.0.0", uds=tmp_path / "automask.sock", **options):  # noqa: S104
             done = healthy(tmp_path / "automask.sock")
     assert done.returncode == 0, done.stderr
 
 
-# Everything is remounted read-only but the first argument, then the rest is run in place of the shell.
+# Remounts everything read-only except the first argument, then executes the rest.
 READ_ONLY = """
 set -e
 mount --bind "$1" "$1"
@@ -217,7 +217,7 @@ exec "$@"
 
 @contextmanager
 def read_only(folder: Path, *options: str) -> Iterator[dict[str, Any]]:
-    """A server as the image for the CPU starts it, where all but its volume is read-only; gives what it logged."""
+    """Run a server with the variables of the CPU image, everything but its volume read-only; yield its log event."""
     variables = {key: value.replace(STATE, str(folder)) for key, value in image_environment("Dockerfile.cpu").items()}
     kept = {key: os.environ[key] for key in ("PATH", "PYTHONPATH") if key in os.environ}
     namespace = ["unshare", "--mount", "--propagation", "private", "sh", "-c", READ_ONLY, "sh", str(folder)]
@@ -241,26 +241,24 @@ def read_only(folder: Path, *options: str) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root may mount")
-def test_it_serves_where_only_its_volume_can_be_written_to(
-    tmp_path: Path, segmenter: automask.Segmenter, coffee_file: Path
-) -> None:
+def test_it_serves_on_a_read_only_file_system(tmp_path: Path, segmenter: automask.Segmenter, coffee_file: Path) -> None:
     folder = tmp_path.resolve() / "volume"
     folder.mkdir()
     expected = segmenter.mask(coffee_file, "cup").mask
     noise = np.random.default_rng(0).integers(0, 256, (1000, 800, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "PNG")
-    assert file.tell() > 1 << 20, "or it would not leave the memory anyway"
-    with read_only(folder, "--host", "127.0.0.1", "--port", "0", "--http-port", "0") as said:
+    assert file.tell() > 1 << 20, "smaller uploads would stay in memory anyway"
+    with read_only(folder, "--host", "127.0.0.1", "--port", "0", "--http-port", "0") as logged:
         assert healthy(folder / "automask.sock").returncode == 0
         with Client(f"unix:{folder / 'automask.sock'}") as client:
             np.testing.assert_array_equal(client.mask(coffee_file, "cup").mask, expected)
             np.testing.assert_array_equal(client.submit(coffee_file, "cup").result(timeout=60).mask, expected)
-        answer = httpx.post(
-            f"http://{said['http']}/v1/automatic-mask-generator",
+        response = httpx.post(
+            f"http://{logged['http']}/v1/automatic-mask-generator",
             files={"image": ("noise.png", file.getvalue())},
             data={"prompt": "cup"},
         )
-        assert answer.status_code == 200, answer.text
-    # Nor does ONNX Runtime leave there what it would report.
+        assert response.status_code == 200, response.text
+    # No files of ONNX Runtime's telemetry either.
     assert {path.name for path in folder.rglob("*")} <= {"requests.sqlite3", "requests.sqlite3.lock", "automask.sock"}

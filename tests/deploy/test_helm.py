@@ -1,7 +1,6 @@
-"""The Helm chart: rendered by Helm, then held against Kubernetes' schemas, Ray's, and the service itself.
+"""The Helm chart: rendered by Helm, then checked against the schemas of Kubernetes and Ray and against the service.
 
-No cluster has seen it: what is checked is that manifests are well-formed, agree with each other, and say what the
-server takes.
+No cluster is used: the tests check that manifests are well-formed, consistent, and accepted by the server.
 """
 
 from __future__ import annotations
@@ -50,14 +49,14 @@ RAY = pytest.mark.parametrize("case", [case for case, values in VALUES.items() i
 
 
 @EVERY
-def test_helm_finds_nothing_to_say(case: str) -> None:
+def test_helm_lint_passes(case: str) -> None:
     done = helm("lint", VALUES[case])
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @EVERY
 @pytest.mark.parametrize("version", ["1.30", kubernetes_validate.latest_version()])
-def test_kubernetes_takes_every_manifest(case: str, version: str) -> None:
+def test_every_manifest_fits_the_schemas_of_kubernetes(case: str, version: str) -> None:
     assert yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"] == ">=1.30.0-0"
     for manifest in rendered(case):
         if manifest["kind"] != "RayService":
@@ -68,28 +67,28 @@ def test_kubernetes_takes_every_manifest(case: str, version: str) -> None:
 
 
 @RAY
-@pytest.mark.filterwarnings("ignore")  # importing Ray warns of what is Ray's
-def test_ray_serve_takes_the_application(case: str) -> None:
+@pytest.mark.filterwarnings("ignore")  # warnings of Ray itself
+def test_the_application_fits_the_schema_of_ray_serve(case: str) -> None:
     from ray._common.utils import import_attr
     from ray.serve.schema import ServeDeploySchema
 
     (service,) = of_kind(case, "RayService")
     text = yaml.safe_load(service["spec"]["serveConfigV2"])
-    said = ServeDeploySchema.model_validate(text)
-    (application,) = said.applications
-    # Ray passes over what it does not know.
+    schema = ServeDeploySchema.model_validate(text)
+    (application,) = schema.applications
+    # Ray ignores unknown fields.
     for part, model in (
-        (text, said),
-        (text["grpc_options"], said.grpc_options),
+        (text, schema),
+        (text["grpc_options"], schema.grpc_options),
         (text["applications"][0], application),
     ):
         assert part.keys() <= type(model).model_fields.keys()
-    functions = [import_attr(function).__name__ for function in said.grpc_options.grpc_servicer_functions]
+    functions = [import_attr(function).__name__ for function in schema.grpc_options.grpc_servicer_functions]
     assert functions == ["add_MaskServiceServicer_to_server", "add_HealthServicer_to_server"]
     assert importlib.util.find_spec(application.import_path.partition(":")[0])
     for _, container in servers(case):
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-        assert (ports["serve"], ports["serve-grpc"]) == (said.http_options.port, said.grpc_options.port)
+        assert (ports["serve"], ports["serve-grpc"]) == (schema.http_options.port, schema.grpc_options.port)
 
 
 @RAY
@@ -98,7 +97,7 @@ def test_the_nodes_of_ray_share_a_token(case: str) -> None:
     assert service["spec"]["rayClusterConfig"]["authOptions"] == {"mode": "token"}
 
 
-def test_ray_has_the_pods_that_its_replicas_need() -> None:
+def test_ray_has_enough_pods_for_its_replicas() -> None:
     for case, expected in (("ray", (2, 8)), ("ray-gpu", (2, 4))):
         (group,) = of_kind(case, "RayService")[0]["spec"]["rayClusterConfig"]["workerGroupSpecs"]
         assert (group["minReplicas"], group["maxReplicas"]) == expected
@@ -106,22 +105,20 @@ def test_ray_has_the_pods_that_its_replicas_need() -> None:
 
 
 @EVERY
-def test_every_variable_is_a_setting_and_a_server_takes_them_all(
-    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_accepts_every_variable(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (config,) = of_kind(case, "ConfigMap")
     ((name, text),) = config["data"].items()
     (tmp_path / name).write_text(text)
     for _, container in servers(case):
-        said = {key: value for key, value in variables(container).items() if key.startswith(PREFIX)}
-        assert said.keys() <= VARIABLES
+        automask_variables = {key: value for key, value in variables(container).items() if key.startswith(PREFIX)}
+        assert automask_variables.keys() <= VARIABLES
         mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-        assert said.pop(f"{PREFIX}CONFIG") == f"{mounts['config']}/{name}"
+        assert automask_variables.pop(f"{PREFIX}CONFIG") == f"{mounts['config']}/{name}"
         for variable in VARIABLES:
             monkeypatch.delenv(variable, raising=False)
-        for variable, value in said.items():
+        for variable, value in automask_variables.items():
             monkeypatch.setenv(variable, value)
-        # As ray_app does, whose proxies listen.
+        # As in automask.service.ray.app, where the proxies of Ray listen.
         ray = {"engine": "ray", "insecure": True} if "engine" in VALUES[case] else {}
         settings = load_settings(tmp_path / name, **ray)
         assert settings.model_fields_set >= tomllib.loads(text).keys()
@@ -130,13 +127,13 @@ def test_every_variable_is_a_setting_and_a_server_takes_them_all(
 
 
 @PLAIN
-def test_a_server_listens_where_it_is_asked(case: str) -> None:
+def test_a_server_listens_on_the_ports_of_its_probes(case: str) -> None:
     for _, container in servers(case):
-        said = variables(container)
+        automask_variables = variables(container)
         listens = {
-            name: int(said[f"{PREFIX}{variable}"])
+            name: int(automask_variables[f"{PREFIX}{variable}"])
             for name, variable in (("grpc", "PORT"), ("http", "HTTP_PORT"), ("metrics", "METRICS_PORT"))
-            if f"{PREFIX}{variable}" in said
+            if f"{PREFIX}{variable}" in automask_variables
         }
         assert {port["name"]: port["containerPort"] for port in container["ports"]} == listens
         program, *options = container["args"]
@@ -145,7 +142,7 @@ def test_a_server_listens_where_it_is_asked(case: str) -> None:
 
 
 @EVERY
-def test_services_and_policies_reach_ports_that_are_there(case: str) -> None:
+def test_services_and_policies_use_existing_ports(case: str) -> None:
     pods = templates(case)
     for service in of_kind(case, "Service"):
         for name in selected(case, service["spec"]["selector"]):
@@ -161,14 +158,14 @@ def test_services_and_policies_reach_ports_that_are_there(case: str) -> None:
 
 
 @EVERY
-def test_a_policy_lets_out_to_the_database(case: str) -> None:
+def test_the_network_policy_allows_the_database(case: str) -> None:
     database = 5432 if case == "try-out" else VALUES[case]["database"].get("port", 5432)
     for policy in of_kind(case, "NetworkPolicy")[:1]:
         assert {"ports": [{"port": database}]} in policy["spec"]["egress"]
 
 
 @EVERY
-def test_selectors_find_the_pods_they_are_meant_for(case: str) -> None:
+def test_selectors_match_their_pods(case: str) -> None:
     serving = ["worker"] if "engine" in VALUES[case] else ["Deployment"]
     everything = {*templates(case)} - {"StatefulSet"}
     for manifest in rendered(case):
@@ -193,7 +190,7 @@ def test_selectors_find_the_pods_they_are_meant_for(case: str) -> None:
 
 
 @EVERY
-def test_what_a_pod_refers_to_is_there_or_was_named(case: str) -> None:
+def test_references_of_a_pod_exist_or_are_values(case: str) -> None:
     there = {manifest["metadata"]["name"] for manifest in rendered(case)} | {"db", "tls", "s3", "registry", "m"}
     text = yaml.safe_dump([*templates(case).values()])
     keys = ("secretName", "claimName", "serviceAccountName")
@@ -207,10 +204,10 @@ def test_what_a_pod_refers_to_is_there_or_was_named(case: str) -> None:
 
 
 @EVERY
-def test_a_pod_may_do_nothing_but_serve(case: str) -> None:
+def test_pods_have_no_privileges(case: str) -> None:
     for name, template in templates(case).items():
         pod = template["spec"]
-        # Ray's autoscaler, on its head, asks the cluster for pods, with an account that KubeRay makes.
+        # The autoscaler on the head of Ray requests pods, with a service account from KubeRay.
         assert (pod.get("automountServiceAccountToken"), "serviceAccountName" in pod) == (
             (None, False) if name == "head" else (False, True)
         )
@@ -230,7 +227,7 @@ def test_a_pod_may_do_nothing_but_serve(case: str) -> None:
 
 
 @PLAIN
-def test_a_server_is_asked_for_its_health_and_given_time_to_drain(case: str) -> None:
+def test_a_server_has_probes_and_time_to_drain(case: str) -> None:
     for pod, container in servers(case):
         probes = [container[f"{name}Probe"] for name in ("startup", "readiness", "liveness")]
         if VALUES[case].get("tls", {}).get("enabled"):
@@ -243,11 +240,11 @@ def test_a_server_is_asked_for_its_health_and_given_time_to_drain(case: str) -> 
         assert pod["terminationGracePeriodSeconds"] >= pause + drain + 10
 
 
-def test_a_gpu_is_asked_for_where_it_is_used() -> None:
+def test_gpus_are_requested_where_they_are_used() -> None:
     seen = set()
     for case, values in VALUES.items():
         for pod, container in servers(case):
-            # On a head there is no model.
+            # The head has no model.
             wanted = values.get("gpu", {}).get("enabled", False) and container["name"] != "ray-head"
             assert ("nvidia.com/gpu" in container["resources"]["limits"]) == wanted
             assert ("nvidia.com/gpu" in str(pod.get("tolerations"))) == wanted
@@ -257,7 +254,7 @@ def test_a_gpu_is_asked_for_where_it_is_used() -> None:
 
 @pytest.mark.parametrize("engine", ["plain", "ray"])
 @pytest.mark.parametrize("changed", [{"config": "max_queue = 7"}, {"database": {"url": f"{DATABASE}2"}}])
-def test_a_change_of_settings_reaches_the_pods(engine: str, changed: dict[str, Any]) -> None:
+def test_changed_settings_restart_the_pods(engine: str, changed: dict[str, Any]) -> None:
     before = {"engine": engine, "database": {"url": DATABASE}}
     kind = "Deployment" if engine == "plain" else "RayService"
     first, second = (
@@ -267,7 +264,7 @@ def test_a_change_of_settings_reaches_the_pods(engine: str, changed: dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({}, "say where Postgres is, by one of database.existingSecret, database.url and postgres.enabled"),
         ({"database": {"url": DATABASE}, "postgres": {"enabled": True, "password": "a-password-of-16"}}, "by one of"),
@@ -287,10 +284,10 @@ def test_a_change_of_settings_reaches_the_pods(engine: str, changed: dict[str, A
         ({"ray": {"replicaGpus": 2}}, "ray.replicaGpus"),
     ],
 )
-def test_what_cannot_be_is_refused_and_named(values: dict[str, Any], said: str) -> None:
+def test_invalid_values_are_named(values: dict[str, Any], message: str) -> None:
     done = helm("template", {"database": {"existingSecret": "db"}, **values} if values else values)
     assert done.returncode
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def leaves(value: Any, path: str = "") -> Iterator[str]:
@@ -301,7 +298,7 @@ def leaves(value: Any, path: str = "") -> Iterator[str]:
         yield path
 
 
-def test_every_value_is_used_and_can_be_checked() -> None:
+def test_every_value_is_used_and_has_a_schema() -> None:
     text = "".join(path.read_text() for path in (CHART / "templates").iterdir()).replace("$values.", ".Values.")
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     schema = yaml.safe_load((CHART / "values.schema.json").read_text())
@@ -313,7 +310,7 @@ def test_every_value_is_used_and_can_be_checked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "said", "unsaid"),
+    ("case", "present", "absent"),
     [
         ("plain", {"deployment/masks-automask -- automask keys add", "NOT ENCRYPTED"}, {"OPEN", "TRY OUT"}),
         ("try-out", {"OPEN: no keys", "TO TRY OUT"}, {"keys add"}),
@@ -321,17 +318,17 @@ def test_every_value_is_used_and_can_be_checked() -> None:
         ("ray", {"get pod --output name --selector app.kubernetes.io/instance=masks"}, {"OPEN"}),
     ],
 )
-def test_the_notes_say_what_is_open(case: str, said: set[str], unsaid: set[str], tmp_path: Path) -> None:
-    # Helm shows them after an installation only.
+def test_the_notes_warn_of_open_access(case: str, present: set[str], absent: set[str], tmp_path: Path) -> None:
+    # Helm shows them only after an installation.
     chart = shutil.copytree(CHART, tmp_path / "automask")
     (chart / "templates" / "shown.yaml").write_text(
         'kind: Shown\nmetadata: {name: notes}\ntext: {{ include "automask/templates/NOTES.txt" . | toJson }}\n'
     )
     (notes,) = [manifest["text"] for manifest in render(VALUES[case], chart) if manifest["kind"] == "Shown"]
-    assert all(one in notes for one in said), notes
-    assert not any(one in notes for one in unsaid), notes
+    assert all(one in notes for one in present), notes
+    assert not any(one in notes for one in absent), notes
 
 
-def test_the_chart_is_of_this_version() -> None:
+def test_the_chart_has_the_version_of_the_package() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["version"] == chart["appVersion"] == automask.__version__

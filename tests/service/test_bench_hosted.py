@@ -1,4 +1,4 @@
-"""`automask bench hosted` with a second real server that plays the vendor, behind a line that is slow on purpose."""
+"""`automask bench hosted`, with a second server as the hosted API behind a proxy that adds latency."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DELAY = 0.02
 
 
 class SlowLine:
-    """Carries bytes to a server, each portion later by the same time; counts what is paid for."""
+    """A TCP proxy that delays data by a fixed time, and counts paid calls."""
 
     def __init__(self, target: str) -> None:
         self.paid = 0
@@ -55,7 +55,7 @@ class SlowLine:
         writer.close()
 
     async def close(self) -> None:
-        """Cut every connection, also those that nothing came over yet."""
+        """Close all connections, idle ones as well."""
         for task in self._carrying:
             task.cancel()
         await asyncio.gather(*self._carrying, return_exceptions=True)
@@ -74,7 +74,7 @@ class SlowLine:
 
 @contextmanager
 def slow_line(target: str) -> Iterator[SlowLine]:
-    """Open such a line until the block ends."""
+    """Run a `SlowLine` until the block ends."""
     line, ready = SlowLine(target), Event()
     loop, stopping = asyncio.new_event_loop(), asyncio.Event()
 
@@ -98,7 +98,7 @@ def slow_line(target: str) -> Iterator[SlowLine]:
 
 
 class Both:
-    """A server of one's own, and one that plays the vendor, which wants a key."""
+    """A local server, and one as the hosted API, which requires a key."""
 
     def __init__(self, local: str, line: SlowLine, key: str, poor_key: str) -> None:
         self.line, self.key, self.poor_key = line, key, poor_key
@@ -124,15 +124,15 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
         yield Both(str(local.http_address), line, key, poor_key)
 
 
-def test_both_are_measured_and_their_masks_compared(both: Both, tmp_path: Path) -> None:
+def test_both_servers_are_measured_and_their_masks_compared(both: Both, tmp_path: Path) -> None:
     report, picture = tmp_path / "hosted.json", tmp_path / "hosted.png"
     before = both.line.paid
-    answer = both("--n", "3", "--yes", "--json", str(report), "--picture", str(picture))
-    assert answer.exit_code == 0, answer.output
+    response = both("--n", "3", "--yes", "--json", str(report), "--picture", str(picture))
+    assert response.exit_code == 0, response.output
     assert both.line.paid - before == 6
-    assert "6 paid calls" in answer.stderr
-    assert "about $0.006" in answer.stderr
-    assert "Published by the vendor, not measured" in answer.stdout
+    assert "6 paid calls" in response.stderr
+    assert "about $0.006" in response.stderr
+    assert "Published by the vendor, not measured" in response.stdout
     found = json.loads(report.read_text())
     assert found["mask_iou"] == {"least": 1.0, "mean": 1.0}
     assert (found["rounds"], found["stopped_by"]) == (3, None)
@@ -144,7 +144,7 @@ def test_both_are_measured_and_their_masks_compared(both: Both, tmp_path: Path) 
             assert 0 < one["server_ms"]["p50"] <= one["latency_ms"]["p50"] <= one["latency_ms"]["p95"]
     there_and_back = 2 * DELAY * 1e3
     assert found["hosted"]["sync"]["network_ms"]["p50"] >= there_and_back
-    # To submit, to ask, to fetch; the server works while the first answer and the second question are on their way.
+    # Submit, poll, result; the server works while the first response and the second request are in transit.
     assert found["hosted"]["async"]["latency_ms"]["p50"] >= 3 * there_and_back
     assert found["hosted"]["async"]["network_ms"]["p50"] >= 2 * there_and_back
     with Image.open(PHOTO) as photo, Image.open(picture) as sheet:
@@ -152,31 +152,31 @@ def test_both_are_measured_and_their_masks_compared(both: Both, tmp_path: Path) 
         assert sheet.width > 3 * min(photo.width, photo.width * 800 / photo.height)
 
 
-def test_what_was_paid_for_is_reported_when_the_vendor_stops_answering(both: Both, tmp_path: Path) -> None:
+def test_paid_calls_are_reported_if_the_hosted_api_fails(both: Both, tmp_path: Path) -> None:
     report = tmp_path / "hosted.json"
-    answer = both("--n", "3", "--yes", "--json", str(report), key=both.poor_key)
-    assert answer.exit_code == 1
-    assert "406" in answer.stderr
-    assert "IoU of the masks" in answer.stdout
+    response = both("--n", "3", "--yes", "--json", str(report), key=both.poor_key)
+    assert response.exit_code == 1
+    assert "406" in response.stderr
+    assert "IoU of the masks" in response.stdout
     found = json.loads(report.read_text())
     assert (found["rounds"], found["mask_iou"]["mean"]) == (1, 1.0)
     assert "406" in found["stopped_by"]
 
 
-def test_nobody_pays_unasked(both: Both) -> None:
+def test_paid_calls_need_confirmation(both: Both) -> None:
     before = both.line.paid
-    answer = both("--n", "2")
-    assert answer.exit_code == 2
-    assert "4 paid calls" in answer.stderr
-    assert "use --yes" in answer.stderr
+    response = both("--n", "2")
+    assert response.exit_code == 2
+    assert "4 paid calls" in response.stderr
+    assert "use --yes" in response.stderr
     assert both.line.paid == before
 
 
-@pytest.mark.parametrize(("said", "status", "paid"), [(b"n\n", 1, 0), (b"y\n", 0, 2)])
-def test_who_is_asked_can_say_no(both: Both, said: bytes, status: int, paid: int) -> None:
+@pytest.mark.parametrize(("typed", "status", "paid"), [(b"n\n", 1, 0), (b"y\n", 0, 2)])
+def test_the_confirmation_can_be_declined(both: Both, typed: bytes, status: int, paid: int) -> None:
     before = both.line.paid
     ours, theirs = pty.openpty()
-    os.write(ours, said)
+    os.write(ours, typed)
     ended = subprocess.run(
         [sys.executable, "-m", "automask", *both.arguments, "--n", "1"],
         stdin=theirs,
@@ -191,54 +191,54 @@ def test_who_is_asked_can_say_no(both: Both, said: bytes, status: int, paid: int
     assert both.line.paid - before == paid
 
 
-def test_a_key_is_needed(both: Both) -> None:
-    answer = both("--yes", key="")
-    assert answer.exit_code == 2
-    assert "SEGMIND_API_KEY must contain your API key" in answer.stderr
+def test_a_missing_key_is_named(both: Both) -> None:
+    response = both("--yes", key="")
+    assert response.exit_code == 2
+    assert "SEGMIND_API_KEY must contain your API key" in response.stderr
 
 
-def test_the_vendors_client_is_needed(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "segmind", None)  # as if it were not installed
-    answer = both("--yes")
-    assert answer.exit_code == 1
-    assert "needs its own client: pip install segmind" in answer.stderr
+def test_a_missing_client_is_named(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "segmind", None)  # not importable
+    response = both("--yes")
+    assert response.exit_code == 1
+    assert "needs its own client: pip install segmind" in response.stderr
 
 
-def test_what_the_vendor_refuses_is_said(both: Both) -> None:
-    answer = both("--yes", key="wrong")
-    assert answer.exit_code == 1
-    assert "the hosted API" in answer.stderr
-    assert "401" in answer.stderr
+def test_a_rejected_call_is_reported(both: Both) -> None:
+    response = both("--yes", key="wrong")
+    assert response.exit_code == 1
+    assert "the hosted API" in response.stderr
+    assert "401" in response.stderr
 
 
-def test_the_vendors_key_goes_to_nobody_else(both: Both) -> None:
-    answer = both("--yes", "--server", f"http://{both.line.address}/v1")  # it would take this very key
-    assert answer.exit_code == 1
-    assert "your server" in answer.stderr
-    assert "401" in answer.stderr
+def test_the_vendors_key_is_not_sent_to_another_server(both: Both) -> None:
+    response = both("--yes", "--server", f"http://{both.line.address}/v1")  # this server would accept the key
+    assert response.exit_code == 1
+    assert "your server" in response.stderr
+    assert "401" in response.stderr
 
 
-def test_where_the_own_server_is_not_there_nothing_is_paid(both: Both) -> None:
+def test_nothing_is_paid_if_the_local_server_is_down(both: Both) -> None:
     before = both.line.paid
-    answer = both("--yes", "--server", "http://127.0.0.1:9/v1")
-    assert answer.exit_code == 1
-    assert "your server (http://127.0.0.1:9/v1) does not respond" in answer.stderr
+    response = both("--yes", "--server", "http://127.0.0.1:9/v1")
+    assert response.exit_code == 1
+    assert "your server (http://127.0.0.1:9/v1) does not respond" in response.stderr
     assert both.line.paid == before
 
 
-def test_a_photo_that_cannot_be_read_costs_nothing(both: Both, tmp_path: Path) -> None:
+def test_nothing_is_paid_for_an_invalid_photo(both: Both, tmp_path: Path) -> None:
     before = both.line.paid
     (tmp_path / "photo.webp").write_bytes(b"no photo")
-    answer = both("--yes", "--image", str(tmp_path / "photo.webp"))
-    assert answer.exit_code == 1
-    assert "not an image" in answer.stderr
+    response = both("--yes", "--image", str(tmp_path / "photo.webp"))
+    assert response.exit_code == 1
+    assert "not an image" in response.stderr
     Image.new("RGB", (8, 8)).save(tmp_path / "photo.webp")
-    answer = both("--yes", "--image", str(tmp_path / "photo.webp"))
-    assert "the photo must be JPEG or PNG, got WebP" in answer.stderr
+    response = both("--yes", "--image", str(tmp_path / "photo.webp"))
+    assert "the photo must be JPEG or PNG, got WebP" in response.stderr
     assert both.line.paid == before
 
 
-def test_every_call_brings_a_new_file_of_the_same_picture() -> None:
+def test_every_call_sends_different_bytes_of_the_same_picture() -> None:
     photo = PHOTO.read_bytes()
     uris = list(islice(data_uris(photo), 3))
     assert len({*uris}) == 3
@@ -248,16 +248,16 @@ def test_every_call_brings_a_new_file_of_the_same_picture() -> None:
         assert base64.b64decode(data).startswith(photo)
 
 
-def test_the_agreement_of_masks() -> None:
+def test_iou_of_masks() -> None:
     empty, left, whole = (np.zeros((4, 8, 3), np.uint8) for _ in range(3))
     left[:, :4], whole[:] = 255, 255
     assert iou(whole, whole) == iou(empty, empty) == 1
     assert iou(whole, empty) == 0
     assert iou(whole, left) == 0.5
-    assert iou(whole, left[::2, ::2]) == 0.5  # the vendor may answer in another size
+    assert iou(whole, left[::2, ::2]) == 0.5  # the hosted API may return another size
 
 
-def test_what_a_server_does_not_say_is_not_made_up() -> None:
+def test_unreported_values_are_none() -> None:
     silent = Measurements(latency=[0.1, 0.3], server=[0.1], cost=[])
     assert silent.summary() == {
         "latency_ms": {"p50": 200.0, "p95": 290.0},
@@ -265,6 +265,6 @@ def test_what_a_server_does_not_say_is_not_made_up() -> None:
         "network_ms": None,
         "cost_per_1000": None,
     }
-    told = Measurements(latency=[0.1, 0.3], server=[0.05, 0.05], cost=[0.001, 0.003])
-    assert told.summary()["network_ms"] == {"p50": 150.0, "p95": 240.0}
-    assert told.summary()["cost_per_1000"] == pytest.approx(2)
+    reported = Measurements(latency=[0.1, 0.3], server=[0.05, 0.05], cost=[0.001, 0.003])
+    assert reported.summary()["network_ms"] == {"p50": 150.0, "p95": 240.0}
+    assert reported.summary()["cost_per_1000"] == pytest.approx(2)

@@ -1,4 +1,4 @@
-"""The guarded fetcher, against real sites on loopback: what it fetches, and all that it must not."""
+"""The URL fetcher against real sites on loopback: what it fetches and what it must reject."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ VERDICTS = [
     ("never given out", "4000::1", False),
 ]
 
-# With the port of a site that listens on 127.0.0.1.
+# Followed by the port of a site on 127.0.0.1.
 SPELLINGS = {
     "plain": "127.0.0.1",
     "short": "127.1",
@@ -108,12 +108,12 @@ MALFORMED = [
 
 
 def only(*addresses: str) -> Any:
-    """Take these for the public ones."""
+    """Treat only these addresses as public."""
     return lambda address: str(address) in addresses
 
 
 def names(*answers: Sequence[str]) -> Resolver:
-    """A name server whose answers change, the last one staying."""
+    """A name server whose answers change; the last one repeats."""
     left = [*answers]
 
     async def resolve(host: str) -> Sequence[str]:
@@ -128,7 +128,7 @@ def fetcher(*addresses: str, timeout: float = 60.0, **parts: Any) -> Fetcher:
 
 
 def fetch(answer: SiteResponse, path: str = "/", **parts: Any) -> bytes:
-    """Fetch from a site that answers like this."""
+    """Fetch from a site with this response."""
 
     async def run() -> bytes:
         async with site(answer) as found:
@@ -138,7 +138,7 @@ def fetch(answer: SiteResponse, path: str = "/", **parts: Any) -> bytes:
 
 
 def visit(one: Fetcher, url: str, **listening: Any) -> tuple[Site, ImageError | bytes]:
-    """Fetch a URL that may hold the port of a site; give the site and what came."""
+    """Fetch a URL, in which {port} is that of a site; return the site and the image or error."""
 
     async def run() -> tuple[Site, ImageError | bytes]:
         async with site(IMAGE, **listening) as found:
@@ -150,7 +150,7 @@ def visit(one: Fetcher, url: str, **listening: Any) -> tuple[Site, ImageError | 
     return asyncio.run(run())
 
 
-def test_an_image_comes_as_it_is_and_the_site_learns_little() -> None:
+def test_an_image_is_returned_unchanged_and_the_request_reveals_little() -> None:
     found, image = visit(fetcher(), "http://127.0.0.1:{port}/a%20b.jpg?size=1#part")
     assert image == PHOTO
     request, *headers = found.requests[0].decode().strip().split("\r\n")
@@ -161,15 +161,15 @@ def test_an_image_comes_as_it_is_and_the_site_learns_little() -> None:
 
 
 @pytest.mark.parametrize(("what", "text", "verdict"), VERDICTS, ids=str)
-def test_which_addresses_are_public(what: str, text: str, verdict: bool) -> None:
+def test_public_and_other_addresses(what: str, text: str, verdict: bool) -> None:
     assert is_public(ip_address(text)) is verdict, what
 
 
 @pytest.mark.parametrize("text", [text for _, text, verdict in VERDICTS if not verdict])
-def test_an_address_that_is_not_public_is_refused_as_it_stands_and_behind_a_name(text: str) -> None:
+def test_a_non_public_address_is_rejected_directly_and_by_name(text: str) -> None:
     literal = f"[{text}]" if ":" in text else text
     tries = [("http://example.com/", Fetcher("public", LIMIT, resolve=names([text])))]
-    if "%" not in text:  # no URL holds a zone
+    if "%" not in text:  # URLs have no zones
         tries.append((f"http://{literal}/", Fetcher("public", LIMIT)))
     for url, one in tries:
         with pytest.raises(ImageError, match="resolves to an address that is not public"):
@@ -177,13 +177,13 @@ def test_an_address_that_is_not_public_is_refused_as_it_stands_and_behind_a_name
 
 
 @given(st.ip_addresses(v=4))
-def test_an_address_inside_another_is_judged_by_itself(address: IPv4Address) -> None:
+def test_an_embedded_ipv4_address_counts(address: IPv4Address) -> None:
     for prefix in (0xFFFF << 32, 0x64FF9B << 96):
         assert is_public(IPv6Address(prefix | int(address))) is is_public(address)
 
 
 @given(st.ip_addresses())
-def test_nothing_is_public_that_python_calls_private(address: Address) -> None:
+def test_no_address_is_public_that_python_calls_private(address: Address) -> None:
     inside = getattr(address, "ipv4_mapped", None) or address
     special = inside.is_private or inside.is_loopback or inside.is_link_local or inside.is_multicast
     if special or inside.is_reserved or inside.is_unspecified:
@@ -192,17 +192,17 @@ def test_nothing_is_public_that_python_calls_private(address: Address) -> None:
 
 
 @pytest.mark.parametrize("host", SPELLINGS.values(), ids=SPELLINGS)
-def test_no_spelling_of_loopback_gets_through(host: str) -> None:
+def test_no_spelling_of_loopback_is_accepted(host: str) -> None:
     url = f"http://{host}:{{port}}/"
     found, answer = visit(Fetcher("public", LIMIT), url)
     assert "resolves to an address that is not public" in str(answer)
     assert found.requests == []
-    found, answer = visit(Fetcher("any", LIMIT), url)  # it does mean loopback
+    found, answer = visit(Fetcher("any", LIMIT), url)  # the URL does mean loopback
     assert answer == PHOTO
 
 
 @pytest.mark.parametrize("host", [*UNREADABLE.values(), *IPV6.values()], ids=[*UNREADABLE, *IPV6])
-def test_no_other_spelling_gets_through_either(host: str) -> None:
+def test_no_other_spelling_is_accepted(host: str) -> None:
     found, answer = visit(Fetcher("public", LIMIT), f"http://{host}:{{port}}/")
     assert isinstance(answer, ImageError)
     assert "resolves to an address that is not public" in str(answer) or "is invalid" in str(answer)
@@ -210,7 +210,7 @@ def test_no_other_spelling_gets_through_either(host: str) -> None:
 
 
 @pytest.mark.parametrize(("url", "reason"), MALFORMED)
-def test_urls_that_are_refused_before_anything_is_looked_up(url: str, reason: str) -> None:
+def test_malformed_urls_are_rejected_before_resolution(url: str, reason: str) -> None:
     async def resolve(host: str) -> Sequence[str]:
         raise AssertionError(host)
 
@@ -220,7 +220,7 @@ def test_urls_that_are_refused_before_anything_is_looked_up(url: str, reason: st
     assert "secret" not in str(caught.value)
 
 
-def test_a_low_port_is_for_those_who_allow_everything() -> None:
+def test_low_ports_need_the_policy_any() -> None:
     with pytest.raises(ImageError, match="unknown host"):
         asyncio.run(Fetcher("any", LIMIT).fetch("http://nowhere.invalid:22/"))
 
@@ -231,7 +231,7 @@ def test_off_fetches_nothing() -> None:
     assert found.requests == []
 
 
-def test_one_address_of_many_that_is_not_public_is_enough() -> None:
+def test_one_non_public_address_of_many_is_enough_to_reject() -> None:
     one = fetcher("127.0.0.1", resolve=names(["127.0.0.1", "127.0.0.2"]))
     found, answer = visit(one, "http://example.com:{port}/")
     assert "'example.com' resolves to an address that is not public" in str(answer)
@@ -240,7 +240,7 @@ def test_one_address_of_many_that_is_not_public_is_enough() -> None:
 
 
 async def _rebind(first: SiteResponse) -> tuple[Site, Site, ImageError | bytes]:
-    """Let a name move from a public address to a private one, with a site at each, after it was checked."""
+    """Move a name from a public to a private address, with a site at each, after the check."""
     one = fetcher("127.0.0.1", resolve=names(["127.0.0.1"], ["127.0.0.2"]))
     async with site(first) as public, site(IMAGE, host="127.0.0.2", port=public.port) as private:
         try:
@@ -249,21 +249,21 @@ async def _rebind(first: SiteResponse) -> tuple[Site, Site, ImageError | bytes]:
             return public, private, error
 
 
-def test_the_address_that_was_checked_is_the_one_connected_to() -> None:
+def test_the_connection_goes_to_the_checked_address() -> None:
     public, private, answer = asyncio.run(_rebind(IMAGE))
     assert answer == PHOTO
     assert f"Host: example.com:{public.port}".encode() in public.requests[0]
     assert private.requests == []
 
 
-def test_a_name_that_moves_between_two_hops_is_checked_again() -> None:
+def test_every_redirect_resolves_its_name_again() -> None:
     public, private, answer = asyncio.run(_rebind(http_response(status="302 Found", Location="/again")))
     assert "resolves to an address that is not public" in str(answer)
     assert (len(public.requests), private.requests) == (1, [])
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]])
-def test_an_address_that_does_not_answer_is_passed_over(addresses: list[str]) -> None:
+def test_an_unreachable_address_is_skipped(addresses: list[str]) -> None:
     one = fetcher(*addresses, resolve=names(addresses))
     _, answer = visit(one, "http://example.com:{port}/")
     assert answer == PHOTO
@@ -282,7 +282,7 @@ def test_an_address_that_does_not_answer_is_passed_over(addresses: list[str]) ->
         ("/", "more than 5 redirects"),
     ],
 )
-def test_redirects_that_are_refused(location: str, reason: str) -> None:
+def test_invalid_redirects_are_rejected(location: str, reason: str) -> None:
     with pytest.raises(ImageError, match=r"^cannot fetch the image from 127\.0\.0\.1: ") as caught:
         fetch(http_response(status="302 Found", Location=location))
     assert reason in str(caught.value)
@@ -305,10 +305,10 @@ def test_five_redirects_are_followed_and_no_more(hops: int) -> None:
 
 
 @pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
-def test_a_slow_site_gets_no_more_than_its_time(head: bytes) -> None:
+def test_a_slow_site_times_out(head: bytes) -> None:
     async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(head)
-        while True:  # something always comes, so that waiting for each part would never end
+        while True:  # data keeps coming, so a timeout per read would never expire
             writer.write(b"x")
             await writer.drain()
             await asyncio.sleep(0.02)
@@ -317,7 +317,7 @@ def test_a_slow_site_gets_no_more_than_its_time(head: bytes) -> None:
         fetch(drip, timeout=0.3)
 
 
-def test_a_slow_name_server_gets_no_more_than_that_either() -> None:
+def test_a_slow_name_server_times_out() -> None:
     async def resolve(host: str) -> Sequence[str]:
         del host
         await asyncio.Event().wait()
@@ -340,14 +340,14 @@ def test_an_endless_image_is_cut_off(head: str) -> None:
         fetch(pour)
 
 
-def test_the_limit_itself_is_allowed_and_not_a_byte_more() -> None:
+def test_the_size_limit_is_exact() -> None:
     whole = PHOTO.ljust(LIMIT, b"\0")
     assert fetch(http_response(whole)) == whole
     with pytest.raises(ImageError, match="the image is larger than"):
         fetch(http_response(whole + b"\0"))
 
 
-def test_a_bomb_is_not_unpacked() -> None:
+def test_a_compressed_body_is_rejected() -> None:
     bomb = gzip.compress(PHOTO + bytes(10_000_000))
     assert len(bomb) < LIMIT
     with pytest.raises(ImageError, match="unexpected Content-Encoding 'gzip'"):
@@ -371,14 +371,14 @@ def test_a_bomb_is_not_unpacked() -> None:
         (b"", "the response is not HTTP"),
     ],
 )
-def test_what_is_no_image_is_refused_without_showing_it(answer: bytes, reason: str) -> None:
+def test_other_content_is_rejected_without_revealing_it(answer: bytes, reason: str) -> None:
     with pytest.raises(ImageError, match=r"^cannot fetch the image from 127\.0\.0\.1: ") as caught:
         fetch(answer)
     assert reason in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
-def test_nobody_there() -> None:
+def test_a_refused_connection() -> None:
     async def run() -> None:
         async with site(IMAGE) as found:
             pass
@@ -388,7 +388,7 @@ def test_nobody_there() -> None:
         asyncio.run(run())
 
 
-def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
@@ -404,7 +404,7 @@ def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch)
         ("example.com", False, "unable to get local issuer"),
     ],
 )
-def test_tls_is_checked_against_the_name(
+def test_tls_is_verified_for_the_name(
     name: str,
     trusted: bool,
     reason: str,
@@ -425,7 +425,7 @@ def test_tls_is_checked_against_the_name(
         assert f"Host: example.com:{found.port}".encode() in found.requests[0]
 
 
-def test_only_so_many_are_fetched_at_once() -> None:
+def test_concurrent_fetches_are_limited() -> None:
     async def run() -> tuple[int, int]:
         full, go = asyncio.Event(), asyncio.Event()
         open_now: list[int] = []

@@ -1,4 +1,4 @@
-"""The hosted API's calls over HTTP, against a real server: bodies, answers, errors, and who is told what."""
+"""The hosted API over HTTP, against a real server: bodies, responses, errors, security headers and keys."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def image(jpeg: bytes) -> str:
 
 @pytest.fixture(scope="module")
 def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A client of a server without keys, which fetches nothing."""
+    """A client of a server without keys and without URL fetches."""
     settings: dict[str, Any] = {"http_port": 0, "fetch_urls": "off", "max_image_mb": 0.3}
     with (
         serving(tmp_path_factory.mktemp("open"), **settings) as server,
@@ -47,22 +47,22 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 
 def submit(http: httpx.Client, image: str, **more: Any) -> dict[str, Any]:
-    answer = http.post(V2, json={"image": image, "prompt": "cup"}, **more)
-    assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    response = http.post(V2, json={"image": image, "prompt": "cup"}, **more)
+    assert response.status_code == 200, response.text
+    reply: dict[str, Any] = response.json()
+    return reply
 
 
 def wait(grpc_address: str, request_id: str, key: str = "") -> None:
-    """Wait for a request to end, without asking again and again."""
+    """Wait for the end of a request without polling."""
     with grpc.insecure_channel(grpc_address) as channel:
         request = messages.GetResultRequest(request_id=request_id, wait=PATIENCE)
         MaskServiceStub(channel).GetResult(request, metadata=(("x-api-key", key),))
 
 
-def test_every_kind_of_body_gives_the_same_picture(http: httpx.Client, jpeg: bytes, image: str) -> None:
+def test_every_content_type_gives_the_same_picture(http: httpx.Client, jpeg: bytes, image: str) -> None:
     texts = {"prompt": "cup", "grow_mask": "3", "invert_mask": "true"}
-    answers = [
+    responses = [
         http.post(V1, json={"image": image, "prompt": "cup", "grow_mask": 3, "invert_mask": True}),
         http.post(V1, data={"image": image, **texts}),
         http.post(V1, data=texts, files={"image": ("room.jpg", jpeg, "image/jpeg")}),
@@ -70,34 +70,36 @@ def test_every_kind_of_body_gives_the_same_picture(http: httpx.Client, jpeg: byt
         http.post(V1, content=json.dumps({"image": image, **texts})),
         http.post(f"/v1/models{V1[3:]}", json={"image": image, **texts}),
     ]
-    assert [answer.status_code for answer in answers] == [200] * len(answers)
-    assert len({answer.content for answer in answers}) == 1
-    assert {answer.headers["content-type"] for answer in answers} == {"image/png"}
-    assert answers[3].headers["x-warnings"] == "unknown parameter, ignored: unused"
-    assert "x-warnings" not in answers[0].headers
+    assert [response.status_code for response in responses] == [200] * len(responses)
+    assert len({response.content for response in responses}) == 1
+    assert {response.headers["content-type"] for response in responses} == {"image/png"}
+    assert responses[3].headers["x-warnings"] == "unknown parameter, ignored: unused"
+    assert "x-warnings" not in responses[0].headers
 
 
 @pytest.mark.parametrize(
     ("wanted", "mode"), [({}, "L"), ({"return_alpha": True}, "RGBA"), ({"return_mask": False}, "RGB")]
 )
 def test_mask_alpha_or_preview(http: httpx.Client, image: str, wanted: dict[str, bool], mode: str) -> None:
-    answer = http.post(V1, json={"image": image, "prompt": "cup", **wanted})
-    with Image.open(io.BytesIO(answer.content)) as picture:
+    response = http.post(V1, json={"image": image, "prompt": "cup", **wanted})
+    with Image.open(io.BytesIO(response.content)) as picture:
         assert (picture.mode, picture.size) == (mode, (600, 400))
 
 
-def test_a_photo_goes_to_no_disk(tmp_path: Path, coffee: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Six megabytes, from which Starlette would make a temporary file."""
+def test_an_upload_is_not_written_to_disk(
+    tmp_path: Path, coffee: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six megabytes, which Starlette would write to a temporary file."""
     file = io.BytesIO()
     Image.fromarray(np.tile(coffee, (3, 3, 1))).save(file, "BMP")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     with serving(tmp_path, http_port=0) as server:
         url = f"http://{server.http_address}{V1}"
-        answer = httpx.post(url, data={"prompt": "cup"}, files={"image": file.getvalue()}, timeout=60)
-    assert answer.status_code == 200, answer.text
+        response = httpx.post(url, data={"prompt": "cup"}, files={"image": file.getvalue()}, timeout=60)
+    assert response.status_code == 200, response.text
 
 
-def test_what_is_excluded_is_left_out(http: httpx.Client, image: str) -> None:
+def test_exclude_is_left_out_of_the_mask(http: httpx.Client, image: str) -> None:
     body = {"image": image, "prompt": "cup, dining table", "grow_mask": 0}
     whole, less, table = (
         np.asarray(Image.open(io.BytesIO(http.post(V1, json={**body, **more}).content)))
@@ -109,14 +111,14 @@ def test_what_is_excluded_is_left_out(http: httpx.Client, image: str) -> None:
     assert (refused.status_code, refused.json()["reason"]) == (400, "UNKNOWN_PROMPT")
 
 
-def test_unknown_parameters_are_named_in_every_kind_of_answer(http: httpx.Client, image: str) -> None:
+def test_every_response_names_unknown_parameters(http: httpx.Client, image: str) -> None:
     body = {"image": image, "prompt": "cup", "steps": 20, "größe": 1}
     named = ["unknown parameter, ignored: steps", "unknown parameter, ignored: größe"]
     assert http.post(V1, json={**body, "base64": True}).json()["warnings"] == named
     assert http.post(V1, json=body).headers["x-warnings"].startswith(f"{named[0]}; unknown parameter, ignored: gr")
-    told = http.post(V2, json=body).json()
-    assert told["warnings"] == named
-    assert http.get(told["response_url"]).json()["warnings"] == named
+    reply = http.post(V2, json=body).json()
+    assert reply["warnings"] == named
+    assert http.get(reply["response_url"]).json()["warnings"] == named
 
 
 @pytest.mark.parametrize(
@@ -135,31 +137,31 @@ def test_unknown_parameters_are_named_in_every_kind_of_answer(http: httpx.Client
         (b'{"image": "bm90IGFuIGltYWdl", "prompt": "cup"}', "application/json", "not an image: starts with"),
     ],
 )
-def test_a_body_that_cannot_be_read_is_a_400_that_says_why(
+def test_a_malformed_body_is_a_400_with_the_reason(
     http: httpx.Client, content: bytes, kind: str, sentence: str
 ) -> None:
-    answer = http.post(V1, content=content, headers={"content-type": kind})
-    told = answer.json()
-    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/json")
-    assert told["request_id"] == answer.headers["x-request-id"]
-    assert told["reason"] in {"INVALID_PARAMETER", "INVALID_IMAGE"}
-    assert sentence in told["error"]
+    response = http.post(V1, content=content, headers={"content-type": kind})
+    reply = response.json()
+    assert (response.status_code, response.headers["content-type"]) == (400, "application/json")
+    assert reply["request_id"] == response.headers["x-request-id"]
+    assert reply["reason"] in {"INVALID_PARAMETER", "INVALID_IMAGE"}
+    assert sentence in reply["error"]
 
 
-def test_both_paths_refuse_what_is_out_of_range(http: httpx.Client, image: str) -> None:
+def test_both_paths_reject_values_out_of_range(http: httpx.Client, image: str) -> None:
     for path in (V1, V2):
-        answer = http.post(path, json={"image": image, "prompt": "cup", "grow_mask": 500})
-        assert (answer.status_code, answer.json()["error"]) == (
+        response = http.post(path, json={"image": image, "prompt": "cup", "grow_mask": 500})
+        assert (response.status_code, response.json()["error"]) == (
             400,
             "grow_mask must be an integer in [0, 100], got 500",
         )
-        answer = http.post(path, json={"image": image, "prompt": "unobtainium"})
-        assert (answer.status_code, answer.json()["reason"]) == (400, "UNKNOWN_PROMPT")
-        answer = http.post(path, json={"image": image, "prompt": "cup", "model": "none"})
-        assert (answer.status_code, answer.json()["reason"]) == (404, "NOT_FOUND")
+        response = http.post(path, json={"image": image, "prompt": "unobtainium"})
+        assert (response.status_code, response.json()["reason"]) == (400, "UNKNOWN_PROMPT")
+        response = http.post(path, json={"image": image, "prompt": "cup", "model": "none"})
+        assert (response.status_code, response.json()["reason"]) == (404, "NOT_FOUND")
 
 
-def test_what_is_too_large_is_refused(http: httpx.Client) -> None:
+def test_too_large_bodies_and_images_are_rejected(http: httpx.Client) -> None:
     sentence = "the body is larger than 485,536 bytes"
     declared = http.post(V1, content=b"x" * 3_000_000)
     assert (declared.status_code, declared.json()["reason"]) == (400, "INVALID_IMAGE")
@@ -168,12 +170,12 @@ def test_what_is_too_large_is_refused(http: httpx.Client) -> None:
     assert undeclared.status_code == 400
     assert sentence in undeclared.json()["error"]
     image = base64.b64encode(b"\xff\xd8\xff" + bytes(300_000)).decode()
-    answer = http.post(V1, json={"image": image, "prompt": "cup"})
-    assert answer.status_code == 400
-    assert "image has 300,003 bytes, this server takes 300,000 at most" in answer.json()["error"]
+    response = http.post(V1, json={"image": image, "prompt": "cup"})
+    assert response.status_code == 400
+    assert "image has 300,003 bytes, this server takes 300,000 at most" in response.json()["error"]
 
 
-def test_paths_and_methods_that_lead_nowhere(http: httpx.Client) -> None:
+def test_unknown_paths_and_methods(http: httpx.Client) -> None:
     for method, path, status in (
         ("GET", "/nothing", 404),
         ("GET", V1, 405),
@@ -184,16 +186,16 @@ def test_paths_and_methods_that_lead_nowhere(http: httpx.Client) -> None:
         ("GET", "/v2/requests/unknown/status", 404),
         ("GET", "/v2/requests/unknown/output.png", 404),
     ):
-        answer = http.request(method, path)
-        assert answer.status_code == status, path
-        assert answer.json()["error"]
-        assert answer.json()["request_id"] == answer.headers["x-request-id"]
+        response = http.request(method, path)
+        assert response.status_code == status, path
+        assert response.json()["error"]
+        assert response.json()["request_id"] == response.headers["x-request-id"]
 
 
-def test_every_answer_has_security_headers_and_nothing_for_other_origins(http: httpx.Client, image: str) -> None:
+def test_every_response_has_security_headers_and_no_cors_headers(http: httpx.Client, image: str) -> None:
     body = {"image": image, "prompt": "cup"}
     headers = {"origin": "https://elsewhere.example"}
-    for answer in (
+    for response in (
         http.post(V1, json=body, headers=headers),
         http.post(V2, json=body, headers=headers),
         http.post(V1, headers=headers),
@@ -203,30 +205,33 @@ def test_every_answer_has_security_headers_and_nothing_for_other_origins(http: h
         http.get("/nothing", headers=headers),
         http.options(V1, headers={**headers, "access-control-request-method": "POST"}),
     ):
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["referrer-policy"] == "no-referrer"
-        policy = answer.headers["content-security-policy"]
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["referrer-policy"] == "no-referrer"
+        policy = response.headers["content-security-policy"]
         assert policy.startswith("default-src 'none'")
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
-        assert answer.headers["cache-control"] in {"no-store", "no-cache"}
-        assert not [name for name in answer.headers if name.startswith("access-control-")]
-        assert "server" not in answer.headers
+        assert response.headers["cache-control"] in {"no-store", "no-cache"}
+        assert not [name for name in response.headers if name.startswith("access-control-")]
+        assert "server" not in response.headers
 
 
-def test_origins_that_are_allowed(tmp_path: Path) -> None:
+def test_allowed_origins(tmp_path: Path) -> None:
     with (
         serving(tmp_path, http_port=0, cors_origins="https://good.example") as server,
         httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as http,
     ):
-        asked = {"access-control-request-method": "POST", "access-control-request-headers": "x-api-key, content-type"}
-        good = http.options(V1, headers={"origin": "https://good.example", **asked})
+        preflight = {
+            "access-control-request-method": "POST",
+            "access-control-request-headers": "x-api-key, content-type",
+        }
+        good = http.options(V1, headers={"origin": "https://good.example", **preflight})
         assert (good.status_code, good.headers["access-control-allow-origin"]) == (200, "https://good.example")
-        bad = http.options(V1, headers={"origin": "https://bad.example", **asked})
+        bad = http.options(V1, headers={"origin": "https://bad.example", **preflight})
         assert (bad.status_code, "access-control-allow-origin" in bad.headers) == (400, False)
-        told = http.post(V1, headers={"origin": "https://good.example"})
-        assert told.headers["access-control-allow-origin"] == "https://good.example"
-        assert "x-request-id" in told.headers["access-control-expose-headers"]
+        reply = http.post(V1, headers={"origin": "https://good.example"})
+        assert reply.headers["access-control-allow-origin"] == "https://good.example"
+        assert "x-request-id" in reply.headers["access-control-expose-headers"]
 
 
 def test_openapi_describes_every_call(http: httpx.Client) -> None:
@@ -263,24 +268,24 @@ def test_the_docs_load_nothing_from_another_host(http: httpx.Client) -> None:
         assert http.get(f"/{link}").status_code == 200
 
 
-def test_a_request_repeated_with_its_idempotency_key_is_the_same(http: httpx.Client, image: str) -> None:
+def test_an_idempotency_key_gives_the_same_request_again(http: httpx.Client, image: str) -> None:
     headers = {"idempotency-key": "once"}
     first = submit(http, image, headers=headers)
     assert submit(http, image, headers=headers)["request_id"] == first["request_id"]
     assert submit(http, image)["request_id"] != first["request_id"]
 
 
-def test_over_grpc_it_is_the_same_request(tmp_path: Path, jpeg: bytes, image: str) -> None:
+def test_grpc_sees_the_same_request(tmp_path: Path, jpeg: bytes, image: str) -> None:
     with (
         serving(tmp_path, http_port=0) as server,
         httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as http,
         grpc.insecure_channel(server.address) as channel,
     ):
         stub = MaskServiceStub(channel)
-        told = submit(http, image)
-        wanted = messages.GetResultRequest(request_id=told["request_id"], wait=PATIENCE)
+        reply = submit(http, image)
+        wanted = messages.GetResultRequest(request_id=reply["request_id"], wait=PATIENCE)
         response = stub.GetResult(wanted).response
-        output = http.get(told["response_url"]).json()["output"]
+        output = http.get(reply["response_url"]).json()["output"]
         assert http.get(output).content == response.results[0].media[0].data
         task = mask_pb2.MaskTask(
             image=mask_pb2.Image(encoded=jpeg), prompts=["cup"], formats=[mask_pb2.OUTPUT_FORMAT_ALPHA_WEBP]
@@ -301,18 +306,18 @@ def test_over_grpc_it_is_the_same_request(tmp_path: Path, jpeg: bytes, image: st
                 assert http.get(output.replace(ending, "png")).status_code == 404
 
 
-def test_the_output_is_gone_with_the_result(tmp_path: Path, image: str) -> None:
+def test_the_output_expires_with_the_result(tmp_path: Path, image: str) -> None:
     with (
         serving(tmp_path, http_port=0, retention="1s") as server,
         httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as http,
     ):
-        told = submit(http, image)
-        output = f"{told['response_url']}/output.png"
-        wait_until(lambda: http.get(told["status_url"]).status_code == 404)
-        assert {http.get(url).status_code for url in (output, told["status_url"], told["response_url"])} == {404}
+        reply = submit(http, image)
+        output = f"{reply['response_url']}/output.png"
+        wait_until(lambda: http.get(reply["status_url"]).status_code == 404)
+        assert {http.get(url).status_code for url in (output, reply["status_url"], reply["response_url"])} == {404}
 
 
-def test_the_url_of_the_output_is_a_secret_of_its_key(tmp_path: Path, image: str) -> None:
+def test_the_url_of_the_output_is_signed_by_its_key(tmp_path: Path, image: str) -> None:
     with (
         closing(SqliteKeyStore(tmp_path / "keys", create=True)) as keys,
         serving(tmp_path, http_port=0, keys=tmp_path / "keys") as server,
@@ -321,8 +326,8 @@ def test_the_url_of_the_output_is_a_secret_of_its_key(tmp_path: Path, image: str
         key, other = keys.add("mine"), keys.add("other")
         mine, others = {"x-api-key": key}, {"x-api-key": other}
         first, second = submit(http, image, headers=mine), submit(http, image, headers=others)
-        for told, owner in ((first, key), (second, other)):
-            wait(server.address, told["request_id"], owner)
+        for reply, owner in ((first, key), (second, other)):
+            wait(server.address, reply["request_id"], owner)
         url = http.get(first["response_url"], headers=mine).json()["output"]
         foreign = http.get(second["response_url"], headers=others).json()["output"]
         assert http.get(url).headers["content-type"] == "image/png"
@@ -345,7 +350,7 @@ def test_the_url_of_the_output_is_a_secret_of_its_key(tmp_path: Path, image: str
         assert http.get(url).status_code == 401
 
 
-def test_keys_are_asked_for_before_the_body_and_health_asks_for_none(tmp_path: Path, image: str) -> None:
+def test_keys_are_checked_before_the_body_and_health_needs_none(tmp_path: Path, image: str) -> None:
     with (
         closing(SqliteKeyStore(tmp_path / "keys", create=True)) as keys,
         serving(tmp_path, http_port=0, keys=tmp_path / "keys") as server,

@@ -1,4 +1,4 @@
-"""Parameters over HTTP: forgiving in type, strict in range; and the forms that an image may have."""
+"""Parameters over HTTP: lenient types, strict ranges; all formats of an image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read(**fields: object) -> Parameters:
     return parse_form({**NEEDED, **fields}).parameters
 
 
-def test_what_is_left_out_has_the_hosted_api_s_defaults() -> None:
+def test_missing_parameters_have_the_defaults_of_the_hosted_api() -> None:
     form = parse_form(NEEDED)
     assert form.parameters == Parameters(
         threshold=0.2,
@@ -56,7 +56,7 @@ def test_what_is_left_out_has_the_hosted_api_s_defaults() -> None:
         ("base64", "true", True),
     ],
 )
-def test_types_are_read_as_sloppy_clients_send_them(name: str, value: object, meant: object) -> None:
+def test_types_are_converted_leniently(name: str, value: object, meant: object) -> None:
     got = getattr(read(**{name: value}), name)
     assert (got, type(got)) == (meant, type(meant))
 
@@ -84,13 +84,13 @@ def test_types_are_read_as_sloppy_clients_send_them(name: str, value: object, me
         ("model", 5, "model must be text, got 5"),
     ],
 )
-def test_what_would_hide_a_mistake_is_refused(name: str, value: object, sentence: str) -> None:
+def test_ambiguous_and_invalid_values_are_rejected(name: str, value: object, sentence: str) -> None:
     with pytest.raises(ParameterError) as caught:
         parse_form({**NEEDED, name: value})
     assert str(caught.value) == sentence
 
 
-def test_what_means_nothing_here_is_named() -> None:
+def test_unknown_parameters_are_named() -> None:
     assert parse_form({**NEEDED, "samples": 1, "scheduler": None, "x" * 99: 1}).unknown == (
         "samples",
         "scheduler",
@@ -99,7 +99,7 @@ def test_what_means_nothing_here_is_named() -> None:
 
 
 @given(st.binary(min_size=1), st.booleans(), st.booleans(), st.booleans())
-def test_an_image_survives_every_spelling_of_base64(data: bytes, urlsafe: bool, padded: bool, wrapped: bool) -> None:
+def test_every_variant_of_base64_is_decoded(data: bytes, urlsafe: bool, padded: bool, wrapped: bool) -> None:
     text = (base64.urlsafe_b64encode if urlsafe else base64.b64encode)(data).decode()
     text = text if padded else text.rstrip("=")
     if wrapped:
@@ -108,7 +108,7 @@ def test_an_image_survives_every_spelling_of_base64(data: bytes, urlsafe: bool, 
         assert parse_form({**NEEDED, "image": spelling}).image == data
 
 
-def test_an_image_may_be_a_url_or_percent_encoded() -> None:
+def test_an_image_can_be_a_url_or_percent_encoded() -> None:
     for url in ("https://example.org/a.png?b=c", "HTTP://example.org"):
         assert parse_form({**NEEDED, "image": url}).image == url
     assert parse_form({**NEEDED, "image": "data:,%89PNG%0d"}).image == b"\x89PNG\r"
@@ -117,18 +117,18 @@ def test_an_image_may_be_a_url_or_percent_encoded() -> None:
 @pytest.mark.parametrize(
     "image", ["room.jpg", "/srv/room.png", "file:///etc/passwd", "a", "§", "data:image/png;base64,%"]
 )
-def test_what_is_no_image_says_what_would_be(image: str) -> None:
+def test_a_malformed_image_is_rejected_with_the_valid_formats(image: str) -> None:
     with pytest.raises(ImageError, match="image must be a data: URI, base64, an http.s. URL or an uploaded file, got"):
         parse_form({**NEEDED, "image": image})
 
 
 @pytest.mark.parametrize("image", [5, ["a"], {"url": "a"}, True])
-def test_an_image_of_another_type_is_refused(image: Any) -> None:
+def test_an_image_of_the_wrong_type_is_rejected(image: Any) -> None:
     with pytest.raises(ImageError, match="image must be text or an uploaded file, got"):
         parse_form({**NEEDED, "image": image})
 
 
-def test_without_an_image() -> None:
+def test_a_missing_image_is_rejected() -> None:
     for fields in ({"prompt": "cup"}, {"prompt": "cup", "image": ""}, {"prompt": "cup", "image": None}):
         with pytest.raises(ImageError, match="image is missing: send a data: URI"):
             parse_form(fields)
@@ -140,6 +140,6 @@ def test_without_an_image() -> None:
         st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers()),
     )
 )
-def test_whatever_comes_is_read_or_refused_on_purpose(fields: dict[str, object]) -> None:
+def test_any_fields_are_parsed_or_rejected_with_a_known_error(fields: dict[str, object]) -> None:
     with suppress(ImageError, ParameterError):
         assert set(parse_form({**NEEDED, **fields}).unknown) == fields.keys() - SCHEMA.keys()

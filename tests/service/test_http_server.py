@@ -1,4 +1,4 @@
-"""How the HTTP front lives: behind proxies, with slow and leaving clients, its log, its start and its end."""
+"""The HTTP server: proxies, slow and disconnecting clients, logs, start and shutdown."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def image(jpeg: bytes) -> str:
     return base64.b64encode(jpeg).decode()
 
 
-def test_forwarded_headers_count_from_trusted_proxies_alone(tmp_path: Path, image: str) -> None:
-    told = {
+def test_only_trusted_proxies_may_set_forwarded_headers(tmp_path: Path, image: str) -> None:
+    forwarded = {
         "x-forwarded-host": "api.example:8443",
         "x-forwarded-proto": "https",
         "x-forwarded-prefix": "/masks/",
@@ -48,12 +48,12 @@ def test_forwarded_headers_count_from_trusted_proxies_alone(tmp_path: Path, imag
         body = {"image": image, "prompt": "cup"}
 
         def base(address: str, headers: dict[str, str]) -> str:
-            answer = http.post(f"http://{address}{V2}", json=body, headers=headers).json()
-            return str(answer["status_url"]).partition("/v2/")[0]
+            response = http.post(f"http://{address}{V2}", json=body, headers=headers).json()
+            return str(response["status_url"]).partition("/v2/")[0]
 
-        assert base(trusting.http_address, told) == "https://api.example:8443/masks"
-        assert base(wary.http_address, told) == f"http://{wary.http_address}"
-        assert base(named.http_address, told) == "https://masks.example/ai"
+        assert base(trusting.http_address, forwarded) == "https://api.example:8443/masks"
+        assert base(wary.http_address, forwarded) == f"http://{wary.http_address}"
+        assert base(named.http_address, forwarded) == "https://masks.example/ai"
         assert base(trusting.http_address, {}) == f"http://{trusting.http_address}"
         for wrong in (
             {"x-forwarded-host": "evil.example/path?"},
@@ -66,7 +66,7 @@ def test_forwarded_headers_count_from_trusted_proxies_alone(tmp_path: Path, imag
 
 @pytest.fixture(scope="module")
 def slow(segmenter: automask.Segmenter, other_jpeg: bytes) -> messages.GenerateRequest:
-    """Keeps a worker busy for minutes."""
+    """A request that keeps a worker busy for minutes."""
     task = mask_pb2.MaskTask(
         image=mask_pb2.Image(encoded=other_jpeg),
         prompts=segmenter.vocabulary[:64],
@@ -76,16 +76,14 @@ def slow(segmenter: automask.Segmenter, other_jpeg: bytes) -> messages.GenerateR
 
 
 def keep_busy(channel: grpc.Channel, keys: SqliteKeyStore, slow: messages.GenerateRequest) -> Any:
-    """Give the one worker something to do, and return once it is let in."""
+    """Send the slow request and return once it is running."""
     metadata = (("x-api-key", keys.add("busy", credits=1)),)
     call = MaskServiceStub(channel).Generate.future(slow, metadata=metadata)
     wait_until(lambda: keys.credits("busy") == 0)
     return call
 
 
-def test_what_takes_too_long_is_a_504_and_gives_its_credit_back(
-    tmp_path: Path, image: str, slow: messages.GenerateRequest
-) -> None:
+def test_a_timeout_is_a_504_and_refunds_its_credit(tmp_path: Path, image: str, slow: messages.GenerateRequest) -> None:
     with (
         closing(SqliteKeyStore(tmp_path / "keys", create=True)) as keys,
         serving(tmp_path, http_port=0, http_timeout="500ms", workers=1, keys=tmp_path / "keys") as server,
@@ -109,18 +107,18 @@ def test_what_takes_too_long_is_a_504_and_gives_its_credit_back(
 
 
 @pytest.mark.parametrize("half", ["", "GET /healthz HTTP/1.1\r\nhost: a\r\nx-a: "])
-def test_who_does_not_say_what_they_want_is_not_waited_for(tmp_path: Path, half: str) -> None:
+def test_an_incomplete_request_is_closed(tmp_path: Path, half: str) -> None:
     with serving(tmp_path, http_port=0, http_timeout="500ms") as server:
         host, _, port = server.http_address.rpartition(":")
         with socket.create_connection((host, int(port)), timeout=60) as loris:
             loris.sendall(f"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n{half}".encode())
-            answer = b""
+            response = b""
             while part := loris.recv(4096):
-                answer += part
-        assert answer.count(b"HTTP/1.1 200 ") == 1
+                response += part
+        assert response.count(b"HTTP/1.1 200 ") == 1
 
 
-def test_a_client_that_goes_away_stops_the_work(tmp_path: Path, image: str, slow: messages.GenerateRequest) -> None:
+def test_a_disconnect_cancels_the_work(tmp_path: Path, image: str, slow: messages.GenerateRequest) -> None:
     with (
         closing(SqliteKeyStore(tmp_path / "keys", create=True)) as keys,
         serving(tmp_path, http_port=0, workers=1, keys=tmp_path / "keys") as server,
@@ -140,7 +138,7 @@ def test_a_client_that_goes_away_stops_the_work(tmp_path: Path, image: str, slow
         busy.cancel()
 
 
-def test_the_log_has_each_call_once_and_never_its_key_or_photo(tmp_path: Path, image: str) -> None:
+def test_the_log_has_each_call_once_without_its_key_or_photo(tmp_path: Path, image: str) -> None:
     with closing(SqliteKeyStore(tmp_path / "keys", create=True)) as keys:
         key = keys.add("camera")
     options = (
@@ -158,7 +156,7 @@ def test_the_log_has_each_call_once_and_never_its_key_or_photo(tmp_path: Path, i
     with ServerProcess(*options, "--log-level", "debug") as process:
         address = process.http_address
         with httpx.Client(base_url=f"http://{address}", headers={"x-api-key": key}, timeout=60) as http:
-            answers = [
+            responses = [
                 http.post(V1, json={"image": image, "prompt": "cup"}),
                 http.post(V1, json={"image": image, "prompt": "cup", "threshold": 7}),
                 http.get("/v2/requests/unknown/status"),
@@ -176,7 +174,7 @@ def test_the_log_has_each_call_once_and_never_its_key_or_photo(tmp_path: Path, i
         ).text
         assert process.end() == 0
     calls = [event for event in process.events if event["event"] == "call"]
-    assert [call["request_id"] for call in calls[:-2]] == [answer.headers["x-request-id"] for answer in answers]
+    assert [call["request_id"] for call in calls[:-2]] == [response.headers["x-request-id"] for response in responses]
     assert [(call["method"], call["code"], call.get("key")) for call in calls] == [
         (f"POST {V1}", "OK", "camera"),
         (f"POST {V1}", "INVALID_ARGUMENT", "camera"),
@@ -194,7 +192,7 @@ def test_the_log_has_each_call_once_and_never_its_key_or_photo(tmp_path: Path, i
     assert 'automask_calls_total{code="NOT_FOUND",method="GET elsewhere"} 1.0' in metrics
 
 
-def test_at_the_end_what_runs_is_answered_and_what_comes_is_refused(tmp_path: Path, image: str) -> None:
+def test_draining_finishes_running_calls_and_rejects_new_ones(tmp_path: Path, image: str) -> None:
     options = ("--port", 0, "--http-port", 0, "--store", tmp_path / "s", "--workers", 1, "--drain", "1h")
     with ServerProcess(*options) as process:
         host, _, port = process.http_address.rpartition(":")
@@ -204,24 +202,24 @@ def test_at_the_end_what_runs_is_answered_and_what_comes_is_refused(tmp_path: Pa
             socket.create_connection((host, int(port))) as running,
             httpx.Client(base_url=f"http://{process.http_address}") as http,
         ):
-            running.sendall(head + body[:-1])  # a call that cannot end yet
+            running.sendall(head + body[:-1])  # a call that cannot finish yet
             assert http.get("/healthz").status_code == 200
             ended: list[int] = []
             stopping = Thread(target=lambda: ended.append(process.end()))
             stopping.start()
             wait_until(lambda: http.get("/healthz").status_code != 200)
-            answer = http.get("/healthz")
-            assert (answer.status_code, answer.json()["reason"]) == (502, "UNAVAILABLE")
-            assert answer.headers["retry-after"] == "1"
-            # Also those who come anew, for as long as anything runs.
+            response = http.get("/healthz")
+            assert (response.status_code, response.json()["reason"]) == (502, "UNAVAILABLE")
+            assert response.headers["retry-after"] == "1"
+            # New connections as well, while a call is running.
             assert {httpx.get(f"http://{process.http_address}/healthz").status_code for _ in range(200)} == {502}
             running.sendall(body[-1:])
-            assert running.recv(4096).startswith(b"HTTP/1.1 200 "), "it was let in before"
+            assert running.recv(4096).startswith(b"HTTP/1.1 200 "), "it was accepted before"
         stopping.join()
     assert ended == [0]
 
 
-def test_what_does_not_end_while_the_server_drains_is_told_so(tmp_path: Path) -> None:
+def test_a_call_that_outlasts_the_drain_gets_an_error(tmp_path: Path) -> None:
     options = ("--port", 0, "--http-port", 0, "--store", tmp_path / "s", "--drain", "100ms")
     with ServerProcess(*options) as process:
         host, _, port = process.http_address.rpartition(":")
@@ -236,7 +234,7 @@ def test_what_does_not_end_while_the_server_drains_is_told_so(tmp_path: Path) ->
     assert not [event for event in process.events if event["level"] == "error"]
 
 
-def test_while_models_load_calls_are_refused(tmp_path: Path) -> None:
+def test_calls_are_rejected_while_models_load(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "automask", "serve", "--log-json", "--port", "0", "--http-port", "0"]
     with subprocess.Popen(
         [*command, "--store", str(tmp_path / "s"), "--device", "cpu"], stderr=subprocess.PIPE, text=True
@@ -254,7 +252,7 @@ def test_while_models_load_calls_are_refused(tmp_path: Path) -> None:
     assert late.status_code == 200
 
 
-def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         command = [sys.executable, "-m", "automask", "serve", "--port", "0", "--http-port", str(port)]

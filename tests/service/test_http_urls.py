@@ -1,4 +1,4 @@
-"""Photos that come as a URL, through the HTTP front: what is fetched, for whom, and how often."""
+"""Images by URL over HTTP: what is fetched, for which keys, and how often."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ V1, V2 = "/v1/automatic-mask-generator", "/v2/automatic-mask-generator"
 
 @asynccontextmanager
 async def between(
-    folder: Path, answer: SiteResponse, **settings: Any
+    folder: Path, response: SiteResponse, **settings: Any
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Site, Server]]:
-    """A client of a server that may fetch from a site on this machine."""
-    async with site(answer) as found:
+    """A client of a server that fetches from a site on this machine."""
+    async with site(response) as found:
         with serving(folder, http_port=0, **{"fetch_urls": "any", **settings}) as server:
             async with httpx.AsyncClient(base_url=f"http://{server.http_address}", timeout=60) as http:
                 yield http, found, server
 
 
-def test_a_photo_behind_a_url_is_masked_like_one_that_was_sent(tmp_path: Path, jpeg: bytes) -> None:
+def test_a_fetched_image_is_masked_like_an_uploaded_one(tmp_path: Path, jpeg: bytes) -> None:
     async def run() -> None:
         async with between(tmp_path, http_response(jpeg)) as (http, found, server):
             body = {"prompt": "cup", "image": f"http://{found.address}/cup.jpg"}
-            answers = [await http.post(V1, json=body), await http.post(V1, data=body)]
+            responses = [await http.post(V1, json=body), await http.post(V1, data=body)]
             sent = await http.post(V1, json={**body, "image": base64.b64encode(jpeg).decode()})
-            assert [answer.content for answer in answers] == [sent.content] * 2
-            told = (await http.post(V2, json=body)).json()
+            assert [response.content for response in responses] == [sent.content] * 2
+            reply = (await http.post(V2, json=body)).json()
             with grpc.insecure_channel(server.address) as channel:
-                wanted = messages.GetResultRequest(request_id=told["request_id"], wait=Duration(seconds=60))
+                wanted = messages.GetResultRequest(request_id=reply["request_id"], wait=Duration(seconds=60))
                 await asyncio.to_thread(MaskServiceStub(channel).GetResult, wanted)
-            assert (await http.get(told["status_url"])).json()["status"] == "COMPLETED"
-            output = (await http.get(told["response_url"])).json()["output"]
+            assert (await http.get(reply["status_url"])).json()["status"] == "COMPLETED"
+            output = (await http.get(reply["response_url"])).json()["output"]
             assert (await http.get(output)).content == sent.content
             assert len(found.requests) == 3
 
@@ -56,7 +56,7 @@ def test_a_photo_behind_a_url_is_masked_like_one_that_was_sent(tmp_path: Path, j
 
 
 @pytest.mark.parametrize(
-    ("settings", "answer", "is_visited", "reason"),
+    ("settings", "response", "is_visited", "reason"),
     [
         ({"fetch_urls": "public"}, http_response(b""), False, "resolves to an address that is not public"),
         ({"fetch_urls": "off"}, http_response(b""), False, "this server does not fetch URLs"),
@@ -65,11 +65,11 @@ def test_a_photo_behind_a_url_is_masked_like_one_that_was_sent(tmp_path: Path, j
         ({"max_image_mb": 0.001}, http_response(bytes(2000)), True, "the image is larger than 0.001 MB"),
     ],
 )
-def test_what_cannot_be_fetched_is_a_400_that_says_why(
-    tmp_path: Path, settings: dict[str, Any], answer: bytes, *, is_visited: bool, reason: str
+def test_a_failed_fetch_is_a_400_with_the_reason(
+    tmp_path: Path, settings: dict[str, Any], response: bytes, *, is_visited: bool, reason: str
 ) -> None:
     async def run() -> None:
-        async with between(tmp_path, answer, **settings) as (http, found, _):
+        async with between(tmp_path, response, **settings) as (http, found, _):
             for path in (V1, V2):
                 refused = await http.post(path, json={"prompt": "cup", "image": f"http://{found.address}/"})
                 assert (refused.status_code, refused.json()["reason"]) == (400, "INVALID_IMAGE")
@@ -79,7 +79,7 @@ def test_what_cannot_be_fetched_is_a_400_that_says_why(
     asyncio.run(run())
 
 
-def test_nothing_is_fetched_for_who_may_not_come(tmp_path: Path, jpeg: bytes) -> None:
+def test_nothing_is_fetched_without_a_key_a_token_or_credits(tmp_path: Path, jpeg: bytes) -> None:
     async def run(keys: SqliteKeyStore) -> None:
         async with between(tmp_path, http_response(jpeg), keys=tmp_path / "keys") as (http, found, _):
             body = {"prompt": "cup", "image": f"http://{found.address}/"}
@@ -93,20 +93,20 @@ def test_nothing_is_fetched_for_who_may_not_come(tmp_path: Path, jpeg: bytes) ->
             assert (await http.post(V1, json=body)).status_code == 401
             assert (await http.post(V1, json={**body, "threshold": 7}, headers=poor)).status_code == 400
             assert len(found.requests) == 2
-            again = await http.post(V2, json=body, headers=poor)  # it was paid for
+            again = await http.post(V2, json=body, headers=poor)  # it is paid for already
             assert again.json()["request_id"] == first.json()["request_id"]
 
     with closing(SqliteKeyStore(tmp_path / "keys", create=True)) as keys:
         asyncio.run(run(keys))
 
 
-def test_a_fetch_ends_with_the_client_that_waits_for_it(tmp_path: Path) -> None:
+def test_a_disconnect_cancels_the_fetch(tmp_path: Path) -> None:
     async def run() -> None:
-        asked, left = asyncio.Event(), asyncio.Event()
+        requested, left = asyncio.Event(), asyncio.Event()
 
         async def dawdle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
-            asked.set()
+            requested.set()
             await reader.read()
             left.set()
             writer.close()
@@ -117,8 +117,8 @@ def test_a_fetch_ends_with_the_client_that_waits_for_it(tmp_path: Path) -> None:
         ):
             url = "http://{}:{}/".format(*slow.sockets[0].getsockname())
             call = asyncio.create_task(http.post(V2, json={"prompt": "cup", "image": url}))
-            await asked.wait()
+            await requested.wait()
             call.cancel()
-            await asyncio.wait_for(left.wait(), 8)  # without this it would last 10 s, the time of a fetch
+            await asyncio.wait_for(left.wait(), 8)  # otherwise it would take 10 s, the timeout of a fetch
 
     asyncio.run(run())

@@ -1,4 +1,4 @@
-"""API keys, and the file or the database that keeps them."""
+"""API keys, in SQLite and in PostgreSQL."""
 
 import hmac
 import os
@@ -62,13 +62,13 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, path: Path) -> Path | PostgresUrl:
+def location(request: pytest.FixtureRequest, path: Path) -> Path | PostgresUrl:
     return path if request.param == "sqlite" else PostgresUrl(request.getfixturevalue("postgres").create_database())
 
 
 @pytest.fixture
-def keys(place: Path | PostgresUrl) -> Iterator[KeyStore]:
-    with closing(open_key_store(place, create=True)) as opened:
+def keys(location: Path | PostgresUrl) -> Iterator[KeyStore]:
+    with closing(open_key_store(location, create=True)) as opened:
         yield opened
 
 
@@ -78,12 +78,12 @@ def file(path: Path) -> Iterator[SqliteKeyStore]:
         yield opened
 
 
-def place_text(place: Path | PostgresUrl) -> str:
-    return place.secret if isinstance(place, PostgresUrl) else str(place)
+def location_text(location: Path | PostgresUrl) -> str:
+    return location.secret if isinstance(location, PostgresUrl) else str(location)
 
 
 def together(script: str, *arguments: list[str]) -> list[str]:
-    """Run a script in several processes that start their work at the same moment."""
+    """Run a script in several processes that start their work at the same time."""
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", script, *those], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -97,12 +97,12 @@ def together(script: str, *arguments: list[str]) -> list[str]:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    said = [process.communicate(timeout=120)[0] for process in processes]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * len(processes)
-    return said
+    return outputs
 
 
-def test_a_key_opens_what_it_was_made_for(keys: KeyStore) -> None:
+def test_a_key_has_its_permissions(keys: KeyStore) -> None:
     text = keys.add("shop.2_a-b", credits=5, rate=Rate(10, "s"), models=["default", "owner/name"])
     assert re.fullmatch(r"am_[a-z0-9]{8}_[A-Za-z0-9_-]{43}", text)
     key = keys.authenticate(text)
@@ -126,13 +126,13 @@ def test_a_key_without_limits(keys: KeyStore) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a" * 65, "a b", "a/b", "ä", "a\n", "a'b"])
-def test_names_that_are_none(keys: KeyStore, name: str) -> None:
+def test_invalid_names(keys: KeyStore, name: str) -> None:
     with pytest.raises(ParameterError, match="name must be 1 to 64 letters"):
         keys.add(name)
     assert not keys.list()
 
 
-def test_what_is_wrong_with_a_new_key_is_named(keys: KeyStore) -> None:
+def test_invalid_values_of_a_new_key_are_named(keys: KeyStore) -> None:
     keys.add("shop")
     with pytest.raises(ParameterError, match="name must be unused by other keys, got 'shop'"):
         keys.add("shop")
@@ -145,7 +145,7 @@ def test_what_is_wrong_with_a_new_key_is_named(keys: KeyStore) -> None:
     assert [key.name for key in keys.list()] == ["shop"]
 
 
-def test_a_missing_and_a_wrong_key_are_told_apart_and_never_repeated(keys: KeyStore) -> None:
+def test_missing_and_wrong_keys_have_different_errors_without_the_key(keys: KeyStore) -> None:
     good = keys.add("shop")
     other = keys.add("other")
     for missing in (None, ""):
@@ -170,7 +170,7 @@ def test_a_missing_and_a_wrong_key_are_told_apart_and_never_repeated(keys: KeySt
     assert keys.authenticate(good).name == "shop"
 
 
-def test_known_and_unknown_ids_are_compared_alike(keys: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_and_unknown_ids_cost_the_same_comparison(keys: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[tuple[bytes, bytes]] = []
     original: Callable[[bytes, bytes], bool] = hmac.compare_digest
 
@@ -198,7 +198,7 @@ def test_the_secret_is_not_in_the_file(file: SqliteKeyStore, path: Path) -> None
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
-def test_only_its_owner_may_read_it(path: Path) -> None:
+def test_only_the_owner_can_read_the_file(path: Path) -> None:
     before = os.umask(0)
     try:
         with closing(SqliteKeyStore(path, create=True)) as file:
@@ -207,12 +207,12 @@ def test_only_its_owner_may_read_it(path: Path) -> None:
     finally:
         os.umask(before)
     assert set(modes.values()) == {0o600}
-    assert len(modes) == 3  # the file, its log and the log's index
+    assert len(modes) == 3  # the file, its WAL and the index of the WAL
 
 
-def test_a_change_by_another_is_seen_at_once(keys: KeyStore, place: Path | PostgresUrl) -> None:
+def test_changes_of_other_processes_take_effect_at_once(keys: KeyStore, location: Path | PostgresUrl) -> None:
     shop, other = keys.add("shop", credits=1), keys.add("other")
-    with closing(open_key_store(place)) as admin:
+    with closing(open_key_store(location)) as admin:
         admin.set_credits("shop", 7)
         assert keys.authenticate(shop).credits == 7
         new = admin.add("new", models=["default"])
@@ -230,7 +230,7 @@ def test_a_change_by_another_is_seen_at_once(keys: KeyStore, place: Path | Postg
         assert keys.authenticate(other).name == "other"
 
 
-def test_what_is_not_there_cannot_be_changed(keys: KeyStore) -> None:
+def test_an_unknown_key_cannot_be_changed(keys: KeyStore) -> None:
     for change in (
         lambda: keys.remove("shop"),
         lambda: keys.set_credits("shop", 1),
@@ -240,7 +240,7 @@ def test_what_is_not_there_cannot_be_changed(keys: KeyStore) -> None:
             change()
 
 
-def test_credits_run_out_and_can_be_bought(keys: KeyStore) -> None:
+def test_credits_run_out_and_can_be_added(keys: KeyStore) -> None:
     keys.add("shop", credits=5)
     assert keys.charge("shop", 3) == 2
     with pytest.raises(OutOfCreditsError, match="'shop' has 2 credits left, but this request costs 3"):
@@ -270,7 +270,7 @@ def test_credits_run_out_and_can_be_bought(keys: KeyStore) -> None:
         st.tuples(st.sampled_from(["charge", "refund", "top_up", "set_credits"]), st.integers(0, 12)), max_size=12
     ),
 )
-def test_credits_are_kept_like_a_purse(start: int, steps: list[tuple[str, int]]) -> None:
+def test_credits_add_up(start: int, steps: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder, closing(SqliteKeyStore(Path(folder, "keys"), create=True)) as file:
         text = file.add("shop", credits=start)
         purse = start
@@ -285,14 +285,14 @@ def test_credits_are_kept_like_a_purse(start: int, steps: list[tuple[str, int]])
             assert file.authenticate(text).credits == purse >= 0
 
 
-def test_processes_together_take_exactly_what_is_there(keys: KeyStore, place: Path | PostgresUrl) -> None:
+def test_concurrent_processes_charge_exactly_the_credits(keys: KeyStore, location: Path | PostgresUrl) -> None:
     keys.add("shop", credits=1000)
-    taken = [int(said) for said in together(CHARGER, [place_text(place)], [place_text(place)])]
+    taken = [int(output) for output in together(CHARGER, [location_text(location)], [location_text(location)])]
     assert sum(taken) == 999
     assert keys.list()[0].credits == 1
 
 
-def test_threads_together_take_exactly_what_is_there(keys: KeyStore) -> None:
+def test_concurrent_threads_charge_exactly_the_credits(keys: KeyStore) -> None:
     keys.add("shop", credits=50)
 
     def charge(_: int) -> bool:
@@ -307,13 +307,13 @@ def test_threads_together_take_exactly_what_is_there(keys: KeyStore) -> None:
     assert keys.list()[0].credits == 0
 
 
-def test_processes_together_make_one_file(place: Path | PostgresUrl) -> None:
-    together(ADDER, *([place_text(place), name] for name in ("a", "b", "c")))
-    with closing(open_key_store(place)) as keys:
+def test_concurrent_processes_create_one_store(location: Path | PostgresUrl) -> None:
+    together(ADDER, *([location_text(location), name] for name in ("a", "b", "c")))
+    with closing(open_key_store(location)) as keys:
         assert len(keys.list()) == 30
 
 
-def test_a_missing_file_is_named_with_what_makes_one(path: Path) -> None:
+def test_a_missing_file_is_named_with_the_command_that_creates_it(path: Path) -> None:
     with pytest.raises(
         StoreError, match=f"no key file {re.escape(str(path))}; create it with `automask keys add NAME --keys "
     ) as caught:
@@ -367,7 +367,7 @@ def damage(path: Path, old: bytes, new: bytes) -> None:
     ],
 )
 @pytest.mark.parametrize("create", [False, True])
-def test_a_file_that_is_none_is_left_as_it_is(
+def test_an_invalid_file_is_left_unchanged(
     tmp_path: Path, spoil: Callable[[Path], object], message: str, *, create: bool
 ) -> None:
     path = tmp_path / "keys"
@@ -379,20 +379,20 @@ def test_a_file_that_is_none_is_left_as_it_is(
     assert {each: each.read_bytes() for each in before} == before
 
 
-def test_nothing_else_is_left_beside_the_file(tmp_path: Path) -> None:
+def test_no_temporary_files_remain(tmp_path: Path) -> None:
     path = tmp_path / "with ? and #.sqlite3"
     with closing(SqliteKeyStore(path, create=True)) as file:
         file.add("shop")
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+def test_an_impossible_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot be used"):
         SqliteKeyStore(tmp_path / "file" / "keys", create=True)
 
 
-def test_a_file_that_is_swapped_underneath_lets_nobody_in(file: SqliteKeyStore, path: Path) -> None:
+def test_a_replaced_file_authenticates_nobody(file: SqliteKeyStore, path: Path) -> None:
     text = file.add("shop")
     aside = path.rename(path.with_name("aside"))
     with pytest.raises(StoreError, match="was moved or replaced while in use; restart"):
@@ -404,8 +404,8 @@ def test_a_file_that_is_swapped_underneath_lets_nobody_in(file: SqliteKeyStore, 
     assert file.authenticate(text).name == "shop"
 
 
-def test_a_closed_file_says_so(place: Path | PostgresUrl) -> None:
-    keys = open_key_store(place, create=True)
+def test_a_closed_store_raises(location: Path | PostgresUrl) -> None:
+    keys = open_key_store(location, create=True)
     keys.close()
     keys.close()
     with pytest.raises(StoreError, match="closed"):

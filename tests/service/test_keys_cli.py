@@ -24,7 +24,7 @@ def command(path: Path, *arguments: str) -> Result:
     return CliRunner().invoke(keys, arguments, env={"AUTOMASK_KEYS": str(path)})
 
 
-def test_the_command_line_from_add_to_remove(path: Path) -> None:
+def test_add_list_credits_and_remove(path: Path) -> None:
     added = command(path, "add", "shop", "--credits", "3", "--rate", "10/s", "--models", "a, b", "--models", "c/d")
     assert added.exit_code == 0
     assert "only this once" in added.stderr
@@ -74,14 +74,14 @@ def test_wrong_usage_is_exit_status_2(path: Path, arguments: list[str], message:
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["remove", "shop"], ["credits", "shop", "1"]])
-def test_only_add_makes_the_file(path: Path, arguments: list[str]) -> None:
+def test_only_add_creates_the_file(path: Path, arguments: list[str]) -> None:
     error = command(path, *arguments).exception
     assert isinstance(error, StoreError)
     assert isinstance(error, AutomaskError)
     assert not path.exists()
 
 
-def test_keys_in_a_database_and_a_url_that_is_none(postgres: Postgres) -> None:
+def test_keys_in_a_database_and_an_invalid_url(postgres: Postgres) -> None:
     url = postgres.create_database()
     assert CliRunner().invoke(keys, ["add", "shop", "--credits", "5", "--keys", url]).exit_code == 0
     listed = CliRunner().invoke(keys, ["list", "--json"], env={"AUTOMASK_KEYS": url})
@@ -92,7 +92,7 @@ def test_keys_in_a_database_and_a_url_that_is_none(postgres: Postgres) -> None:
     assert "12" not in wrong.output
 
 
-def test_where_the_keys_are_without_a_word(tmp_path: Path) -> None:
+def test_the_default_location(tmp_path: Path) -> None:
     home = {"HOME": str(tmp_path / "home"), "XDG_DATA_HOME": "relative", "AUTOMASK_KEYS": None}
     assert CliRunner().invoke(keys, ["add", "shop"], env=home).exit_code == 0
     assert (tmp_path / "home/.local/share/automask/keys.sqlite3").is_file()

@@ -1,4 +1,4 @@
-"""Durations, rates, and the buckets that hold a key to its rate."""
+"""Durations, rates and rate limiters."""
 
 import sys
 import uuid
@@ -23,7 +23,7 @@ rates = st.builds(Rate, st.integers(1, 1_000_000), st.sampled_from(["s", "min", 
 
 
 class Clock:
-    """Stands still until it is moved."""
+    """A clock that is set by the test."""
 
     def __init__(self) -> None:
         self.now = 12_345
@@ -37,7 +37,7 @@ Maker = Callable[[Clock], RateLimiter]
 
 @pytest.fixture(scope="module", params=["memory", "postgres"])
 def make(request: pytest.FixtureRequest) -> Iterator[Maker]:
-    """Makes a limiter without a past."""
+    """A factory of limiters without state."""
     if request.param == "memory":
         yield lambda clock: LocalRateLimiter(clock=clock)
     else:
@@ -71,7 +71,7 @@ def passes(limiter: RateLimiter, name: str, rate: Rate) -> bool:
         ("10000d", 864_000_000),
     ],
 )
-def test_durations_as_people_write_them(duration: str | float, seconds: float) -> None:
+def test_valid_durations(duration: str | float, seconds: float) -> None:
     assert parse_duration(duration) == seconds
 
 
@@ -82,7 +82,7 @@ NO_DURATIONS = (
 
 
 @pytest.mark.parametrize("duration", NO_DURATIONS)
-def test_what_is_no_duration_is_named(duration: str | float) -> None:
+def test_invalid_durations(duration: str | float) -> None:
     with pytest.raises(ParameterError, match=r"^retention must be a duration .* such as 30s, .*, got ") as caught:
         parse_duration(duration, parameter="retention")
     assert caught.value.value is duration
@@ -90,19 +90,19 @@ def test_what_is_no_duration_is_named(duration: str | float) -> None:
 
 @given(st.integers(0, 864_000_000_000_000))
 @example(999_999)
-def test_a_duration_reads_back_to_the_microsecond(micros: int) -> None:
+def test_a_formatted_duration_parses_to_the_microsecond(micros: int) -> None:
     assert parse_duration(format_duration(micros / 1e6)) == micros / 1e6
 
 
 @given(rates)
-def test_a_rate_reads_back(rate: Rate) -> None:
+def test_a_formatted_rate_parses(rate: Rate) -> None:
     assert Rate.parse(str(rate)) == rate
 
 
 @pytest.mark.parametrize(
     "text", ["", "10", "10/", "/s", "0/s", "-1/s", "1.5/s", "10/d", "10/S", "10 / s", "10/s ", "1000001/s", "٣/s"]
 )
-def test_what_is_no_rate_is_named(text: str) -> None:
+def test_invalid_rates(text: str) -> None:
     with pytest.raises(ParameterError, match=r"^rate must be a whole number .* such as 10/s, .*, got ") as caught:
         Rate.parse(text)
     assert caught.value.value == text
@@ -110,7 +110,7 @@ def test_what_is_no_rate_is_named(text: str) -> None:
 
 @settings(max_examples=20)
 @given(rates, st.lists(st.integers(0, 4_000_000_000_000), max_size=60))
-def test_no_window_sees_more_than_the_burst_and_the_rate(make: Maker, rate: Rate, steps: list[int]) -> None:
+def test_no_period_exceeds_burst_plus_rate(make: Maker, rate: Rate, steps: list[int]) -> None:
     clock = Clock()
     limiter = make(clock)
     passed = []
@@ -127,10 +127,10 @@ def test_no_window_sees_more_than_the_burst_and_the_rate(make: Maker, rate: Rate
 @given(
     st.builds(Rate, st.integers(1, 7), st.sampled_from(["s", "min", "h"])), st.lists(st.integers(0, 400), max_size=60)
 )
-def test_it_does_what_a_bucket_of_tokens_does(make: Maker, rate: Rate, steps: list[int]) -> None:
+def test_it_equals_a_token_bucket(make: Maker, rate: Rate, steps: list[int]) -> None:
     clock = Clock()
     limiter = make(clock)
-    tokens = rate.count * rate.nanoseconds  # of which a request takes `rate.nanoseconds`
+    tokens = rate.count * rate.nanoseconds  # a request takes `rate.nanoseconds` of them
     for step in steps:
         moved = rate.nanoseconds // 100 * step
         clock.now += moved
@@ -142,7 +142,7 @@ def test_it_does_what_a_bucket_of_tokens_does(make: Maker, rate: Rate, steps: li
 
 @settings(max_examples=20)
 @given(rates, st.integers(0, 10**13))
-def test_after_the_time_it_tells_there_is_a_token_and_not_before(make: Maker, rate: Rate, start: int) -> None:
+def test_retry_after_is_exact(make: Maker, rate: Rate, start: int) -> None:
     clock = Clock()
     clock.now = start
     limiter = make(clock)
@@ -160,18 +160,18 @@ def test_after_the_time_it_tells_there_is_a_token_and_not_before(make: Maker, ra
     assert not passes(limiter, "camera", rate)
 
 
-def test_each_key_has_its_own_bucket_and_some_have_none(make: Maker) -> None:
+def test_each_key_has_its_own_bucket_unless_it_is_unlimited(make: Maker) -> None:
     limiter = make(Clock())
     once = Rate(1, "h")
     assert passes(limiter, "a", once)
     assert passes(limiter, "b", once)
     assert not passes(limiter, "a", once)
-    assert passes(limiter, "a", Rate(2, "h"))  # the key was given another rate
+    assert passes(limiter, "a", Rate(2, "h"))  # a changed rate
     for _ in range(1000):
         limiter.take("c", None)
 
 
-def test_buckets_of_keys_that_are_gone_do_not_pile_up() -> None:
+def test_full_buckets_are_dropped() -> None:
     clock = Clock()
     limiter = LocalRateLimiter(clock=clock)
     rate = Rate(1, "min")
@@ -182,10 +182,10 @@ def test_buckets_of_keys_that_are_gone_do_not_pile_up() -> None:
     assert not passes(limiter, "key-999", rate)
 
 
-def test_threads_together_take_no_more_than_is_there(make: Maker) -> None:
+def test_concurrent_threads_take_no_more_than_the_tokens(make: Maker) -> None:
     limiter = make(Clock())
     often = sys.getswitchinterval()
-    sys.setswitchinterval(1e-7)  # threads change places at nearly every step, where it matters too
+    sys.setswitchinterval(1e-7)  # switch threads as often as possible
     try:
         with ThreadPoolExecutor(4) as pool:
             taken = list(pool.map(lambda _: passes(limiter, "camera", Rate(700, "s")), range(1000)))
@@ -194,7 +194,7 @@ def test_threads_together_take_no_more_than_is_there(make: Maker) -> None:
     assert sum(taken) == 700
 
 
-def test_buckets_in_a_database_do_not_pile_up_either(postgres: Postgres) -> None:
+def test_full_buckets_in_a_database_are_deleted(postgres: Postgres) -> None:
     url = PostgresUrl(postgres.create_database())
     clock = Clock()
     with closing(Database(url, connections=1)) as database:
@@ -205,7 +205,7 @@ def test_buckets_in_a_database_do_not_pile_up_either(postgres: Postgres) -> None
     assert postgres.execute("SELECT count(*) FROM automask.buckets", str(url).rpartition("/")[2]) == [(6,)]
 
 
-def test_servers_share_a_bucket_by_the_clock_of_the_database(postgres: Postgres) -> None:
+def test_servers_share_a_bucket_and_the_clock_of_the_database(postgres: Postgres) -> None:
     url = PostgresUrl(postgres.create_database())
     with closing(Database(url, connections=1)) as one, closing(Database(url, connections=1)) as other:
         limiters = [PostgresRateLimiter(database, "tasks") for database in (one, other)]

@@ -123,13 +123,13 @@ def test_sliders_and_switches_change_the_mask(page: Playground) -> None:
         page.run("document.querySelector('#cutout').click()")
         seen.append(page.pixels())
         assert not any(np.array_equal(one, other) for i, one in enumerate(seen) for other in seen[:i])
-        assert seen[-1][150, 300, 3] == 0  # the cup is cut out of its surroundings …
-        assert seen[-1][380, 20, 3] == 255  # … which stay
+        assert seen[-1][150, 300, 3] == 0  # the cup is removed …
+        assert seen[-1][380, 20, 3] == 255  # … its surroundings stay
         page.move("#threshold", 1)
         assert "No cup was found. A lower threshold may help." in page.status()
 
 
-def test_what_is_superseded_is_given_up(page: Playground) -> None:
+def test_superseded_requests_are_aborted(page: Playground) -> None:
     page.masked(COFFEE, "cup")
     page.requested()
     slow = {"offline": False, "latency": 400, "downloadThroughput": -1, "uploadThroughput": -1}
@@ -170,7 +170,7 @@ def test_before_and_after(page: Playground) -> None:
     assert np.array_equal(half[:, split + 1 :], after[:, split + 1 :])
 
 
-def test_an_error_is_a_sentence_and_the_old_mask_goes(page: Playground) -> None:
+def test_an_error_is_shown_and_the_old_mask_removed(page: Playground) -> None:
     page.masked(COFFEE, "cup")
     page.at("#prompt").send_keys(Keys.CONTROL, "a")
     page.at("#prompt").send_keys("asdfgh", Keys.ENTER)
@@ -180,17 +180,17 @@ def test_an_error_is_a_sentence_and_the_old_mask_goes(page: Playground) -> None:
     photo = np.asarray(Image.open(COFFEE).convert("RGB"), np.int16)
     assert np.abs(page.pixels()[..., :3] - photo).mean() < 2
     assert not page.at("[data-save=mask]").is_enabled()
-    assert all("400 (Bad Request)" in one for one in page.console())  # the browser's own note of the answer
+    assert all("400 (Bad Request)" in one for one in page.console())  # logged by the browser itself
 
 
-def test_what_is_no_photo_is_said_so(page: Playground, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_image_is_named(page: Playground, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no picture")
     page.at("#file").send_keys(str(tmp_path / "notes.png"))
     page.until("document.querySelector('#status').classList.contains('error')")
     assert page.status() == "notes.png is not an image that this browser can read."
 
 
-def test_a_large_photo_is_made_smaller_once(page: Playground, tmp_path: Path) -> None:
+def test_a_large_photo_is_scaled_down(page: Playground, tmp_path: Path) -> None:
     Image.open(COFFEE).resize((3000, 2000)).save(tmp_path / "large.png")
     with page.clean():
         page.masked(tmp_path / "large.png", "cup")
@@ -199,7 +199,7 @@ def test_a_large_photo_is_made_smaller_once(page: Playground, tmp_path: Path) ->
 
 
 def test_keyboard_alone(page: Playground) -> None:
-    """From the top of the page: the sample, another word, a slider, a switch, and back by the history."""
+    """From the top of the page: the sample, another word, a slider, a switch, and the history."""
     with page.clean():
         page.run("document.activeElement.blur()")
         press(page, "[data-do=sample]", Keys.ENTER)
@@ -221,7 +221,7 @@ def test_keyboard_alone(page: Playground) -> None:
 
 
 def press(page: Playground, selector: str, *keys: str) -> None:
-    """Walk to something with Tab, see that the focus can be seen there, and press keys."""
+    """Move the focus to an element with Tab, check that the focus is visible, and press keys."""
     wanted = page.at(selector)
     for _ in range(60):
         page.browser.switch_to.active_element.send_keys(Keys.TAB)
@@ -238,7 +238,7 @@ def test_every_control_has_a_name(page: Playground) -> None:
     assert [one.get_attribute("outerHTML") for one in controls if one.is_displayed() and not one.accessible_name] == []
 
 
-def test_history_brings_a_mask_back_without_asking(page: Playground) -> None:
+def test_history_restores_a_mask_without_a_request(page: Playground) -> None:
     page.masked(COFFEE, "cup")
     first = page.pixels()
     page.at("#prompt").send_keys(Keys.CONTROL, "a")
@@ -252,7 +252,7 @@ def test_history_brings_a_mask_back_without_asking(page: Playground) -> None:
     assert page.requested() == []
 
 
-def test_downloads_are_the_servers_own(page: Playground, tmp_path: Path, origin: str) -> None:
+def test_downloads_equal_the_responses_of_the_server(page: Playground, tmp_path: Path, origin: str) -> None:
     page.browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     page.masked(COFFEE, "cup")
     for kind, ending in (("mask", "mask.png"), ("cutout", "cutout.png"), ("rle", "rle.json")):
@@ -293,11 +293,11 @@ def test_a_photo_is_pasted_or_dropped(page: Playground) -> None:
         assert page.pixels().shape[:2] == (400, 600)
 
 
-NASTY = """cup 'of' "$(touch pwned)" `touch pwned` \\ @tea"""  # a cup, and words that are not used
+NASTY = """cup 'of' "$(touch pwned)" `touch pwned` \\ @tea"""  # a cup, and ignored words
 
 
 def example(page: Playground, language: str, prompt: str) -> str:
-    """The code for a photo and what was set; it must not depend on what is in them."""
+    """The code example for a photo and parameters; special characters must not matter."""
     page.masked(COFFEE, prompt)
     page.move("#grow", 25)
     page.settle_after("document.querySelector('#invert').click()")
@@ -328,7 +328,7 @@ def test_the_python_example_works(page: Playground, tmp_path: Path, segmenter: a
 
 
 def test_the_grpc_example_works(page: Playground, tmp_path: Path, segmenter: automask.Segmenter) -> None:
-    """All but grpcurl itself: what it is given is sent where it is told to."""
+    """All but grpcurl itself: its input is sent to its address."""
     body, _, rest = example(page, "grpc", NASTY).partition(" |\ngrpcurl")
     request = json_format.Parse(run_in(tmp_path, "sh", "-c", body), messages.GenerateRequest())
     assert "automask.v1.MaskService/Generate" in rest
@@ -338,7 +338,7 @@ def test_the_grpc_example_works(page: Playground, tmp_path: Path, segmenter: aut
     assert response.results[0].media[0].data == expected(segmenter)
 
 
-def test_a_phone_scrolls_down_only(page: Playground) -> None:
+def test_a_phone_does_not_scroll_sideways(page: Playground) -> None:
     metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
@@ -348,7 +348,7 @@ def test_a_phone_scrolls_down_only(page: Playground) -> None:
         page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_a_key_is_asked_for(browser: webdriver.Chrome, tmp_path: Path) -> None:
+def test_a_key_is_required(browser: webdriver.Chrome, tmp_path: Path) -> None:
     with (
         closing(SqliteKeyStore(tmp_path / "keys.sqlite3", create=True)) as file,
         serving(tmp_path, http_port=0, keys=tmp_path / "keys.sqlite3") as server,
@@ -368,11 +368,11 @@ def test_a_key_is_asked_for(browser: webdriver.Chrome, tmp_path: Path) -> None:
         assert page.run("return localStorage.length + document.cookie.length") == 0
         page.move("#grow", 20)
         page.move("#grow", 30)
-        assert "credits" in page.status()  # the same limits as everybody's
+        assert "credits" in page.status()  # the same limits as all calls
         assert file.list()[0].credits == 0
 
 
-def test_the_policy_of_the_page_is_strict(origin: str) -> None:
+def test_the_content_security_policy_is_strict(origin: str) -> None:
     for path in ("", "static/app.js"):
         headers = httpx.get(origin + path).headers
         policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
@@ -389,7 +389,7 @@ def test_the_policy_of_the_page_is_strict(origin: str) -> None:
         assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_files_are_sent_once(origin: str) -> None:
+def test_files_are_cached_by_etag(origin: str) -> None:
     first = httpx.get(f"{origin}static/style.css")
     assert (first.status_code, first.headers["content-type"]) == (200, "text/css; charset=utf-8")
     again = httpx.get(f"{origin}static/style.css", headers={"if-none-match": first.headers["etag"]})
@@ -408,18 +408,18 @@ def test_files_are_sent_once(origin: str) -> None:
         ({"prompt": "cup", "model": "none"}, 404, "no model 'none' is loaded here; there is 'default'"),
     ],
 )
-def test_bad_fields_are_named(origin: str, form: dict[str, str], status: int, error: str) -> None:
-    answer = httpx.post(f"{origin}playground/mask", data=form, files={"image": COFFEE.read_bytes()})
-    assert (answer.status_code, answer.json()["error"]) == (status, error)
+def test_invalid_fields_are_named(origin: str, form: dict[str, str], status: int, error: str) -> None:
+    response = httpx.post(f"{origin}playground/mask", data=form, files={"image": COFFEE.read_bytes()})
+    assert (response.status_code, response.json()["error"]) == (status, error)
 
 
 @pytest.mark.parametrize("form", [{"prompt": "cup"}, {"prompt": "cup", "image": "http://127.0.0.1/cup.jpg"}])
-def test_no_image_is_said_so(origin: str, form: dict[str, str]) -> None:
-    answer = httpx.post(f"{origin}playground/mask", data=form)
-    assert (answer.status_code, answer.json()["reason"]) == (400, "INVALID_IMAGE")
+def test_a_missing_image_is_an_error(origin: str, form: dict[str, str]) -> None:
+    response = httpx.post(f"{origin}playground/mask", data=form)
+    assert (response.status_code, response.json()["reason"]) == (400, "INVALID_IMAGE")
 
 
-def test_half_a_form_is_said_so(origin: str) -> None:
+def test_an_incomplete_form_is_an_error(origin: str) -> None:
     kind = {"content-type": "multipart/form-data; boundary=b"}
-    answer = httpx.post(f"{origin}playground/mask", content=b"what", headers=kind)
-    assert (answer.status_code, answer.json()["reason"]) == (400, "INVALID_PARAMETER")
+    response = httpx.post(f"{origin}playground/mask", content=b"what", headers=kind)
+    assert (response.status_code, response.json()["reason"]) == (400, "INVALID_PARAMETER")

@@ -27,7 +27,7 @@ def socket(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(socket: Path) -> Iterator[ServerProcess]:
-    # Not in this process: its log would go to the streams that are looked at here.
+    # In another process, or its log would go to the captured streams.
     with ServerProcess("--port", 0, "--uds", socket, "--store", socket.with_name("requests.sqlite3")) as server:
         yield server
         assert server.end() == 0
@@ -55,8 +55,8 @@ def test_from_submit_to_result(
     request_id = submit(server, coffee_file, "the red cup", "--grow-mask", 3, "--deadline", "1m", "--exclude", "spoon")
     watched = run(server, "watch", request_id)
     assert (watched.exit_code, watched.stdout.splitlines()[-1]) == (0, "COMPLETED")
-    told = run(server, "status", request_id)
-    assert (told.exit_code, told.stdout) == (0, "COMPLETED\n")
+    printed = run(server, "status", request_id)
+    assert (printed.exit_code, printed.stdout) == (0, "COMPLETED\n")
     target = tmp_path / "new" / "cup.png"
     done = run(server, "result", request_id, "-o", target)
     assert (done.exit_code, done.stdout) == (0, f"{target}\n")
@@ -68,7 +68,7 @@ def test_from_submit_to_result(
 
 
 @pytest.mark.parametrize(("flag", "kind"), [("--return-alpha", "alpha"), ("--preview", "preview")])
-def test_other_pictures_need_no_photo(
+def test_other_pictures_do_not_need_the_photo(
     segmenter: automask.Segmenter, server: ServerProcess, coffee_file: Path, tmp_path: Path, flag: str, kind: str
 ) -> None:
     request_id = submit(server, "-", "cup", flag, stdin=coffee_file.read_bytes())
@@ -112,7 +112,7 @@ def test_nothing_found_is_exit_status_3(server: ServerProcess, coffee_file: Path
     assert json.loads(run(server, "status", request_id, "--json").stdout)["error"]["type"] == "EmptyMaskError"
 
 
-def test_a_request_that_fails(server: ServerProcess, coffee_file: Path, tmp_path: Path) -> None:
+def test_a_failed_request(server: ServerProcess, coffee_file: Path, tmp_path: Path) -> None:
     request_id = submit(server, "-", "cup", stdin=coffee_file.read_bytes()[:2000])
     assert run(server, "watch", request_id).exit_code == 1
     done = run(server, "result", request_id, "-o", tmp_path / "none.png")
@@ -120,7 +120,7 @@ def test_a_request_that_fails(server: ServerProcess, coffee_file: Path, tmp_path
     assert "automask: error: truncated PNG" in done.stderr
 
 
-def test_the_same_key_gives_the_same_request(server: ServerProcess, coffee_file: Path) -> None:
+def test_the_same_idempotency_key_gives_the_same_request(server: ServerProcess, coffee_file: Path) -> None:
     ids = {submit(server, coffee_file, "cup", "--idempotency-key", "mine") for _ in range(2)}
     assert len(ids) == 1
 
@@ -183,7 +183,7 @@ def test_mask_over_a_socket_and_by_name(server: ServerProcess, socket: Path, cof
     assert "clipseg" in unknown.stderr
 
 
-def test_a_key(coffee_file: Path, tmp_path: Path) -> None:
+def test_an_api_key(coffee_file: Path, tmp_path: Path) -> None:
     file = SqliteKeyStore(tmp_path / "keys", create=True)
     text = file.add("camera")
     file.close()
@@ -196,7 +196,7 @@ def test_a_key(coffee_file: Path, tmp_path: Path) -> None:
         assert "wrong" not in refused.stderr
 
 
-def test_a_process_says_it_in_one_line(coffee_file: Path) -> None:
+def test_an_unreachable_server_is_an_error_in_one_line(coffee_file: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "automask"]
     done = subprocess.run(
         [*command, "mask", coffee_file, "cup", "--server", "127.0.0.1:1"], capture_output=True, check=False, text=True
@@ -206,7 +206,7 @@ def test_a_process_says_it_in_one_line(coffee_file: Path) -> None:
     assert line.startswith("automask: error: 127.0.0.1:1: ")
 
 
-def test_without_the_packages_a_process_says_what_to_install(coffee_file: Path) -> None:
+def test_missing_packages_are_named(coffee_file: Path) -> None:
     code = "import sys; sys.modules['grpc'] = None; sys.argv[0] = 'automask'; from automask.cli import main; main()"
     for arguments in (["mask", coffee_file, "cup", "--server", "box:1"], ["status", "0"]):
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=False, text=True)
@@ -217,7 +217,7 @@ def test_without_the_packages_a_process_says_what_to_install(coffee_file: Path) 
         assert f"  {name} " in listed.stdout
 
 
-def test_help_teaches(server: ServerProcess) -> None:
+def test_help_has_examples_and_exit_statuses(server: ServerProcess) -> None:
     for name in ("submit", "status", "watch", "result", "cancel"):
         text = run(server, name, "--help").stdout
         assert "Exit status" in text

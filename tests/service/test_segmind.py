@@ -1,4 +1,4 @@
-"""The hosted API's own client, as it is on PyPI, against a real server: only its `base_url` is another."""
+"""The vendor's own client from PyPI against a real server; only its `base_url` differs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Connect(Protocol):
 
 @pytest.fixture(scope="module")
 def connect() -> Iterator[Connect]:
-    """Makes clients, which have no way of their own to be closed."""
+    """Creates clients, which have no method to close them."""
     with ExitStack() as stack:
 
         def make(api_key: str, base_url: str) -> SegmindClient:
@@ -60,7 +60,7 @@ def connect() -> Iterator[Connect]:
 
 @dataclass
 class House:
-    """A server with keys, and who may come."""
+    """A server with keys, and its clients."""
 
     server: Server
     keys: SqliteKeyStore
@@ -99,7 +99,7 @@ def test_it_is_the_package_from_pypi() -> None:
     assert metadata.version("segmind") == "1.3.0"
 
 
-def test_run_gives_the_result_whose_output_is_the_mask_of_the_library(
+def test_the_output_of_run_is_the_mask_of_the_library(
     house: House, image: str, coffee: NDArray[np.uint8], segmenter: automask.Segmenter
 ) -> None:
     client = house.client("runner", credits=5)
@@ -116,34 +116,34 @@ def test_run_gives_the_result_whose_output_is_the_mask_of_the_library(
     }
     assert (measured["cost"], measured["remaining_credits"], measured["retry_count"]) == (0, 4, 0)
     assert 0 < measured["inference_time"] <= measured["total_time"] < 60
-    answer = httpx.get(result["output"])
-    assert answer.headers["content-type"] == "image/png"
+    response = httpx.get(result["output"])
+    assert response.headers["content-type"] == "image/png"
     photo = base64.b64decode(image.partition(",")[2])
     expected = segmenter.mask(photo, "cup", threshold=0.3, grow_mask=4).mask
-    np.testing.assert_array_equal(pixels(answer.content), expected)
+    np.testing.assert_array_equal(pixels(response.content), expected)
     assert expected.shape == coffee.shape[:2]
     assert 0 < expected.mean() < 255
 
 
-def test_run_sync_gives_the_picture_itself(house: House, image: str) -> None:
-    answer = house.client("waiter", credits=3).run_sync(SLUG, image=image, prompt="cup", seed=7)
-    assert answer.headers["content-type"] == "image/png"
-    assert pixels(answer.content).shape == (400, 600)
-    assert (answer.headers["x-cost"], answer.headers["x-remaining-credits"]) == ("0", "2")
-    assert answer.headers["x-seed-value"] == "7"
-    assert float(answer.headers["x-generation-time"]) > 0
-    assert len(answer.headers["x-request-id"]) == 32
+def test_run_sync_returns_the_picture(house: House, image: str) -> None:
+    response = house.client("waiter", credits=3).run_sync(SLUG, image=image, prompt="cup", seed=7)
+    assert response.headers["content-type"] == "image/png"
+    assert pixels(response.content).shape == (400, 600)
+    assert (response.headers["x-cost"], response.headers["x-remaining-credits"]) == ("0", "2")
+    assert response.headers["x-seed-value"] == "7"
+    assert float(response.headers["x-generation-time"]) > 0
+    assert len(response.headers["x-request-id"]) == 32
 
 
-def test_run_sync_gives_json_where_base64_is_asked_for(house: House, image: str) -> None:
+def test_run_sync_returns_json_with_base64(house: House, image: str) -> None:
     client = house.client("encoder")
-    told = client.run_sync(SLUG, image=image, prompt="cup", base64=True).json()
+    reply = client.run_sync(SLUG, image=image, prompt="cup", base64=True).json()
     plain = client.run_sync(SLUG, image=image, prompt="cup")
-    assert base64.b64decode(told["image"]) == plain.content
+    assert base64.b64decode(reply["image"]) == plain.content
     assert client.run_sync(f"models/{SLUG}", image=image, prompt="cup").content == plain.content
 
 
-def test_submit_async_can_be_asked_waited_for_and_read(house: House, image: str) -> None:
+def test_submit_async_has_a_status_and_a_result(house: House, image: str) -> None:
     job = house.client("patient").submit_async(SLUG, image=image, prompt="cup", return_alpha=True)
     assert job.status()["status"] in {"QUEUED", "PROCESSING", "COMPLETED"}
     done = job.wait(**NOW)
@@ -153,7 +153,7 @@ def test_submit_async_can_be_asked_waited_for_and_read(house: House, image: str)
     assert pixels(httpx.get(done["output"]).content).shape == (400, 600, 4)
 
 
-def test_a_request_that_fails_says_why(house: House) -> None:
+def test_a_failed_request_has_its_error(house: House) -> None:
     broken = base64.b64encode(b"\xff\xd8\xff but no JPEG").decode()
     job = house.client("unlucky", credits=1).submit_async(SLUG, image=broken, prompt="cup")
     with pytest.raises(InferenceFailed, match="JPEG") as caught:
@@ -170,7 +170,7 @@ def test_a_request_that_fails_says_why(house: House) -> None:
     ] == [422, 422]
 
 
-def test_an_empty_mask_fails_where_that_was_asked_for(house: House, image: str) -> None:
+def test_an_empty_mask_fails_with_stop_on_empty_mask(house: House, image: str) -> None:
     client = house.client("strict")
     wanted = {"image": image, "prompt": "giraffe", "stop_on_empty_mask": True}
     with pytest.raises(InferenceFailed, match="giraffe"):
@@ -180,7 +180,7 @@ def test_an_empty_mask_fails_where_that_was_asked_for(house: House, image: str) 
     assert "giraffe" in detail
 
 
-def test_what_is_not_done_in_time_names_its_request(
+def test_a_timeout_names_its_request(
     house: House, image: str, other_jpeg: bytes, segmenter: automask.Segmenter
 ) -> None:
     key = house.keys.add("slow")
@@ -199,14 +199,14 @@ def test_what_is_not_done_in_time_names_its_request(
         assert job.result()["output"] is None
         stub.Cancel(messages.CancelRequest(request_id=before), metadata=metadata)
         assert job.wait(**NOW)["status"] == "COMPLETED"
-        # Of CANCELLED, which only gRPC has, the client knows nothing and would wait for ever.
+        # The client does not know CANCELLED, which only gRPC has, and would wait forever.
         job.request_id, job.status_url = before, job.status_url.replace(job.request_id, before)
         with pytest.raises(InferenceFailed, match="cancelled"):
             job.wait(**NOW)
 
 
 @pytest.mark.parametrize("way", ["run", "run_sync"])
-def test_errors_have_the_status_and_the_sentence(house: House, image: str, way: str) -> None:
+def test_errors_have_their_status_and_message(house: House, image: str, way: str) -> None:
     def call(client: SegmindClient, slug: str = SLUG, **parameters: Any) -> tuple[int | None, str]:
         return refused(lambda: getattr(client, way)(slug, **{"image": image, "prompt": "cup", **parameters}))
 
@@ -227,7 +227,7 @@ def test_errors_have_the_status_and_the_sentence(house: House, image: str, way: 
     assert "(1/h); retry in 59m" in detail
 
 
-def test_a_request_of_another_key_is_not_there(house: House, image: str) -> None:
+def test_a_request_of_another_key_is_not_found(house: House, image: str) -> None:
     job = house.client("owner").submit_async(SLUG, image=image, prompt="cup")
     job._client = house.client("stranger")
     assert refused(job.status)[0] == 404
@@ -269,7 +269,7 @@ def test_behind_a_reverse_proxy_with_a_prefix(
         assert refused(lambda: client.run(SLUG, image="", prompt="cup"))[0] == 400
 
 
-def test_the_sample_prints_its_transcript(house: House, coffee_file: Path) -> None:
+def test_the_example_script_prints_its_transcript(house: House, coffee_file: Path) -> None:
     sample = Path(__file__).parents[2] / "examples" / "segmind_sample.py"
     base_url = f"http://{house.server.http_address}/v1"
     done = subprocess.run(
@@ -279,5 +279,5 @@ def test_the_sample_prints_its_transcript(house: House, coffee_file: Path) -> No
         text=True,
         env={"SEGMIND_API_KEY": house.keys.add("sampler", credits=9)},
     )
-    for said in ("'status': 'COMPLETED'", "image/png, ", "InferenceFailed", "status=400", "status=404"):
-        assert said in done.stdout
+    for text in ("'status': 'COMPLETED'", "image/png, ", "InferenceFailed", "status=400", "status=404"):
+        assert text in done.stdout
