@@ -3,6 +3,7 @@
 import asyncio
 import io
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -33,7 +34,7 @@ from automask.session import Session
 from support.relay import Relay, relay
 from support.results import assert_equal_results
 from support.server_process import ServerProcess
-from support.threaded_server import serving
+from support.threaded_server import pending_tasks, serving, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -506,13 +507,20 @@ def test_watching_continues_after_a_broken_connection(
     assert seen[-1].state == "COMPLETED"
 
 
-def test_cancelling_stops_the_call(server: Server, coffee: NDArray[np.uint8]) -> None:
+def test_cancelling_stops_the_call(
+    server: Server, segmenter: automask.Segmenter, other_jpeg: bytes, runs: Counter[str]
+) -> None:
+    async def pending(count: int) -> None:
+        await asyncio.to_thread(wait_until, lambda: pending_tasks(server) == count)
+
     async def cancelled(client: AsyncClient) -> None:
-        running = asyncio.create_task(client.mask(coffee, "cup"))
-        await asyncio.sleep(0)
+        running = asyncio.create_task(client.mask(other_jpeg, segmenter.vocabulary[:64], threshold=0.0))
+        await pending(1)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert (await client.mask(coffee, "cup")).labels == ("cup",)
+        await pending(0)
+        assert runs["logits"] < 1000  # of some 6,400 masks
+        assert (await client.mask(other_jpeg, "cup")).labels == ("cup",)
 
     in_loop(server, cancelled)

@@ -308,7 +308,7 @@ def test_list_models_describes_the_model(stub: MaskServiceStub, segmenter: autom
 
 
 def test_health_and_reflection(server: Any) -> None:
-    from google.protobuf import descriptor_pb2, descriptor_pool
+    from google.protobuf import descriptor_pool
     from grpc_health.v1 import health_pb2, health_pb2_grpc
     from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
@@ -320,8 +320,6 @@ def test_health_and_reflection(server: Any) -> None:
         database = ProtoReflectionDescriptorDatabase(channel)
         assert "automask.v1.MaskService" in database.get_services()
         found = descriptor_pool.DescriptorPool(database).FindServiceByName("automask.v1.MaskService")
-        proto = descriptor_pb2.FileDescriptorProto()
-        found.file.CopyToProto(proto)
         assert [method.name for method in found.methods] == [
             method.name for method in messages.DESCRIPTOR.services_by_name["MaskService"].methods
         ]
