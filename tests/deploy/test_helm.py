@@ -266,8 +266,8 @@ def test_changed_settings_restart_the_pods(engine: str, changed: dict[str, Any])
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "say where Postgres is, by one of database.existingSecret, database.url and postgres.enabled"),
-        ({"database": {"url": DATABASE}, "postgres": {"enabled": True, "password": "a-password-of-16"}}, "by one of"),
+        ({}, "set one of database.existingSecret, database.url and postgres.enabled"),
+        ({"database": {"url": DATABASE}, "postgres": {"enabled": True, "password": "a-password-of-16"}}, "set one of"),
         ({"database": {"url": "mysql://db"}}, "database.url"),
         ({"postgres": {"enabled": True}}, "postgres.password"),
         ({"engine": "spark"}, "engine"),

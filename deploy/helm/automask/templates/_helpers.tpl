@@ -27,7 +27,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{ .Values.tls.existingSecret | default (printf "%s-tls" (include "automask.name" .)) }}
 {{- end }}
 
-{{/* What changes no manifest of a pod by itself, but must reach it. */}}
+{{/* Values that must restart pods, but are not in their manifests. */}}
 {{- define "automask.checksums" -}}
 checksum/config: {{ include (print .Template.BasePath "/configmap.yaml") . | sha256sum }}
 checksum/secrets: {{ include (print .Template.BasePath "/secrets.yaml") . | sha256sum }}
@@ -48,7 +48,7 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* Said to plain pods and to Ray's alike. */}}
+{{/* Settings of plain and of Ray pods. */}}
 {{- define "automask.env" -}}
 - {name: AUTOMASK_CONFIG, value: /etc/automask/automask.toml}
 - {name: AUTOMASK_DRAIN, value: {{ .Values.drain | quote }}}
@@ -102,13 +102,13 @@ capabilities: {drop: [ALL]}
 {{- toYaml $resources }}
 {{- end }}
 
-{{/* Worker pods for that many replicas of Ray. */}}
+{{/* Number of worker pods for a number of replicas. */}}
 {{- define "automask.rayPods" -}}
 {{- $values := (first .).Values }}
 {{- $values.gpu.enabled | ternary (ceil (mulf (last .) $values.ray.replicaGpus)) (last .) | int }}
 {{- end }}
 
-{{/* Where serving pods run: nodes as asked for, and spread over them. */}}
+{{/* Placement of serving pods: selected nodes, spread evenly. */}}
 {{- define "automask.placement" -}}
 {{- with .Values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
