@@ -166,11 +166,8 @@ class Parser:
             following = words[at + 1].key if followed else ""
             if word.key in CUTS or (word.key in {"next", "close", "adjacent"} and following in {"to", "by"}):
                 return at
-            if (
-                at > start
-                and word.key in PARTICIPLES
-                and self._head(words[max(start, at - LONGEST_PHRASE) : at])[1] is not None
-            ):
+            before = words[max(start, at - LONGEST_PHRASE) : at]
+            if before and word.key in PARTICIPLES and self._head(before)[1] is not None:
                 return at
         return len(words)
 
