@@ -126,7 +126,7 @@ def broken() -> mask_pb2.MaskTask:
 
 @pytest.fixture(scope="module")
 def endless(segmenter: automask.Segmenter, other_jpeg: bytes) -> mask_pb2.MaskTask:
-    """A task of some minutes: a hundred masks for each of 64 prompts."""
+    """A task of half a minute: 64 prompts at threshold 0, for which 1,270 masks are drawn."""
     return mask_pb2.MaskTask(
         image=mask_pb2.Image(encoded=other_jpeg),
         prompts=segmenter.vocabulary[:64],
@@ -222,6 +222,7 @@ def test_failed_tasks_are_refunded(keyed: KeyedServer, cup: mask_pb2.MaskTask, b
     assert keyed.credits("unlucky") == 1
 
 
+@pytest.mark.usefixtures("stops_early")
 def test_cancelled_and_later_failing_tasks_are_refunded(
     tmp_path: Path, cluster: RayCluster | None, endless: mask_pb2.MaskTask, broken: mask_pb2.MaskTask
 ) -> None:

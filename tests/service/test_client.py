@@ -3,7 +3,6 @@
 import asyncio
 import io
 import threading
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -507,9 +506,8 @@ def test_watching_continues_after_a_broken_connection(
     assert seen[-1].state == "COMPLETED"
 
 
-def test_cancelling_stops_the_call(
-    server: Server, segmenter: automask.Segmenter, other_jpeg: bytes, runs: Counter[str]
-) -> None:
+@pytest.mark.usefixtures("stops_early")
+def test_cancelling_stops_the_call(server: Server, segmenter: automask.Segmenter, other_jpeg: bytes) -> None:
     async def pending(count: int) -> None:
         await asyncio.to_thread(wait_until, lambda: pending_tasks(server) == count)
 
@@ -520,7 +518,6 @@ def test_cancelling_stops_the_call(
         with pytest.raises(asyncio.CancelledError):
             await running
         await pending(0)
-        assert runs["logits"] < 1000  # of some 6,400 masks
         assert (await client.mask(other_jpeg, "cup")).labels == ("cup",)
 
     in_loop(server, cancelled)

@@ -66,7 +66,7 @@ def test_only_trusted_proxies_may_set_forwarded_headers(tmp_path: Path, image: s
 
 @pytest.fixture(scope="module")
 def slow(segmenter: automask.Segmenter, other_jpeg: bytes) -> messages.GenerateRequest:
-    """A request that keeps a worker busy for minutes."""
+    """A request that keeps a worker busy for half a minute."""
     task = mask_pb2.MaskTask(
         image=mask_pb2.Image(encoded=other_jpeg),
         prompts=segmenter.vocabulary[:64],

@@ -19,7 +19,7 @@ from support.server_process import ServerProcess
 def test_a_request_that_kills_the_server_is_given_up_and_does_not_block_others(
     tmp_path: Path, coffee_file: Path, segmenter: automask.Segmenter
 ) -> None:
-    """A request that takes minutes, during which the server is killed each time."""
+    """A request of half a minute, during which the server is killed each time."""
     options = ("--port", 0, "--store", tmp_path / "requests.sqlite3", "--workers", 1)
     poison = ""
     for attempt in (1, 2, 3):

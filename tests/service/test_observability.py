@@ -118,6 +118,7 @@ def test_the_metrics_count_the_calls(tmp_path: Path, jpeg: bytes) -> None:
     assert number(numbers, "automask_cache_bytes", model="default") == expected.bytes
 
 
+@pytest.mark.usefixtures("stops_early")
 def test_late_and_cancelled_calls_have_different_codes(
     tmp_path: Path, jpeg: bytes, other_jpeg: bytes, segmenter: automask.Segmenter
 ) -> None:

@@ -48,7 +48,7 @@ def stub(
 
 @pytest.fixture(scope="module")
 def endless(segmenter: automask.Segmenter, other_jpeg: bytes) -> mask_pb2.MaskTask:
-    """A task of some minutes: a hundred masks for each of 64 prompts."""
+    """A task of half a minute: 64 prompts at threshold 0, for which 1,270 masks are drawn."""
     return task(other_jpeg, *segmenter.vocabulary[:64], threshold=0.0)
 
 
@@ -164,6 +164,7 @@ def test_an_unknown_id_is_not_found(stub: MaskServiceStub) -> None:
         next(watch(stub, "nonsense"))
 
 
+@pytest.mark.usefixtures("stops_early")
 def test_cancelling_a_running_request_frees_the_worker(
     stub: MaskServiceStub, endless: mask_pb2.MaskTask, jpeg: bytes
 ) -> None:
@@ -205,14 +206,15 @@ def test_a_deadline_ends_running_and_queued_requests(
         cancel(stub, one)
 
 
+@pytest.mark.usefixtures("stops_early")
 def test_cancelling_a_call_stops_the_work(stub: MaskServiceStub, endless: mask_pb2.MaskTask, jpeg: bytes) -> None:
-    """The only worker is busy for minutes unless the running graph is stopped."""
     call = stub.Generate.future(messages.GenerateRequest(task=endless))
     other = stub.Generate.future(messages.GenerateRequest(task=task(jpeg, "cup")), timeout=CALL_TIMEOUT)
     call.cancel()
     assert other.result().response.results
 
 
+@pytest.mark.usefixtures("stops_early")
 def test_the_deadline_of_a_call_stops_the_work(stub: MaskServiceStub, endless: mask_pb2.MaskTask, jpeg: bytes) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         stub.Generate(messages.GenerateRequest(task=endless), timeout=1)
