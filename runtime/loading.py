@@ -14,7 +14,7 @@ from .devices import AUTO, CPU, DEVICES, Device, pick_device
 from .errors import BundleError, DeviceError, ParameterError
 from .families import FAMILIES
 from .families.family import Family, Words
-from .images import DEFAULT_MAX_PIXELS
+from .images import DEFAULT_MAX_PIXELS, Decoder, decode
 from .lookup import locate_bundle
 from .outline import Outline
 from .segmenter import Segmenter
@@ -34,6 +34,7 @@ def load(
     cache_bytes: int = 256 << 20,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     revision: str | None = None,
+    decoder: Decoder = decode,
 ) -> Segmenter:
     """Load a model.
 
@@ -55,6 +56,8 @@ def load(
         Most pixels (width times height) of an image, at least 1.
     revision
         Branch, tag or commit of a Hub id.
+    decoder
+        What decodes image files; by default `automask.images.decode`, in this process.
 
     Raises
     ------
@@ -89,7 +92,7 @@ def load(
     sessions = _open_sessions(bundle, device, precision, threads)
     cache = ByteCache[Arrays](cache_bytes, _size)
     with _naming_the_manifest(bundle):
-        return Segmenter(bundle, family(bundle, sessions, cache), cache, max_pixels)
+        return Segmenter(bundle, family(bundle, sessions, cache), cache, max_pixels, decoder)
 
 
 def outline(model: str | Path = "default", *, device: Device = "auto", revision: str | None = None) -> Outline:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .cache import Arrays, ByteCache
 from .families.family import Picture
-from .images import ImageSource, encoded_bytes, read_image, read_reduced
+from .images import Decoder, ImageSource, decode, encoded_bytes, read_image, read_reduced
 
 __all__ = ["PictureReader"]
 
@@ -24,11 +24,14 @@ class PictureReader:
         Most pixels (width times height) of an image.
     shortest
         Pixels that the shorter side of an image keeps at least, where it has them.
+    decoder
+        What decodes image files.
     """
 
-    def __init__(self, cache: ByteCache[Arrays], *, max_pixels: int, shortest: int) -> None:
+    def __init__(self, cache: ByteCache[Arrays], *, max_pixels: int, shortest: int, decoder: Decoder = decode) -> None:
         self._cache = cache
         self._max_pixels, self._shortest = max_pixels, shortest
+        self.decoder = decoder
 
     def read(self, image: ImageSource) -> Picture:
         """Decode an image, or take the pixels of the same file content from the cache.
@@ -54,5 +57,5 @@ class PictureReader:
         return Picture(pixels, (pixels.shape[0], pixels.shape[1]), key, pixels)
 
     def _decode(self, image: ImageSource, encoded: bytes) -> Arrays:
-        pixels, size = read_reduced(image, encoded, self._shortest, max_pixels=self._max_pixels)
+        pixels, size = read_reduced(image, encoded, self._shortest, max_pixels=self._max_pixels, decoder=self.decoder)
         return pixels, np.array(size)

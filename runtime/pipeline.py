@@ -142,6 +142,7 @@ class Pipeline:
                 timings=timings,
                 device=self._family.device,
                 model=self._model,
+                decoder=self._reader.decoder,
             )
             for prompt, prediction, mask, is_empty in zip(query.prompts, predictions, masks, empty, strict=True)
         ]

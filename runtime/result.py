@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from . import postprocess
 from .encodings import Rle, polygons, rle
 from .errors import ImageError, ParameterError
-from .images import read_image
+from .images import Decoder, decode
 from .instance import Instance
 from .parameters import Parameters
 
@@ -61,6 +61,8 @@ class Result:
         The device on which the model ran, such as ``cpu``.
     model
         Name of the bundle.
+    decoder
+        What decodes `photo` where it is a file.
     """
 
     mask: NDArray[np.uint8] = field(repr=False)
@@ -76,11 +78,14 @@ class Result:
     timings: Mapping[str, float]
     device: str
     model: str
+    decoder: Decoder = field(default=decode, repr=False, compare=False)
 
     @cached_property
     def image(self) -> NDArray[np.uint8]:
         """(H, W, 3) uint8, RGB: the image, upright. Do not write to it: other results may share it."""
-        return read_image(self.photo, max_pixels=self.mask.size)
+        if isinstance(self.photo, bytes):
+            return self.decoder(self.photo, max_pixels=self.mask.size)[0]
+        return self.photo
 
     @cached_property
     def alpha(self) -> NDArray[np.uint8]:

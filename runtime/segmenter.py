@@ -11,7 +11,7 @@ from .bundle import Bundle
 from .cache import Arrays, ByteCache, CacheInfo
 from .errors import AutomaskError
 from .families.family import Family
-from .images import ImageSource
+from .images import Decoder, ImageSource, decode
 from .interrupt import Interrupt
 from .outline import Outline, ResolvedQuery
 from .parameters import Options, Parameters, Query, as_texts
@@ -37,6 +37,8 @@ class Segmenter:
         The cache of the family.
     max_pixels
         Most pixels (width times height) of an image.
+    decoder
+        What decodes image files.
 
     Attributes
     ----------
@@ -56,13 +58,14 @@ class Segmenter:
         family: Family[Any],
         cache: ByteCache[Arrays],
         max_pixels: int,
+        decoder: Decoder = decode,
     ) -> None:
         self.outline = Outline(bundle, family.device, family.words)
         self.bundle, self.device, self.vocabulary = bundle, family.device, family.words.labels
         self._cache = cache
         # At twice the model's own size, resizing still averages pixels, as it does at full size.
         shortest = 2 * max(settings["size"] for settings in bundle.image.values())
-        reader = PictureReader(cache, max_pixels=max_pixels, shortest=shortest)
+        reader = PictureReader(cache, max_pixels=max_pixels, shortest=shortest, decoder=decoder)
         self._pipeline = Pipeline(reader, family, bundle.name)
 
     def __repr__(self) -> str:

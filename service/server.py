@@ -28,7 +28,8 @@ from .cancellation import StoppedError, run_until
 from .config.settings import Settings
 from .core.backend import add_model
 from .core.engine import Engine
-from .core.loading import load_model
+from .core.loading import load_model, open_decoder
+from .decoding.pool import DecoderPool
 from .errors import UnavailableError
 from .rpc.listen import listen
 from .sockets import format_address, without_brackets
@@ -71,6 +72,7 @@ class Server:
         self._metrics = PrometheusMetrics()
         self._components = Components(settings, self._metrics)
         self._engine: Engine[MaskResponse] | None = None
+        self._decoder: DecoderPool | None = None
         self._metrics_server: WSGIServer | None = None
         self._http: HttpServer | None = None
         self._is_stopping = False
@@ -128,6 +130,7 @@ class Server:
         engine = Engine(
             segmenters,
             workers=self._settings.workers or _workers(segmenters),
+            spare_threads=self._settings.decode_processes,
             max_queue=self._settings.max_queue,
             max_batch=self._settings.max_batch,
             batch_wait=self._settings.batch_wait_ms / 1e3,
@@ -142,10 +145,11 @@ class Server:
     def _load_models(self) -> dict[str, Segmenter]:
         settings = self._settings
         segmenters: dict[str, Segmenter] = {}
+        self._decoder = open_decoder(settings)
         for model in settings.model:
             if self._is_stopping:
                 break  # loading cannot be interrupted, and the process would wait for the others
-            segmenter = load_model(model, settings, threads=settings.threads)
+            segmenter = load_model(model, settings, threads=settings.threads, decoder=self._decoder)
             add_model(segmenters, segmenter.bundle.name, segmenter, settings.model)
         return segmenters
 
@@ -184,6 +188,8 @@ class Server:
             self._metrics_server.server_close()
         if self._engine is not None:
             self._engine.close()
+        if self._decoder is not None:
+            self._decoder.close()
 
     async def _set_health(self, status: int) -> None:
         for service in ("", SERVICE):

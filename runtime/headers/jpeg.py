@@ -11,8 +11,8 @@ from .trimmed import CheckSize, Trimmed
 
 __all__ = ["MAX_SCANNED_PIXELS", "trim"]
 
-# Each scan makes the decoder walk the whole image, and an empty one takes a dozen bytes: 40 scans of 50 megapixels,
-# where an ordinary progressive file has 10.
+# Each scan makes the decoder walk the whole image for each of its components, and an empty one takes a dozen bytes: 40
+# such walks over 50 megapixels, where an ordinary progressive file has 12 in 10 scans.
 MAX_SCANNED_PIXELS = 2_000_000_000
 _MAX_SEGMENTS = 4_096  # 64 KB each at most; those of colour profiles and extended XMP are some hundreds
 _MAX_GAP = 4_096  # bytes of padding before a marker
@@ -48,7 +48,7 @@ def trim(data: bytes, check_size: CheckSize) -> Trimmed:
         It has more scans, segments, tables or padding than a real file, or is truncated before its first scan.
     """
     kept, exif = [data[:2]], [b""]
-    width = height = scans = tables = 0
+    width = height = scans = walks = tables = 0
     progressive, per_pixel = False, 0.0
     for marker, start, end in _segments(data):
         if marker in _FRAMES:
@@ -62,9 +62,10 @@ def trim(data: bytes, check_size: CheckSize) -> Trimmed:
             tables += end - start
         elif marker == _SOS:
             scans += 1
+            walks += data[start + 4]
         if marker not in _DROPPED:
             kept.append(data[start:end])
-    if scans * width * height > MAX_SCANNED_PIXELS:
+    if walks * width * height > MAX_SCANNED_PIXELS:
         kind = "progressive" if progressive else "sequential"
         raise ImageError(f"JPEG of {width}×{height} has {scans} {kind} scans, too many")
     if tables > _MAX_TABLES + scans * _MAX_TABLES_PER_SCAN:

@@ -17,6 +17,7 @@ from typing import Generic, TypeAlias
 from automask import AutomaskError, Interrupt, Query, Result, Segmenter
 from automask.outline import ResolvedQuery
 
+from ..decoding.slots import STEP_ASIDE
 from ..errors import shutting_down
 from ..telemetry.metrics import Metrics
 from .backend import ResponseT, find_model
@@ -92,7 +93,9 @@ class Engine(Generic[ResponseT]):
     segmenters
         Loaded models by name, the default model first.
     workers
-        Number of threads; each works on one batch.
+        Number of batches that are worked on in parallel.
+    spare_threads
+        Number of more batches whose image may still be decoded meanwhile, if that is slow.
     max_queue
         Maximum number of waiting tasks.
     max_batch
@@ -110,6 +113,7 @@ class Engine(Generic[ResponseT]):
         segmenters: Mapping[str, Segmenter],
         *,
         workers: int,
+        spare_threads: int = 0,
         max_queue: int,
         max_batch: int,
         batch_wait: float,
@@ -125,7 +129,9 @@ class Engine(Generic[ResponseT]):
         self._queue: deque[Work[ResponseT]] = deque()
         self._busy = 0
         self._is_open = True
-        self._threads = [Thread(target=self._serve, name=f"automask-worker-{n}", daemon=True) for n in range(workers)]
+        self._threads = [
+            Thread(target=self._serve, name=f"automask-worker-{n}", daemon=True) for n in range(workers + spare_threads)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -185,17 +191,28 @@ class Engine(Generic[ResponseT]):
             thread.join()
 
     def _serve(self) -> None:
+        STEP_ASIDE.set(self._step_aside)
         while works := self._take():
             try:
                 self._run(works)
             finally:
-                with self._changed:
-                    self._busy -= 1
+                self._add_busy(-1)
+
+    def _add_busy(self, number: int) -> None:
+        with self._changed:
+            self._busy += number
+            if self._queue:
+                self._changed.notify_all()
+
+    def _step_aside(self) -> Callable[[], None]:
+        """Let another thread work while this one waits; the return value ends that, and never waits."""
+        self._add_busy(-1)
+        return lambda: self._add_busy(1)
 
     def _take(self) -> list[Work[ResponseT]]:
         """Wait for work and return a batch; empty once the engine is closed and its queue is empty."""
         with self._changed:
-            while self._is_open and not self._queue:
+            while self._is_open and not (self._queue and self._busy < self.workers):
                 self._changed.wait()
             if not self._queue:
                 return []

@@ -1,4 +1,4 @@
-"""Loading of a model for a server."""
+"""Loading of models for a server, and of what decodes their images."""
 
 from __future__ import annotations
 
@@ -7,15 +7,26 @@ from time import perf_counter
 import structlog
 
 from automask import Segmenter, load
+from automask.images import Decoder, decode
 
 from ..config.settings import Settings
+from ..decoding.pool import DecoderPool
 
-__all__ = ["load_model"]
+__all__ = ["load_model", "open_decoder"]
 
 _log = structlog.get_logger(__name__)
 
 
-def load_model(model: str, settings: Settings, *, threads: int | None) -> Segmenter:
+def open_decoder(settings: Settings) -> DecoderPool | None:
+    """Start the pool of decoding processes; None if images are decoded in this process."""
+    if not settings.decode_processes:
+        return None
+    pool = DecoderPool(processes=settings.decode_processes, timeout=settings.decode_timeout)
+    pool.start()
+    return pool
+
+
+def load_model(model: str, settings: Settings, *, threads: int | None, decoder: Decoder | None) -> Segmenter:
     """Load a model and run it once, so that no caller waits for what only the first run does.
 
     Parameters
@@ -26,9 +37,17 @@ def load_model(model: str, settings: Settings, *, threads: int | None) -> Segmen
         Settings of the server.
     threads
         CPU threads of one graph; None for one per core.
+    decoder
+        What decodes images; None for this process.
     """
     started = perf_counter()
-    segmenter = load(model, device=settings.device, threads=threads, cache_bytes=settings.cache_mb * 1_000_000)
+    segmenter = load(
+        model,
+        device=settings.device,
+        threads=threads,
+        cache_bytes=settings.cache_mb * 1_000_000,
+        decoder=decoder or decode,
+    )
     loaded = perf_counter()
     segmenter.warm_up()
     warmed = perf_counter()

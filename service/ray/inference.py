@@ -25,7 +25,7 @@ from ..config.ray import Scale
 from ..config.settings import Settings
 from ..core.backend import Work
 from ..core.engine import Engine
-from ..core.loading import load_model
+from ..core.loading import load_model, open_decoder
 from ..core.task import Task
 from ..errors import InternalError
 from ..telemetry.logs import configure_logs, log_bug
@@ -80,6 +80,7 @@ class Inference:
         self._segmenters: dict[str, Segmenter] = {}
         self._metrics.register_caches(self._segmenters)
         self._failures = 0
+        self._decoder = open_decoder(settings)
         self._begin.set_max_batch_size(settings.max_batch)
         self._begin.set_batch_wait_timeout_s(settings.batch_wait_ms / 1e3)
         self._open()
@@ -88,11 +89,13 @@ class Inference:
         self._engine = self._load(self._models[0])
 
     def _load(self, model: str) -> Engine[mask_pb2.MaskResponse]:
-        segmenter = load_model(model, self._settings, threads=self._settings.threads or self._scale.threads)
+        threads = self._settings.threads or self._scale.threads
+        segmenter = load_model(model, self._settings, threads=threads, decoder=self._decoder)
         self._segmenters[segmenter.bundle.name] = segmenter
         return Engine(
             {segmenter.bundle.name: segmenter},
             workers=self._settings.workers or self._scale.workers,
+            spare_threads=self._settings.decode_processes,
             max_queue=2 * most_ongoing(self._settings, self._scale),  # never reached: the API refuses tasks before
             max_batch=self._settings.max_batch,
             batch_wait=0,  # `serve.batch` waits
@@ -183,6 +186,11 @@ class Inference:
     async def __del__(self) -> None:
         """Wait for running work to end."""
         await asyncio.to_thread(self._engine.close)
+        self._close_decoder()
+
+    def _close_decoder(self) -> None:
+        if self._decoder is not None:
+            self._decoder.close()
 
 
 class _Loaded:
@@ -222,6 +230,7 @@ def _pool(most: int) -> type[Inference]:
 
         async def __del__(self) -> None:
             """Ray ends each model."""
+            self._close_decoder()
 
     return Pool
 

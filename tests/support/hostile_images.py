@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-__all__ = ["ATTACKS", "LARGE", "encode", "jpeg_of_scans", "png_chunk", "png_header", "tiff_file"]
+__all__ = ["ATTACKS", "LARGE", "encode", "jpeg_of_scans", "png_chunk", "png_header", "tiff_file", "zeros_png"]
 
 _MB = 1_000_000
 _SOI, _EOI, _SOS = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
@@ -36,8 +36,8 @@ def _segments(jpeg: bytes) -> Iterator[tuple[int, bytes]]:
         at = end
 
 
-def jpeg_of_scans(sof: int, scans: int, side: int, *, extra: bytes = b"") -> bytes:
-    """A JPEG of `side`² pixels with empty scans; `sof` is the frame type: 0, 1, 2, 9 or 10."""
+def jpeg_of_scans(sof: int, scans: int, side: int, *, extra: bytes = b"", components: int = 1) -> bytes:
+    """A JPEG of `side`² pixels with empty scans, of 1 or 3 components; `sof` is the frame type: 0, 1, 2, 9 or 10."""
     small = encode(Image.new("RGB", (16, 16)), "JPEG", progressive=sof in {2, 10}, subsampling=0)
     head, progressive = _SOI, sof in {2, 10}
     for marker, segment in _segments(small):
@@ -45,9 +45,11 @@ def jpeg_of_scans(sof: int, scans: int, side: int, *, extra: bytes = b"") -> byt
             head += b"\xff" + bytes([0xC0 + sof]) + segment[2:5] + struct.pack(">HH", side, side) + segment[9:]
         elif marker != _SOS[1]:
             head += segment
-    # Of one component, so that the decoder has to collect all scans before it can show any.
+    # Of one component or progressive, so that the decoder has to collect all scans before it can show any.
     spectral = b"\0\0\0" if progressive else b"\0\x3f\0"
-    return head + extra + (_SOS + b"\0\x08\1\1\0" + spectral) * scans + _EOI
+    selected = b"".join(bytes([number + 1, 0x11 * bool(number)]) for number in range(components))
+    scan = _SOS + struct.pack(">HB", 6 + len(selected), components) + selected + spectral
+    return head + extra + scan * scans + _EOI
 
 
 def _jpeg_with(filling: bytes) -> bytes:
@@ -83,7 +85,8 @@ def _png_with(chunk: bytes, size: int = 30 * _MB) -> bytes:
     return png[:at] + chunk * (size // len(chunk)) + png[at:]
 
 
-def _zeros_png(width: int, height: int, bits: int, colour: int, samples: int) -> bytes:
+def zeros_png(width: int, height: int, bits: int, colour: int, samples: int) -> bytes:
+    """A PNG of zeros; `colour` is the colour type, `samples` those of a pixel."""
     packer, left, packed = zlib.compressobj(6), height * (1 + width * samples * bits // 8), b""
     while left:
         block = min(left, 10 * _MB)
@@ -306,6 +309,7 @@ ATTACKS: Mapping[str, Callable[[], bytes]] = {
     "jpeg-scans-sof2": partial(jpeg_of_scans, 2, 6_400, 7_000),
     "jpeg-scans-sof9": partial(jpeg_of_scans, 9, 1_290, 7_000),
     "jpeg-scans-sof10": partial(jpeg_of_scans, 10, 1_290, 7_000),
+    "jpeg-scans-interleaved": partial(jpeg_of_scans, 10, 40, 7_000, components=3),
     "jpeg-scans-restarts": partial(jpeg_of_scans, 0, 200, 7_000, extra=b"\xff\xdd\0\4\0\1"),
     "jpeg-scans-tiny": partial(jpeg_of_scans, 0, 3_000_000, 8),
     "jpeg-padding": lambda: _jpeg_with(b"\xff" * (30 * _MB)),
@@ -330,9 +334,9 @@ ATTACKS: Mapping[str, Callable[[], bytes]] = {
     "png-empty-plte": lambda: _png_with(png_chunk(b"PLTE", b"")),
     "png-small-plte": lambda: _png_with(png_chunk(b"PLTE", b"abc")),
     "png-empty-blocks": _png_empty_blocks,
-    "png-line-50mp": partial(_zeros_png, 50_000_000, 1, 8, 2, 3),
-    "png-column-50mp": partial(_zeros_png, 1, 50_000_000, 8, 2, 3),
-    "png-rgba16-50mp": partial(_zeros_png, 10_000, 5_000, 16, 6, 4),
+    "png-line-50mp": partial(zeros_png, 50_000_000, 1, 8, 2, 3),
+    "png-column-50mp": partial(zeros_png, 1, 50_000_000, 8, 2, 3),
+    "png-rgba16-50mp": partial(zeros_png, 10_000, 5_000, 16, 6, 4),
     "bmp-rle8-ends-of-line": lambda: _bmp(64, 64, 8, 1, b"\0\0" * (15 * _MB)),
     "bmp-rle8-deltas": lambda: _bmp(64, 64, 8, 1, b"\0\2\0\0" * (30 * _MB // 4)),
     "bmp-rle8-runs": lambda: _bmp(5_000, 9_000, 8, 1, b"\1\1" * (15 * _MB)),

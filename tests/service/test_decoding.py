@@ -1,0 +1,209 @@
+"""Images decoded in processes of their own: the same pixels, and nothing that a file does there reaches the server."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from PIL import Image
+
+import automask
+from automask.errors import ImageError
+from automask.images import decode
+from automask.service.core.engine import Engine
+from automask.service.core.task import Task
+from automask.service.decoding.pool import DecoderPool
+from automask.service.errors import InternalError, UnavailableError
+from automask.service.telemetry.metrics import PrometheusMetrics
+from automask.service.wire.responses import write_response
+from automask.v1 import mask_pb2
+from automask.v1 import mask_service_pb2 as messages
+from automask.v1.mask_service_pb2_grpc import MaskServiceStub
+from support.hostile_images import encode, zeros_png
+from support.server_process import ServerProcess
+from support.threaded_server import CALL_TIMEOUT, connect, serving, wait_until
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SMALL = encode(Image.new("RGB", (8, 6), "red"), "PNG")
+
+
+@pytest.fixture(scope="module")
+def slow() -> bytes:
+    """A legal image that takes its time: 50 megapixels of four 16-bit channels."""
+    return zeros_png(10_000, 5_000, 16, 6, 4)
+
+
+@pytest.fixture
+def pool() -> Iterator[DecoderPool]:
+    with closing(DecoderPool(processes=2, timeout=60)) as pool:
+        yield pool
+
+
+def is_red(pixels: NDArray[np.uint8]) -> bool:
+    return pixels.shape == (6, 8, 3) and bool((pixels == (255, 0, 0)).all())
+
+
+def busy(pool: DecoderPool) -> list[int]:
+    return [process.pid for process in [*pool._busy]]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP"])
+def test_pixels_are_those_of_this_process(kind: str, pool: DecoderPool, coffee: NDArray[np.uint8]) -> None:
+    large = Image.fromarray(coffee).resize((5_000, 3_000))
+    for image in (Image.fromarray(coffee), large, Image.fromarray(coffee[:50])):
+        file = encode(image, kind, **({"speed": 10} if kind == "AVIF" else {}))
+        for shortest in (None, 100):
+            pixels, size = pool(file, shortest=shortest)
+            expected, expected_size = decode(file, shortest=shortest)
+            assert np.array_equal(pixels, expected)
+            assert size == expected_size
+            assert pixels.flags.writeable
+
+
+def test_pixels_stay_while_the_process_goes_on(pool: DecoderPool) -> None:
+    for side in (100, 4_000):  # in the memory that is used again, and in memory of its own
+        images = [encode(Image.new("RGB", (side, side), colour), "PNG") for colour in ("red", "blue")]
+        (red, _), (blue, _) = (pool(image) for image in images)
+        assert (red == (255, 0, 0)).all()
+        assert (blue == (0, 0, 255)).all()
+
+
+def test_errors_are_those_of_this_process(pool: DecoderPool) -> None:
+    for file in (b"nothing", SMALL[:40], b""):
+        with pytest.raises(ImageError) as expected:
+            decode(file)
+        with pytest.raises(ImageError) as caught:
+            pool(file)
+        assert str(caught.value) == str(expected.value)
+    with pytest.raises(ImageError, match="over the limit of 1e-06 megapixels"):
+        pool(SMALL, max_pixels=1)
+    assert len(pool.pids) == 1, "an error of a file ends no process"
+
+
+def test_what_takes_too_long_is_killed_and_the_next_one_decoded(slow: bytes) -> None:
+    with closing(DecoderPool(processes=1, timeout=0.2)) as pool:
+        pool.start()
+        before = pool.pids
+        with pytest.raises(ImageError, match=r"decoding it takes more than 0\.2 s \(decode_timeout\)"):
+            pool(slow)
+        assert len(pool.pids) == 1
+        assert pool.pids != before
+        assert not any(map(psutil.pid_exists, before))
+        pixels, _ = pool(SMALL)
+        assert is_red(pixels)
+
+
+def test_what_takes_too_much_memory_is_refused(slow: bytes) -> None:
+    with closing(DecoderPool(processes=1, timeout=60, memory=100_000_000)) as pool:
+        with pytest.raises(ImageError, match="decoding this PNG takes more memory than is available"):
+            pool(slow)
+        assert is_red(pool(SMALL)[0])
+
+
+def test_a_crash_is_an_error_of_the_image(pool: DecoderPool, slow: bytes) -> None:
+    assert is_red(pool(SMALL)[0])
+    with ThreadPoolExecutor(1) as threads:
+        decoding = threads.submit(pool, slow)
+        wait_until(lambda: bool(busy(pool)))
+        os.kill(busy(pool)[0], signal.SIGSEGV)
+        with pytest.raises(ImageError, match="decoding it ended the decoder \\(SIGSEGV; it has 600 MB\\)"):
+            decoding.result()
+    assert is_red(pool(SMALL)[0])
+
+
+def test_a_process_that_died_in_the_meantime_is_replaced(pool: DecoderPool) -> None:
+    assert is_red(pool(SMALL)[0])
+    (pid,) = pool.pids
+    process = psutil.Process(pid)
+    process.kill()
+    wait_until(lambda: process.status() == psutil.STATUS_ZOMBIE)
+    assert is_red(pool(SMALL)[0])
+    assert pool.pids != {pid}
+
+
+def test_a_process_that_cannot_start_is_no_error_of_the_image(
+    pool: DecoderPool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "numpy.py").write_text("raise ImportError('no numpy here')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InternalError, match="a decoding process cannot start"):
+        pool(SMALL)
+
+
+def test_a_pool_starts_no_more_processes_than_it_may_and_leaves_none(pool: DecoderPool) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        assert all(is_red(pixels) for pixels, _ in threads.map(pool, [SMALL] * 40))
+    pids = pool.pids
+    assert 1 <= len(pids) <= 2
+    pool.close()
+    assert not any(map(psutil.pid_exists, pids))
+    with pytest.raises(UnavailableError, match="the server is shutting down"):
+        pool(SMALL)
+
+
+def test_workers_go_on_while_a_decoder_is_slow(pool: DecoderPool, slow: bytes, jpeg: bytes) -> None:
+    segmenter = automask.load(device="cpu", decoder=pool)
+    segmenter.warm_up()
+    engine = Engine(
+        {"default": segmenter},
+        workers=1,
+        spare_threads=1,
+        max_queue=9,
+        max_batch=1,
+        batch_wait=0,
+        write=write_response,
+        metrics=PrometheusMetrics(),
+    )
+    with closing(engine):
+        tasks = [Task(image, ("cup",)) for image in (slow, jpeg)]
+        first, second = (engine.start(task, task.query) for task in tasks)
+        assert second.future.result(CALL_TIMEOUT)
+        assert not first.future.done()
+        os.kill(busy(pool)[0], signal.SIGKILL)
+        with pytest.raises(ImageError, match="ended the decoder"):
+            first.future.result(CALL_TIMEOUT)
+        assert engine.waiting == 0
+        assert engine._busy <= 1
+
+
+def test_a_request_whose_image_ends_the_decoder_fails(tmp_path: Path, slow: bytes, jpeg: bytes) -> None:
+    with serving(tmp_path, decode_processes=1) as server, connect(server) as channel:
+        stub = MaskServiceStub(channel)
+        task = mask_pb2.MaskTask(image=mask_pb2.Image(encoded=slow), prompts=["cup"])
+        request_id = stub.Submit(messages.SubmitRequest(task=task)).status.request_id
+        wait_until(lambda: bool(busy(server._decoder)))
+        os.kill(busy(server._decoder)[0], signal.SIGSEGV)
+        get = messages.GetResultRequest(request_id=request_id, wait=Duration(seconds=60))
+        status = stub.GetResult(get, timeout=CALL_TIMEOUT).status
+        assert status.state == messages.REQUEST_STATE_FAILED
+        assert status.attempts == 1
+        assert "decoding it ended the decoder (SIGSEGV" in status.error.message
+        good = mask_pb2.MaskTask(image=mask_pb2.Image(encoded=jpeg), prompts=["cup"])
+        assert stub.Generate(messages.GenerateRequest(task=good), timeout=CALL_TIMEOUT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_outlives_the_server(number: signal.Signals, tmp_path: Path) -> None:
+    with ServerProcess("--port", 0, "--store", tmp_path / "requests.sqlite3") as server:
+        children = psutil.Process(server.pid).children(recursive=True)
+        assert any("automask.service.decoding.child" in child.cmdline() for child in children)
+        server.end(number)
+    _, alive = psutil.wait_procs(children, timeout=CALL_TIMEOUT)
+    assert not alive
+
+
+def test_trusted_callers_need_no_processes(tmp_path: Path) -> None:
+    with ServerProcess("--port", 0, "--store", tmp_path / "requests.sqlite3", "--decode-processes", 0) as server:
+        assert not psutil.Process(server.pid).children(recursive=True)
+        assert server.end() == 0
