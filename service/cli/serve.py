@@ -27,6 +27,7 @@ _METAVARS = {
     "public_url": "URL",
     "trusted_proxies": "ADDRESS",
     "fetch_urls": "POLICY",
+    "allowed_hosts": "HOST",
     "cors_origins": "ORIGIN",
     "model": "MODEL",
     "device": "DEVICE",
@@ -36,6 +37,12 @@ _METAVARS = {
     "keys": "FILE|URL",
     "log_level": "LEVEL",
     **dict.fromkeys(_DURATIONS, "DURATION"),
+}
+
+_SINGULARS = {
+    "allowed_hosts": ("--allowed-host",),
+    "cors_origins": ("--cors-origin",),
+    "trusted_proxies": ("--trusted-proxy",),
 }
 
 
@@ -52,7 +59,9 @@ def _option(name: str, field: FieldInfo) -> Callable[..., Any]:
     if field.annotation is bool:
         return click.option(flag, is_flag=True, default=None, help=text)
     metavar = _METAVARS.get(name, "FILE" if "Path" in str(field.annotation) else "N")
-    return click.option(flag, multiple=isinstance(field.default, tuple), metavar=metavar, help=text)
+    if isinstance(field.default, tuple):
+        return click.option(*_SINGULARS.get(name, ()), flag, name, multiple=True, metavar=metavar, help=text)
+    return click.option(flag, metavar=metavar, help=text)
 
 
 def _default(name: str, field: FieldInfo) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -47,8 +48,15 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _host_name(text: str) -> str:
+    if text != "*" and not re.fullmatch(r"[\w.-]+|[0-9A-Fa-f:.]+", text):
+        raise ParameterError("allowed_hosts", "be host names without port, such as masks.example.org, or *", text)
+    return text.lower()
+
+
 Location = Annotated[Path | InstanceOf[PostgresUrl], BeforeValidator(parse_location)]
 Networks = Annotated[Names, AfterValidator(lambda names: tuple(map(_network, names)))]
+HostNames = Annotated[Names, AfterValidator(lambda names: tuple(map(_host_name, names)))]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 _REQUIREMENTS = {"too_short": "name at least one", "string_too_short": "not be empty", "path_type": "be a path"}
@@ -87,7 +95,14 @@ class Settings(BaseSettings):
     fetch_urls: Literal["public", "off", "any"] = Field(
         "public", description="Fetch images by URL: from public addresses only (public), off, or any."
     )
-    cors_origins: Names = Field((), description="Origins allowed to call over HTTP (CORS), * for all; repeatable.")
+    allowed_hosts: HostNames = Field(
+        (),
+        description="Host names in HTTP calls, besides loopback, --host and --public-url; * for any; repeatable. "
+        "[default: any with --keys]",
+    )
+    cors_origins: Names = Field(
+        (), description="Origins of web pages allowed to call over HTTP (CORS), * for all; repeatable."
+    )
     uds: Path | None = Field(None, description="Unix socket to listen on as well: lowest latency on one machine.")
     model: Names = Field(("default",), min_length=1, description="Built-in name, bundle folder or Hub id; repeatable.")
     device: Device = Field(AUTO, description=f"Device for the models: {_DEVICES}.")
@@ -131,7 +146,10 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(None, description="Private key of the certificate (PEM).")
     client_ca: Path | None = Field(None, description="Require client certificates of this authority (PEM).")
     insecure: bool = Field(False, description="Allow other addresses than loopback without keys and TLS.")
-    metrics_port: int | None = Field(None, ge=0, le=65535, description="Port for Prometheus, on the same address.")
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="Port for Prometheus, on the same address, with TLS if it is set."
+    )
+    metrics_auth: bool = Field(False, description="Require an API key for metrics: as a bearer token, or as x-api-key.")
     drain: Duration = Field(30, ge=0, description="Time for running tasks to finish after SIGTERM.")
     engine: Literal["local", "ray"] = Field("local", description="Where models run: local (this process) or ray.")
     ray: RaySettings = Field(RaySettings(), description="Replicas and their resources, for engine = ray.")
@@ -178,6 +196,8 @@ class Settings(BaseSettings):
             raise ParameterError("tls_cert and tls_key", "be set together", str(self.tls_cert or self.tls_key))
         if self.client_ca is not None and self.tls_cert is None:
             raise ParameterError("client_ca", "be set together with tls_cert and tls_key", str(self.client_ca))
+        if self.metrics_auth and (self.keys is None or self.metrics_port is None):
+            raise ParameterError("metrics_auth", "be set together with keys and metrics_port", str(self.metrics_auth))
         if not self.insecure and not _is_loopback(self.host) and not (self.keys and self.tls_cert):
             requirement = (
                 "be a loopback address unless keys, tls_cert and tls_key are set (--insecure lets anyone call who "
@@ -195,6 +215,8 @@ class Settings(BaseSettings):
                 "be used with keys, because Ray Serve's port is open on every address (--insecure lets anyone call)"
             )
             raise ParameterError("engine", requirement, self.engine)
+        if self.metrics_auth:
+            raise ParameterError("metrics_auth", "be unset with engine = ray, whose agents export metrics", "True")
         self.ray.check(device=self.device)
 
 

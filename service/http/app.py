@@ -17,6 +17,7 @@ from . import hosted, pages, playground
 from .bodies import max_body_bytes
 from .fetch import Fetcher
 from .middleware import CallMiddleware, routing_error
+from .origins import HostCheck, OriginCheck
 from .proxies import ForwardedHeaders
 
 __all__ = ["create_app"]
@@ -58,14 +59,18 @@ def create_app(
         return {"status": "serving"}
 
     app.add_exception_handler(HTTPException, routing_error)
-    # The last one added is the outermost, so the errors of `CallMiddleware` get CORS headers as well.
+    # Each one is outside those added before it. A page can send forwarded headers to its own host but not to another,
+    # so Host is checked before they are applied, and Origin afterwards.
+    app.add_middleware(OriginCheck, settings=settings)
+    app.add_middleware(ForwardedHeaders, trusted=settings.trusted_proxies)
+    app.add_middleware(HostCheck, settings=settings)
     app.add_middleware(
         CallMiddleware,
         observer=observer,
         max_body_bytes=max_body_bytes(settings.max_image_bytes),
         timeout=settings.http_timeout,
     )
-    if settings.cors_origins:
+    if settings.cors_origins:  # outermost, so that errors get CORS headers as well
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
@@ -73,5 +78,4 @@ def create_app(
             allow_headers=["x-api-key", "content-type", "idempotency-key"],
             expose_headers=["x-request-id", "x-generation-time", "x-seed-value", "x-cost", "x-remaining-credits"],
         )
-    app.add_middleware(ForwardedHeaders, trusted=settings.trusted_proxies)
     return app

@@ -141,6 +141,17 @@ def test_a_server_listens_on_the_ports_of_its_probes(case: str) -> None:
         serve.make_context("serve", options)
 
 
+def test_a_server_without_keys_allows_the_names_of_its_service_and_one_with_keys_any() -> None:
+    hosts = f"{PREFIX}ALLOWED_HOSTS"
+    ((_, open_to_all),) = servers("try-out")
+    (service,) = [one for one in of_kind("try-out", "Service") if any(p["port"] == 8080 for p in one["spec"]["ports"])]
+    name = service["metadata"]["name"]
+    assert variables(open_to_all)[hosts].split(",") == [
+        name, f"{name}.shop", f"{name}.shop.svc", f"{name}.shop.svc.cluster.local", "masks.lan",
+    ]  # fmt: skip
+    assert all(hosts not in variables(container) for _, container in servers("tls"))
+
+
 @EVERY
 def test_services_and_policies_use_existing_ports(case: str) -> None:
     pods = templates(case)

@@ -101,17 +101,17 @@ def test_a_timeout_is_a_504_and_refunds_its_credit(tmp_path: Path, image: str, s
         assert keys.credits("late") == 1
         host, _, port = server.http_address.rpartition(":")
         with socket.create_connection((host, int(port))) as loris:
-            loris.sendall(f"POST {V1} HTTP/1.1\r\nhost: a\r\nx-api-key: {key['x-api-key']}\r\n".encode())
+            loris.sendall(f"POST {V1} HTTP/1.1\r\nhost: localhost\r\nx-api-key: {key['x-api-key']}\r\n".encode())
             loris.sendall(b"content-length: 1000\r\n\r\n{")
             assert b" 504 " in loris.recv(4096)
 
 
-@pytest.mark.parametrize("half", ["", "GET /healthz HTTP/1.1\r\nhost: a\r\nx-a: "])
+@pytest.mark.parametrize("half", ["", "GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-a: "])
 def test_an_incomplete_request_is_closed(tmp_path: Path, half: str) -> None:
     with serving(tmp_path, http_port=0, http_timeout="500ms") as server:
         host, _, port = server.http_address.rpartition(":")
         with socket.create_connection((host, int(port)), timeout=60) as loris:
-            loris.sendall(f"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n{half}".encode())
+            loris.sendall(f"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n{half}".encode())
             response = b""
             while part := loris.recv(4096):
                 response += part
@@ -165,8 +165,8 @@ def test_the_log_has_each_call_once_without_its_key_or_photo(tmp_path: Path, ima
             ]
         host, _, port = address.rpartition(":")
         with socket.create_connection((host, int(port))) as pipeline:
-            first = f"GET /v2/requests/unknown HTTP/1.1\r\nhost: a\r\nx-api-key: {key}\r\n\r\n"
-            pipeline.sendall(f"{first}GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".encode())
+            first = f"GET /v2/requests/unknown HTTP/1.1\r\nhost: localhost\r\nx-api-key: {key}\r\n\r\n"
+            pipeline.sendall(f"{first}GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
             while pipeline.recv(4096):
                 pass
         metrics = httpx.get(
@@ -197,7 +197,7 @@ def test_draining_finishes_running_calls_and_rejects_new_ones(tmp_path: Path, im
     with ServerProcess(*options) as process:
         host, _, port = process.http_address.rpartition(":")
         body = json.dumps({"image": image, "prompt": "cup"}).encode()
-        head = f"POST {V1} HTTP/1.1\r\nhost: a\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+        head = f"POST {V1} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n".encode()
         with (
             socket.create_connection((host, int(port))) as running,
             httpx.Client(base_url=f"http://{process.http_address}") as http,
@@ -227,7 +227,7 @@ def test_a_call_that_outlasts_the_drain_gets_an_error(tmp_path: Path) -> None:
             socket.create_connection((host, int(port))) as stuck,
             httpx.Client(base_url=f"http://{process.http_address}") as http,
         ):
-            stuck.sendall(f"POST {V1} HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{{".encode())
+            stuck.sendall(f"POST {V1} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{{".encode())
             assert http.get("/healthz").status_code == 200
             assert process.end() == 0
             assert stuck.recv(4096).startswith(b"HTTP/1.1 502 ")

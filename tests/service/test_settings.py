@@ -17,6 +17,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "trusted_proxies": ("10.0.0.1,fd00::/8", '["10.0.0.1", "fd00::/8"]', ("10.0.0.1/32", "fd00::/8")),
     "http_timeout": ("2m", "120", 120.0),
     "fetch_urls": ("off", '"off"', "off"),
+    "allowed_hosts": ("Masks.example, *", '["masks.example", "*"]', ("masks.example", "*")),
     "cors_origins": ("https://example.org, *", '["https://example.org", "*"]', ("https://example.org", "*")),
     "uds": ("a.sock", '"a.sock"', Path("a.sock")),
     "model": ("default, ./clipseg", '["default", "./clipseg"]', ("default", "./clipseg")),
@@ -41,6 +42,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "client_ca": ("ca.pem", '"ca.pem"', Path("ca.pem")),
     "insecure": ("true", "true", True),
     "metrics_port": ("0", "0", 0),
+    "metrics_auth": ("true", "true", True),
     "drain": ("500ms", "0.5", 0.5),
     "engine": ("ray", '"ray"', "ray"),
     "log_level": ("debug", '"debug"', "debug"),
@@ -52,6 +54,7 @@ COMPANIONS: dict[str, dict[str, Any]] = {
     "tls_key": {"tls_cert": "c.pem"},
     "engine": {"insecure": True},
     "client_ca": {"tls_cert": "c.pem", "tls_key": "k.pem"},
+    "metrics_auth": {"metrics_port": 0, "keys": "k.db"},
 }
 
 
@@ -110,6 +113,7 @@ def test_the_ray_table_comes_from_the_environment_and_the_file(tmp_path: Path, m
         ({"uds": "a.sock"}, "uds must be unset with engine = ray"),
         ({"tls_cert": "a.pem"}, "tls_cert must be unset with engine = ray"),
         ({"metrics_port": 9090}, "metrics_port must be unset with engine = ray"),
+        ({"metrics_auth": True}, "metrics_auth must be unset with engine = ray"),
         ({"device": "cuda"}, "ray.num_gpus must be greater than 0 for device = cuda"),
         ({"ray": {"replicas": 2}}, "ray.replicas must be one of min_replicas, "),
         ({"ray": {"min_replicas": 3}}, "ray.max_replicas must be at least ray.min_replicas, 3, got 1"),
@@ -163,6 +167,8 @@ BAD: list[tuple[str, str, str]] = [
     ("fetch_urls", "some", "be 'public', 'off' or 'any'"),
     ("public_url", "example.org", "be a URL such as https://example.org/masks"),
     ("public_url", "https://example.org/?a=b", "be a URL such as https://example.org/masks"),
+    ("allowed_hosts", "https://example.org", "be host names without port, such as masks.example.org, or *"),
+    ("allowed_hosts", "example.org:80", "be host names without port, such as masks.example.org, or *"),
     ("trusted_proxies", "*", "be addresses or networks such as 10.0.0.0/8"),
     ("decode_timeout", "0", "be greater than 0"),
     ("decode_processes", "-1", "be greater than or equal to 0"),
@@ -248,6 +254,13 @@ def test_incomplete_tls_is_refused() -> None:
             load_settings(**half)
     with pytest.raises(ParameterError, match="client_ca must be set together with tls_cert and tls_key, got 'ca.pem'"):
         load_settings(client_ca=Path("ca.pem"))
+
+
+def test_metrics_auth_needs_keys_and_metrics() -> None:
+    incomplete: list[dict[str, Any]] = [{}, {"keys": "k.db"}, {"metrics_port": 0}]
+    for settings in incomplete:
+        with pytest.raises(ParameterError, match="metrics_auth must be set together with keys and metrics_port"):
+            load_settings(metrics_auth=True, **settings)
 
 
 def test_the_default_store_is_in_the_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ _FLAGS = (
     "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream "
     "--window-size=1280,1000"
 ).split()
+REBOUND = "rebound.example"
+"""A host name that resolves to this machine in the browser."""
 
 needs_browser = pytest.mark.skipif(
     _CHROMIUM is None or _DRIVER is None,
@@ -35,7 +37,7 @@ def running_browser(folder: Path) -> Iterator[webdriver.Chrome]:
     """Start Chromium with a profile and downloads in a folder."""
     options = webdriver.ChromeOptions()
     options.binary_location = _CHROMIUM or ""
-    for flag in (*_FLAGS, f"--user-data-dir={folder / 'profile'}"):
+    for flag in (*_FLAGS, f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1", f"--user-data-dir={folder / 'profile'}"):
         options.add_argument(flag)
     options.add_experimental_option("prefs", {"download.default_directory": str(folder / "downloads")})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})

@@ -38,7 +38,11 @@ PEM = "-----BEGIN CERTIFICATE-----", "-----BEGIN PRIVATE KEY-----"
 # At least one set uses each option: a test checks it.
 VALUES: dict[str, dict[str, Any]] = {
     "plain": {"database": {"existingSecret": "db"}},
-    "try-out": {"postgres": {"enabled": True, "password": "a-password-of-16"}, "keys": {"enabled": False}},
+    "try-out": {
+        "postgres": {"enabled": True, "password": "a-password-of-16"},
+        "keys": {"enabled": False},
+        "http": {"enabled": True, "allowedHosts": ["masks.lan"]},
+    },
     "tls": {
         "database": {"existingSecret": "db", "port": 6432},
         "tls": {"enabled": True, "existingSecret": "tls", "clientCA": True},

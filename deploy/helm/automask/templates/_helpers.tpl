@@ -73,6 +73,12 @@ capabilities: {drop: [ALL]}
 {{- with .Values.http.publicUrl }}
 - {name: AUTOMASK_PUBLIC_URL, value: {{ . | quote }}}
 {{- end }}
+{{- if and .Values.http.enabled (or .Values.http.allowedHosts (not .Values.keys.enabled)) }}
+{{- $service := include "automask.name" . }}
+{{- $namespaced := printf "%s.%s" $service .Release.Namespace }}
+{{- $own := list $service $namespaced (print $namespaced ".svc") (print $namespaced ".svc.cluster.local") }}
+- {name: AUTOMASK_ALLOWED_HOSTS, value: {{ concat $own .Values.http.allowedHosts | join "," | quote }}}
+{{- end }}
 {{- end }}
 
 {{- define "automask.mounts" -}}
