@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -13,6 +14,7 @@ from .postprocess import MAX_RADIUS
 __all__ = ["MAX_SEED", "Options", "Parameters", "Query", "as_texts"]
 
 MAX_SEED = 999_999_999_999_999
+_MAX_SHOWN = 10**30  # larger integers are not written out in errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,10 +135,24 @@ def as_texts(name: str, value: object) -> tuple[str, ...]:
 
 
 def _check_number(name: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not low <= float(value) <= high:
-        raise ParameterError(name, f"be a number in [{low}, {high}]", value)
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= _to_float(value) <= high:
+        raise ParameterError(name, f"be a number in [{low}, {high}]", _shorten(value))
+
+
+def _to_float(value: Real) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        return math.inf
 
 
 def _check_integer(name: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
-        raise ParameterError(name, f"be an integer in [{low}, {high}]", value)
+        raise ParameterError(name, f"be an integer in [{low}, {high}]", _shorten(value))
+
+
+def _shorten(value: object) -> object:
+    """Shorten a value for an error: a number may have any number of digits, more than Python writes out."""
+    if not isinstance(value, Integral):
+        return value
+    return value if abs(int(value)) <= _MAX_SHOWN else f"an integer of {int(value).bit_length()} bits"

@@ -19,6 +19,7 @@ from ..store.protocol import Store
 from ..store.records import Lease
 from ..telemetry.logs import log_bug
 from ..telemetry.metrics import Metrics
+from ..telemetry.redaction import describe_error
 from ..telemetry.tracing import span, trace_stages
 from .access import Access
 from .backend import Backend, Work
@@ -152,7 +153,7 @@ class Worker:
         if state is None:
             _log.info("request was taken away", **fields)
         else:
-            _log.info("request", state=state.name, **({"error": str(error)} if error else {}), **fields)
+            _log.info("request", state=state.name, **({"error": describe_error(error)} if error else {}), **fields)
             await self.settle(state, lease.request_id, lease.owner)
 
     async def _run_and_store(self, lease: Lease) -> tuple[State | None, Exception | None]:

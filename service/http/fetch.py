@@ -107,7 +107,8 @@ class Fetcher:
         """Check everything in a URL except the addresses of its host."""
         try:
             url = httpx.URL(text)
-        except httpx.InvalidURL as error:  # whose text may contain a password
+            _ = url.host  # decodes international names
+        except (httpx.InvalidURL, UnicodeError) as error:  # whose text may contain a password
             raise ImageError("the image URL is invalid; it must look like https://host/path") from error
         if url.scheme not in {"http", "https"}:
             raise ImageError(f"the image URL must start with http:// or https://, got {url.scheme[:20]!r}")
@@ -154,7 +155,7 @@ class Fetcher:
     def _join(self, url: httpx.URL, location: str) -> httpx.URL:
         try:
             return self._parse_url(str(url.join(location)))
-        except (ImageError, httpx.InvalidURL) as error:
+        except (ImageError, httpx.InvalidURL, UnicodeError) as error:
             reason = str(error) if isinstance(error, ImageError) else "the URL is invalid"
             raise ImageError(f"it redirects, but {reason}") from error
 

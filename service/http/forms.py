@@ -26,6 +26,7 @@ _BOOLEANS: Final = {
 _URL = re.compile("https?://", re.IGNORECASE)
 _DATA = re.compile(r"data:(?P<header>[^,]*),", re.IGNORECASE)
 _MAX_SHOWN = 60  # characters of a value in an error
+_MAX_UNKNOWN = 20  # unknown parameters that a response names
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ def parse_form(fields: Mapping[str, object]) -> Form:
     ImageError
         The image is missing or malformed.
     """
+    for name in fields:
+        _check_name(name)
     present = {name: value for name, value in fields.items() if not _is_blank(value)}
     parameters: dict[str, Any] = {
         name: parse(present[name])
@@ -103,8 +106,23 @@ def parse_form(fields: Mapping[str, object]) -> Form:
         exclude=_parse_text("exclude", present.get("exclude", "")),
         parameters=Parameters(**parameters),
         model=_parse_text("model", present.get("model", "")),
-        unknown=tuple(str(name)[:_MAX_SHOWN] for name in fields if name not in SCHEMA),
+        unknown=tuple(name[:_MAX_SHOWN] for name in fields if name not in SCHEMA)[:_MAX_UNKNOWN],
     )
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that no response could repeat."""
+    if not name.strip() or not _is_unicode(name):
+        raise ParameterError("the name of each parameter", "be Unicode text that is not blank", _shorten(name))
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be encoded: JSON may hold half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_blank(value: object) -> bool:
@@ -149,6 +167,8 @@ def _parse_text(name: str, value: object) -> str:
         raise ParameterError(name, "be text", _shorten(value))
     if len(value) > MAX_PROMPT_LENGTH:
         raise ParameterError(name, f"have at most {MAX_PROMPT_LENGTH} characters", len(value))
+    if not _is_unicode(value):
+        raise ParameterError(name, "be Unicode text, without lone surrogates", _shorten(value))
     return value
 
 

@@ -61,8 +61,8 @@ def mask_response(
 
 
 def _header(text: str) -> str:
-    """Return a text as a header value: printable ASCII, of limited length."""
-    return "".join(c if c.isprintable() and c.isascii() else "?" for c in text)[:_MAX_HEADER_LENGTH]
+    """Return a text as a header value: printable ASCII, of limited length, without blanks around it."""
+    return "".join(c if c.isprintable() and c.isascii() else "?" for c in text)[:_MAX_HEADER_LENGTH].strip()
 
 
 def describe_status(record: Record) -> tuple[dict[str, Any], int]:

@@ -12,6 +12,7 @@ import grpc
 import structlog
 
 from .metrics import Metrics
+from .redaction import describe_error
 
 __all__ = ["Observer", "Outcome"]
 
@@ -74,5 +75,5 @@ class Observer:
     def _record(self, outcome: Outcome, seconds: float) -> None:
         self._metrics.calls.labels(outcome.method, outcome.code.name).inc()
         self._metrics.call_seconds.labels(outcome.method).observe(seconds)
-        fields = {} if outcome.error is None else {"error": str(outcome.error)}
+        fields = {} if outcome.error is None else {"error": describe_error(outcome.error)}
         _log.info("call", method=outcome.method, code=outcome.code.name, ms=round(1e3 * seconds, 2), **fields)

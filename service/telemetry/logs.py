@@ -1,18 +1,29 @@
-"""Structured logs on standard error: one event per line, with the request id, never with an image or a key."""
+"""Structured logs on standard error: one bounded line per event, with the request id; no image, prompt or API key."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from threading import BoundedSemaphore
+from typing import Final
 
 import structlog
 from structlog.typing import Processor
 
 from automask.errors import AutomaskError
 
+from .redaction import bounded, format_tracebacks, safe_tracebacks
+from .repeats import LimitRepeats
+
 __all__ = ["configure_logs", "log_bug"]
 
+_MAX_PENDING: Final = 100  # tracebacks that wait to be written, each of which keeps its frames alive
+
 _log = structlog.get_logger(__name__)
+_thread: Final = ThreadPoolExecutor(1, thread_name_prefix="automask-log")
+_pending: Final = BoundedSemaphore(_MAX_PENDING)
 
 
 def configure_logs(*, as_json: bool, level: str) -> None:
@@ -30,10 +41,18 @@ def configure_logs(*, as_json: bool, level: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    # Tracebacks are plain before the renderer sees them: structlog's own have local variables, or are made by `rich`.
     renderers: list[Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [safe_tracebacks, bounded, structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            safe_tracebacks,
+            format_tracebacks,
+            bounded,
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -42,6 +61,7 @@ def configure_logs(*, as_json: bool, level: str) -> None:
             foreign_pre_chain=shared,
         )
     )
+    handler.addFilter(LimitRepeats())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.getLogger("PIL").setLevel(
         logging.INFO
@@ -57,6 +77,20 @@ def configure_logs(*, as_json: bool, level: str) -> None:
 
 
 def log_bug(error: Exception) -> None:
-    """Log an error that is not an `AutomaskError`, with its traceback; the client does not see it."""
-    if not isinstance(error, AutomaskError):
+    """Log an error that is not an `AutomaskError`, with its traceback; the client does not see it.
+
+    The traceback is formatted and written on a thread of its own, so that the caller's event loop goes on.
+    """
+    if isinstance(error, AutomaskError):
+        return
+    if _pending.acquire(blocking=False):
+        _thread.submit(copy_context().run, _write_bug, error)
+    else:
+        _log.error("a bug", error=type(error).__name__)
+
+
+def _write_bug(error: Exception) -> None:
+    try:
         _log.error("a bug", exc_info=error)
+    finally:
+        _pending.release()

@@ -148,6 +148,41 @@ def test_a_malformed_body_is_a_400_with_the_reason(
     assert sentence in reply["error"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"prompt": "cup \ud800"}, "prompt must be Unicode text, without lone surrogates, got 'cup \\ud800'"),
+        ({"exclude": "\udfff"}, "exclude must be Unicode text, without lone surrogates, got '\\udfff'"),
+        ({"model": "\ud800\ud800"}, "model must be Unicode text, without lone surrogates, got "),
+        ({"threshold": 10**400}, "threshold must be a number in [0, 1], got 'an integer of 1329 bits'"),
+        ({"threshold": "9" * 400}, "threshold must be a number in [0, 1], got inf"),
+        ({"seed": -(10**400)}, "seed must be an integer in [-1, 999999999999999], got 'an integer of 1329 bits'"),
+        ({"": 1}, "the name of each parameter must be Unicode text that is not blank, got ''"),
+        ({" ": "x"}, "the name of each parameter must be Unicode text that is not blank, got ' '"),
+        ({"\ud800": 1}, "the name of each parameter must be Unicode text that is not blank, got '\\ud800'"),
+    ],
+)
+@pytest.mark.parametrize("path", [V1, V2])
+def test_what_no_response_could_repeat_is_a_400_and_costs_nothing(
+    tmp_path: Path, image: str, path: str, fields: dict[str, Any], sentence: str
+) -> None:
+    with (
+        closing(SqliteKeyStore(tmp_path / "keys", create=True)) as keys,
+        serving(tmp_path, http_port=0, keys=tmp_path / "keys") as server,
+    ):
+        headers = {"x-api-key": keys.add("odd", credits=5), "content-type": "application/json"}
+        body = json.dumps({"image": image, "prompt": "cup", **fields})
+        response = httpx.post(f"http://{server.http_address}{path}", content=body, headers=headers, timeout=60)
+        assert keys.credits("odd") == 5
+    assert (response.status_code, response.json()["reason"]) == (400, "INVALID_PARAMETER")
+    assert sentence in response.json()["error"]
+
+
+def test_a_blank_at_the_end_of_an_unknown_name_is_not_in_the_header(http: httpx.Client, image: str) -> None:
+    response = http.post(V1, json={"image": image, "prompt": "cup", "steps ": 1})
+    assert (response.status_code, response.headers["x-warnings"]) == (200, "unknown parameter, ignored: steps")
+
+
 def test_both_paths_reject_values_out_of_range(http: httpx.Client, image: str) -> None:
     for path in (V1, V2):
         response = http.post(path, json={"image": image, "prompt": "cup", "grow_mask": 500})
