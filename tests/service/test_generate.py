@@ -161,6 +161,8 @@ def test_several_prompts_and_an_exclusion(stub: MaskServiceStub, segmenter: auto
         ({"image": b"\xff" * 2_000_001}, "INVALID_IMAGE", "image", "2,000,001 bytes, this server takes 2,000,000"),
         ({"raw": (10, 10, 3, 299)}, "INVALID_IMAGE", "image", "that takes 300 bytes, got 299"),
         ({"raw": (10, 10, 2, 200)}, "INVALID_IMAGE", "image", "channels must be 1 (grey), 3 (RGB) or 4 (RGBA)"),
+        ({"raw": (1_000_001, 1, 1, 1_000_001)}, "INVALID_IMAGE", "image", "over the limit of 1000000 pixels a side"),
+        ({"raw": (1, 1_000_001, 1, 1_000_001)}, "INVALID_IMAGE", "image", "over the limit of 1000000 pixels a side"),
         ({"raw": (0, 10, 3, 0)}, "INVALID_IMAGE", "image", "height and width must be 1 or more"),
         ({"model": "clip"}, "NOT_FOUND", None, "no model 'clip' is loaded here; there is 'default'"),
         ({"prompts": ("zebra",), "stop_on_empty_mask": True}, "EMPTY_MASK", None, "nothing in the image matches"),

@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import httpx
 import numpy as np
+import psutil
 import pytest
 import ray
 from ray import serve
@@ -132,6 +133,18 @@ def test_http_calls_go_through_the_proxy(pair: RayServer, segmenter: automask.Se
         assert (refused.status_code, refused.json()["reason"]) == (400, "UNKNOWN_PROMPT")
         submitted = client.post("/v2/automatic-mask-generator", files={"image": jpeg}, data={"prompt": "cup"}).json()
         assert f"/{pair.name}/v2/requests/" in submitted["poll_url"]
+
+
+def test_replicas_decode_images_in_processes_of_their_own(pair: RayServer) -> None:
+    with pair.channel() as channel, pytest.raises(grpc.RpcError, match="not an image"):
+        MaskServiceStub(channel).Generate(messages.GenerateRequest(task=task(b"no image", "cup")))
+    parents = [
+        " ".join(parent.cmdline())
+        for process in psutil.process_iter(["cmdline"])
+        if "automask.service.decoding.child" in (process.info["cmdline"] or ())
+        and (parent := process.parent()) is not None
+    ]
+    assert any("ServeReplica" in parent and pair.name in parent for parent in parents), parents
 
 
 def test_the_metrics_are_exported_by_the_agent_of_ray(
