@@ -77,7 +77,7 @@ class Database:
         with self._lock:
             try:
                 yield self._db
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 raise explain(self._path, error) from error
 
     def version(self) -> int:

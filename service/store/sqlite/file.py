@@ -10,20 +10,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from ...config.locations import require_regular_file
 from ...errors import StoreError
+from .damage import MAX_VERSION, find_damage
 from .file_lock import FileLock
-from .schema import APPLICATION_ID, migrate
+from .header import Header, read_header
+from .schema import APPLICATION_ID, MIGRATIONS, migrate, newer_version
 
 __all__ = ["explain", "is_full", "open_database"]
 
 _LOG = logging.getLogger(__name__)
-_MAGIC: Final = b"SQLite format 3\0"
-_APPLICATION_ID_AT: Final = slice(68, 72)
-_HEADER_BYTES: Final = 100
 _BUSY_SECONDS: Final = 10.0
-_DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_TABLES: Final = {"requests", "tasks", "results"}
 # An exceeded quota (EDQUOT) is an I/O error to SQLite; only a full disk (ENOSPC) is SQLITE_FULL.
 _FULL: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
+_DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _SETTINGS: Final = (
     "PRAGMA auto_vacuum = INCREMENTAL",  # has no effect after the first table
     "PRAGMA journal_mode = WAL",
@@ -51,16 +52,18 @@ def open_database(path: Path) -> tuple[sqlite3.Connection, FileLock]:
     Raises
     ------
     StoreError
-        The file is not a store, has a newer version, is damaged while another process has it open, or cannot be
-        opened. It is left unchanged.
+        The file is not a store or not a regular file, has a newer version, is damaged while another process has it
+        open, or cannot be opened. It is left unchanged.
     """
     lock = None
     try:
+        for suffix in ("", "-wal", "-shm", "-journal", ".lock"):
+            require_regular_file(path.with_name(path.name + suffix))
         path.parent.mkdir(parents=True, exist_ok=True)
         lock_path = path.with_name(f"{path.name}.lock")
-        _check_ours(path, was_open=lock_path.exists())
+        is_store = _check_ours(path, was_open=lock_path.exists())
         lock = FileLock(lock_path)
-        damage = _damage(path)
+        damage = find_damage(path, timeout=_BUSY_SECONDS) if is_store else ""
         if damage and not lock.alone:
             raise StoreError(
                 f"it is damaged ({damage}) and another process has it open: stop that process, then start again"
@@ -68,7 +71,7 @@ def open_database(path: Path) -> tuple[sqlite3.Connection, FileLock]:
         if damage:
             _rename_damaged(path, damage)
         return _connect(path), lock
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
         if lock:
             lock.close()
         raise explain(path, error) from error
@@ -90,9 +93,10 @@ def explain(path: Path, error: Exception) -> StoreError:
         The error that was raised.
     """
     code = getattr(error, "sqlite_errorcode", 0)
+    not_text = isinstance(error, UnicodeDecodeError) or (isinstance(error, sqlite3.Error) and "UTF-8" in str(error))
     if is_full(error):
         hint = "; free some space on its disk"
-    elif code & 0xFF in _DAMAGED:
+    elif not_text or code & 0xFF in _DAMAGED:
         hint = "; it is damaged: restart the server, which renames it and starts with an empty one"
     elif code & 0xFF == sqlite3.SQLITE_BUSY:
         hint = f"; another process locked it for {_BUSY_SECONDS:g} s"
@@ -101,44 +105,51 @@ def explain(path: Path, error: Exception) -> StoreError:
     return StoreError(f"the request store {path}: {error}{hint}")
 
 
-def _check_ours(path: Path, *, was_open: bool) -> None:
-    """Raise `StoreError` if the file is not a store, before anything is written to it or beside it."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        header = file.read(_HEADER_BYTES)
-    if not header or (was_open and not header.startswith(_MAGIC)):
-        return  # an empty file, or a store whose beginning was overwritten
-    mark = int.from_bytes(header[_APPLICATION_ID_AT])
-    if (
-        not header.startswith(_MAGIC)
-        or mark not in {0, APPLICATION_ID}
-        or (mark == 0 and _has_tables(path, unreadable=not was_open))
-    ):
-        raise StoreError("it must be a store of automask or a new file, but holds something else; left unchanged")
+def _check_ours(path: Path, *, was_open: bool) -> bool:
+    """Return whether the file is a store, possibly a damaged one; False if it is new or empty.
+
+    Writes nothing to the file or beside it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    was_open
+        Whether a store was open at this path before.
+
+    Raises
+    ------
+    StoreError
+        It is not a store, or has a newer version.
+    """
+    header = read_header(path) if path.exists() else Header(b"")
+    if not header.content:
+        return False
+    if header.is_sqlite and header.application_id == APPLICATION_ID:
+        _check_version(header.user_version)
+        return True
+    tables = _find_tables(path) if header.is_sqlite else None
+    if header.is_sqlite and tables == set() and header.application_id == 0:
+        return False  # a new file without tables
+    # Damage may have changed the mark, or anything else.
+    if was_open and (not tables or tables >= _TABLES):
+        return True
+    raise StoreError("it must be a store of automask or a new file, but holds something else; left unchanged")
 
 
-def _has_tables(path: Path, *, unreadable: bool) -> bool:
+def _check_version(version: int) -> None:
+    if len(MIGRATIONS) < version <= MAX_VERSION:
+        raise newer_version(version, len(MIGRATIONS))
+
+
+def _find_tables(path: Path) -> set[str] | None:
+    """Return the names of the tables, None if they cannot be read."""
     # immutable: reads without creating a lock or a log beside a file that may not be ours
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as db:
         try:
-            return db.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
-        except sqlite3.DatabaseError:
-            return unreadable
-
-
-def _damage(path: Path) -> str:
-    """Return what is wrong with the file; empty if nothing is."""
-    if not path.exists() or not path.stat().st_size:
-        return ""
-    # Read-only: a damaged file and its log are kept as they are found.
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)) as db:
-        try:
-            found: str = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        except sqlite3.DatabaseError as error:
-            damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
-            return str(error) if damaged else ""
-    return "" if found == "ok" else found.replace("\n", " ")
+            return {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
+            return None
 
 
 def _rename_damaged(path: Path, damage: str) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from ...errors import StoreError
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "migrate"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "migrate", "newer_version"]
 
 APPLICATION_ID: Final = int.from_bytes(b"amsk")
 """Marks an SQLite file as a request store."""
@@ -85,8 +85,13 @@ def migrate(db: sqlite3.Connection, steps: Sequence[Sequence[str]] = MIGRATIONS)
 def _missing(db: sqlite3.Connection, steps: Sequence[Sequence[str]]) -> list[str]:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > len(steps):
-        raise StoreError(
-            f"its version must be at most {len(steps)}, got {version}: a newer automask wrote it; use that version, or "
-            "another file"
-        )
+        raise newer_version(version, len(steps))
     return [statement for step in steps[version:] for statement in step]
+
+
+def newer_version(version: int, newest: int) -> StoreError:
+    """Return the error for a file whose version is above the newest that this program supports."""
+    return StoreError(
+        f"its version must be at most {newest}, got {version}: a newer automask wrote it; use that version, or another "
+        "file"
+    )
