@@ -92,6 +92,10 @@ class StoreError(AutomaskError, OSError):
     """The store of requests or keys cannot be used."""
 
 
+class StoreUnavailableError(UnavailableError, StoreError):
+    """The store, or its media storage, cannot be reached, and may come back; clients receive an `UnavailableError`."""
+
+
 def shutting_down() -> UnavailableError:
     """Return the error for calls that arrive while the server drains."""
     return UnavailableError("the server is shutting down", retry_after=1.0)

@@ -12,7 +12,7 @@ from automask.errors import ParameterError
 
 from ..errors import StoreError
 
-__all__ = ["PostgresUrl", "parse_location", "require_regular_file"]
+__all__ = ["PostgresUrl", "invalid_url", "parse_location", "require_regular_file"]
 
 _SCHEMES: Final = ("postgresql://", "postgres://")
 _REQUIREMENT: Final = (
@@ -71,7 +71,7 @@ class PostgresUrl:
             or not _HOSTS.fullmatch(hosts)
             or not all("=" in part for part in query.split("&") if query)
         ):
-            raise ParameterError("database URL", _REQUIREMENT, "<hidden>")
+            raise invalid_url()
         self._shown = f"postgresql://{hosts}{path}"
 
     def __eq__(self, other: object) -> bool:
@@ -98,8 +98,13 @@ def parse_location(location: object) -> object:
     if not isinstance(location, str):
         return location
     if not location.startswith(_SCHEMES) and _NOT_A_PATH.match(location):
-        raise ParameterError("location", _REQUIREMENT, "<hidden>")
+        raise invalid_url()
     return PostgresUrl(location) if location.startswith(_SCHEMES) else Path(location)
+
+
+def invalid_url() -> ParameterError:
+    """Return the error for a URL that cannot be used. It does not repeat the URL."""
+    return ParameterError("location", _REQUIREMENT, "<hidden>")
 
 
 def require_regular_file(path: Path) -> None:

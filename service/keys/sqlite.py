@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 from automask.errors import AutomaskError
 
+from ..config.locations import require_regular_file
 from ..errors import StoreError
 from .rate_limits import LocalRateLimiter, RateLimiter
 from .sql import Execute, SqlKeyStore
@@ -49,7 +50,7 @@ class SqliteKeyStore(SqlKeyStore):
     Raises
     ------
     StoreError
-        The file is missing, damaged or not a key file; it is left unchanged.
+        The file is missing, damaged, not a regular file or not a key file; it is left unchanged.
     """
 
     is_remote = False
@@ -58,6 +59,7 @@ class SqliteKeyStore(SqlKeyStore):
         self._path = Path(path).absolute()
         self._lock = Lock()
         with self._store_errors():
+            require_regular_file(self._path)
             if create:
                 self._create()
             self._check()
@@ -99,7 +101,7 @@ class SqliteKeyStore(SqlKeyStore):
             yield
         except AutomaskError:  # some of them are OSErrors
             raise
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             raise StoreError(f"key file {self._path} cannot be used: {error}") from error
 
     def _connect(self, mode: Literal["ro", "rw"]) -> sqlite3.Connection:

@@ -11,11 +11,11 @@ import psycopg
 from psycopg import errors
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from ..config.locations import PostgresUrl
-from ..errors import StoreError, UnavailableError
+from ..config.locations import PostgresUrl, invalid_url
+from ..errors import StoreError, StoreUnavailableError
 from .schema import SCHEMA, migrate
 
-__all__ = ["Database", "Db", "StoreUnavailableError", "connect"]
+__all__ = ["Database", "Db", "connect"]
 
 T = TypeVar("T")
 Db: TypeAlias = psycopg.Connection[tuple[Any, ...]]
@@ -44,10 +44,6 @@ _LIMITS: Final = (
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # it logs every attempt to connect; callers log once
 
 
-class StoreUnavailableError(UnavailableError, StoreError):
-    """The database or its media storage cannot be reached; transient."""
-
-
 class Database:
     """A pool of connections. Every method raises `StoreError` if the database fails; no error shows the password.
 
@@ -64,6 +60,8 @@ class Database:
     ------
     StoreError
         The database cannot be reached or used, or its tables have a newer version.
+    ParameterError
+        The URL is invalid.
     """
 
     def __init__(self, url: PostgresUrl, *, connections: int, greet: Callable[[Db], None] | None = None) -> None:
@@ -181,7 +179,10 @@ def _options(url: PostgresUrl) -> dict[str, Any]:
         "tcp_user_timeout": 20_000,
         "application_name": "automask",
     }
-    chosen = psycopg.conninfo.conninfo_to_dict(url.secret)
+    try:
+        chosen = psycopg.conninfo.conninfo_to_dict(url.secret)
+    except psycopg.ProgrammingError:  # it repeats the part that it cannot read, which may be of the password
+        raise invalid_url() from None
     return {name: value for name, value in defaults.items() if name not in chosen} | {"autocommit": True}
 
 

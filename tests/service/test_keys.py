@@ -363,7 +363,9 @@ def damage(path: Path, old: bytes, new: bytes) -> None:
         (newer, "has schema version 2; this automask reads version 1"),
         (lambda path: damage(path, b"CREATE TABLE", b"create Fable"), "malformed"),
         (lambda path: damage(path, b"key-150", b"key-15x"), "is damaged: row .* missing from index"),
-        (lambda path: path.mkdir(), "cannot be used"),
+        (lambda path: damage(path, b"CREATE TABLE", b"CREATE \xffABLE"), "cannot be used"),
+        (lambda path: path.mkdir(), "must be a regular file or a new one, but is a folder"),
+        (os.mkfifo, "must be a regular file or a new one, but is a pipe"),
     ],
 )
 @pytest.mark.parametrize("create", [False, True])

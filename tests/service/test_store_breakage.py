@@ -2,13 +2,11 @@
 
 import logging
 import os
-import sqlite3
 import subprocess
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,6 @@ from automask.service.errors import NotFoundError, QueueFullError, StoreError
 from automask.service.states import State
 from automask.service.store.policy import StorePolicy
 from automask.service.store.protocol import Store
-from automask.service.store.sqlite.schema import APPLICATION_ID
 from automask.service.store.sqlite.store import SqliteStore
 from support import store_breaking
 from support.stores import LEASE, RETENTION, ManualTime, encode_error, open_store
@@ -281,62 +278,6 @@ def test_damage_found_while_running_is_an_error(path: Path) -> None:
         flipped_pages(path)
         with pytest.raises(StoreError, match="it is damaged: restart the server, which renames it"):
             drain(store)
-
-
-def foreign_database(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("CREATE TABLE notes (text)")
-        db.commit()
-
-
-def marked_database(path: Path) -> None:
-    foreign_database(path)
-    with closing(sqlite3.connect(path)) as db:
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID + 1}")
-
-
-def database_with_a_log(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA journal_mode = WAL")
-    foreign_database(path)
-
-
-@pytest.mark.parametrize(
-    "make", [another_text, foreign_database, marked_database, database_with_a_log], ids=lambda f: f.__name__
-)
-def test_a_file_that_is_not_a_store_is_refused_and_left_unchanged(path: Path, make: Callable[[Path], None]) -> None:
-    make(path)
-    before = path.read_bytes()
-    with pytest.raises(StoreError, match=f"the request store {path}: it must be a store of automask or a new file"):
-        open_store(path)
-    assert path.read_bytes() == before
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_another_database_whose_tables_are_only_in_its_log_is_refused(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("CREATE TABLE notes (text)")
-        with pytest.raises(StoreError, match="it must be a store of automask or a new file"):
-            open_store(path)
-        assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("notes",)]
-
-
-def test_a_newer_version_is_refused_and_left_unchanged(path: Path) -> None:
-    ids = filled(path)
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreError, match="its version must be at most 1, got 99"):
-        open_store(path)
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 1")
-    with open_store(path) as store:
-        assert store.usage().counts[State.QUEUED] == len(ids)
-
-
-def test_a_path_of_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=str(tmp_path)):
-        open_store(tmp_path)
 
 
 def test_the_folder_is_created(tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ from typing import Final
 
 from automask.errors import MissingDependencyError, ParameterError
 
-from ...errors import StoreError
-from ...postgres.database import StoreUnavailableError
+from ...errors import StoreError, StoreUnavailableError
 
 __all__ = ["Media"]
 

@@ -8,7 +8,8 @@ from typing import Final, Literal
 
 from psycopg import sql
 
-from ...postgres.database import Database, Db, StoreUnavailableError
+from ...errors import StoreUnavailableError
+from ...postgres.database import Database, Db
 from ..clock import Clock
 from .media import Media
 from .statements import COLLECT

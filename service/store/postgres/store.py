@@ -12,8 +12,8 @@ import psycopg
 from automask.errors import AutomaskError
 
 from ...config.locations import PostgresUrl
-from ...errors import QueueFullError, StoreError
-from ...postgres.database import Database, Db, StoreUnavailableError
+from ...errors import QueueFullError, StoreError, StoreUnavailableError
+from ...postgres.database import Database, Db
 from ...postgres.notifications import Listener
 from ...states import FINAL_STATES, State
 from ..clock import Clock

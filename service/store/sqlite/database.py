@@ -10,15 +10,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
-from ...errors import StoreError
+from ...errors import StoreError, StoreUnavailableError
 from .file import explain, open_database
 
 __all__ = ["Database"]
 
 _LOG = logging.getLogger(__name__)
 _VACUUM_PAGES: Final = 16384  # freed in one step: 64 MB
+
+_Files: TypeAlias = list[tuple[int, int] | None]
 
 
 class Database:
@@ -35,6 +37,7 @@ class Database:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._db, self._file_lock = open_database(self._path)
+        self._files: _Files | None = self._identify_files()  # None once it is closed
 
     @property
     def alone(self) -> bool:
@@ -47,8 +50,10 @@ class Database:
 
     def close(self) -> None:
         """Close the file."""
-        with self._guarded() as db:
-            db.close()
+        self._check_process()
+        with self._lock, self._store_errors():
+            self._files = None
+            self._db.close()
             self._file_lock.close()
 
     @contextmanager
@@ -69,16 +74,40 @@ class Database:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+            self._check_files()  # what was written to a deleted file is lost
 
     @contextmanager
     def _guarded(self) -> Iterator[sqlite3.Connection]:
-        if os.getpid() != self._process:  # before the lock, which another thread may have held at the fork
+        self._check_process()  # before the lock, which another thread may have held at the fork
+        with self._lock, self._store_errors():
+            self._check_files()
+            yield self._db
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
             raise StoreError(f"the request store {self._path}: a forked process must open it again")
-        with self._lock:
-            try:
-                yield self._db
-            except (sqlite3.Error, UnicodeDecodeError) as error:
-                raise explain(self._path, error) from error
+
+    @contextmanager
+    def _store_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            self._check_files()  # if this fails, it says more
+            raise explain(self._path, error) from error
+
+    def _identify_files(self) -> _Files:
+        # SQLite's log exists as long as a connection is open; what is written to a deleted one is lost as well.
+        return [_identify(path) for path in (self._path, self._path.with_name(f"{self._path.name}-wal"))]
+
+    def _check_files(self) -> None:
+        """Raise `StoreUnavailableError` unless the files at the path are those that SQLite has open."""
+        if self._files is None or (found := self._identify_files()) == self._files:
+            return
+        problem = "deleted or moved away" if None in found else "replaced by another"
+        raise StoreUnavailableError(
+            f"the request store {self._path}: its file, or the log beside it, was {problem} while in use; put it back, "
+            "or restart the server"
+        )
 
     def version(self) -> int:
         """Return a number that changes when another connection has written."""
@@ -108,3 +137,12 @@ class Database:
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except StoreError as error:  # nothing is lost, and the next sweep tries again
             _LOG.warning("could not free disk space: %s", error)
+
+
+def _identify(path: Path) -> tuple[int, int] | None:
+    """Return device and number of a file, None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
