@@ -3,7 +3,7 @@
 Clients raise the errors of the library unchanged, and these::
 
     AutomaskError
-    ├── UnauthenticatedError (PermissionError)  the API key is missing or unknown
+    ├── UnauthenticatedError (PermissionError)  the API key is missing, unknown or expired
     ├── NotAllowedError (PermissionError)       the key may not use this model
     ├── NotFoundError (KeyError)                an unknown or expired request, an unknown model
     ├── OutOfCreditsError (RuntimeError)        the key has no credits left
@@ -35,7 +35,7 @@ __all__ = [
 
 
 class UnauthenticatedError(AutomaskError, PermissionError):
-    """The API key is missing or unknown."""
+    """The API key is missing, unknown or expired."""
 
 
 class NotAllowedError(AutomaskError, PermissionError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -15,6 +16,7 @@ import click
 
 from automask.errors import ParameterError
 
+from ..config.durations import format_duration, parse_duration
 from ..config.locations import PostgresUrl, parse_location
 from ..keys.factory import open_key_store
 from ..keys.key import Key
@@ -64,6 +66,7 @@ def keys() -> None:
     automask keys add shop --credits 1000 --models default
     automask keys list
     automask keys credits shop +500                   adds 500 credits
+    automask keys rotate shop --grace 1h              prints a new secret; the old one works for 1 hour more
     automask keys remove camera-7
     automask serve --keys ~/.local/share/automask/keys.sqlite3
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
@@ -90,9 +93,21 @@ def keys() -> None:
     metavar="A,B",
     help="Names of allowed models; repeatable. [default: all]",
 )
+@click.option(
+    "--expires",
+    callback=parse_with(parse_duration),
+    metavar="DURATION",
+    help="Time until the key is refused, such as 30d. [default: never]",
+)
 @_with_location
 def add(
-    *, name: str, count: int | None, rate: Rate | None, models: Sequence[str], location: Path | PostgresUrl
+    *,
+    name: str,
+    count: int | None,
+    rate: Rate | None,
+    models: Sequence[str],
+    expires: float | None,
+    location: Path | PostgresUrl,
 ) -> None:
     """Create the key NAME and print it.
 
@@ -100,7 +115,7 @@ def add(
 
     \b
     automask keys add camera-7 > camera-7.key
-    automask keys add shop --credits 1000 --rate 100/min --models default,clipseg
+    automask keys add shop --credits 1000 --rate 100/min --models default,clipseg --expires 30d
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
     with _open(location, create=True) as store:
         text = store.add(
@@ -108,6 +123,7 @@ def add(
             credits=count,
             rate=rate,
             models=[model.strip() for some in models for model in some.split(",")],
+            expires_in=expires,
         )
     click.echo(text)
     click.echo(f"Key {name} created. It is shown only this once; clients send it as x-api-key.", err=True)
@@ -128,11 +144,56 @@ def list_keys(*, as_json: bool, location: Path | PostgresUrl) -> None:
         click.echo(f"  credits  {'no limit' if key.credits is None else key.credits}")
         click.echo(f"  rate     {key.rate or 'no limit'}")
         click.echo(f"  models   {', '.join(key.models) or 'all'}")
-        click.echo(f"  created  {datetime.fromtimestamp(key.created).astimezone():%Y-%m-%d %H:%M}")
+        click.echo(f"  created  {_local(key.created)}")
+        click.echo(f"  expires  {_when(key.expires)}")
+        if key.old_secret_until is not None:
+            click.echo(f"  rotated  old secret: {_when(key.old_secret_until)}")
+
+
+def _local(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment).astimezone():%Y-%m-%d %H:%M}"
+
+
+def _when(expires: float | None) -> str:
+    if expires is None:
+        return "never"
+    return f"{_local(expires)}{' (expired)' if expires <= time.time() else ''}"
 
 
 def _describe(key: Key) -> dict[str, Any]:
     return {**asdict(key), "rate": key.rate and str(key.rate)}
+
+
+@keys.command(no_args_is_help=True)
+@click.argument("name")
+@click.option(
+    "--grace",
+    callback=parse_with(parse_duration),
+    default="0s",
+    metavar="DURATION",
+    help="Time for which the old secret works as well, such as 1h. [default: 0s]",
+)
+@click.option(
+    "--expires",
+    callback=parse_with(parse_duration),
+    metavar="DURATION",
+    help="Time until the key is refused, such as 30d. [default: unchanged]",
+)
+@_with_location
+def rotate(*, name: str, grace: float, expires: float | None, location: Path | PostgresUrl) -> None:
+    """Give the key NAME a new secret and print it.
+
+    Name, credits, rate, models and requests of the key stay. Standard output contains only the new secret.
+
+    \b
+    automask keys rotate shop --grace 1h > shop.key   the old secret works for 1 hour more
+    automask keys rotate shop --expires 30d           the old secret stops working at once
+    """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
+    with _open(location) as store:
+        text = store.rotate(name, grace=grace, expires_in=expires)
+    click.echo(text)
+    until = f"works for {format_duration(grace)} more" if grace else "does not work any more"
+    click.echo(f"Key {name} has a new secret, shown only this once. The old one {until}.", err=True)
 
 
 @keys.command()

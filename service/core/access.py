@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +14,7 @@ from ..cancellation import run_to_completion
 from ..errors import OutOfCreditsError, UnauthenticatedError, UnavailableError
 from ..keys.key import Key
 from ..keys.protocol import KeyStore
-from ..keys.rate_limits import LocalRateLimiter
+from ..keys.rate_limits import RateLimiter
 
 __all__ = ["OPEN", "Access"]
 
@@ -41,8 +40,8 @@ class Access:
 
     def __init__(self, keys: KeyStore | None) -> None:
         self._keys = keys
-        self._limiter = LocalRateLimiter() if keys is None else keys.limiter("tasks")
-        self._fetches = LocalRateLimiter() if keys is None else keys.limiter("fetches")
+        self._tasks = None if keys is None else keys.limiter("tasks")
+        self._fetches = None if keys is None else keys.limiter("fetches")
         self._refunding: set[asyncio.Task[None]] = set()
 
     async def _call(self, call: Callable[..., T], *arguments: object) -> T:
@@ -51,13 +50,17 @@ class Access:
             return await asyncio.to_thread(call, *arguments)
         return call(*arguments)
 
+    async def _take_token(self, limiter: RateLimiter | None, key: Key) -> None:
+        if limiter is not None and key.rate is not None:
+            await asyncio.to_thread(limiter.take, key.name, key.rate)  # other servers may hold the lock of the keys
+
     async def authenticate(self, text: str | None) -> Key:
         """Return the key with this text.
 
         Raises
         ------
         UnauthenticatedError
-            The text is missing, or no key has it.
+            The text is missing, or no valid key has it.
         """
         return OPEN if self._keys is None else await self._call(self._keys.authenticate, text)
 
@@ -71,13 +74,12 @@ class Access:
         Raises
         ------
         UnauthenticatedError
-            The signature is wrong, or the key was removed.
+            The signature is wrong, or the key was removed, has expired or was rotated.
         """
         if self._keys is None:
             return OPEN
-        expected = await self._call(self._keys.sign, name, text)
-        if not hmac.compare_digest(expected.encode(), signature.encode()):
-            raise UnauthenticatedError("the link is not one of this server's, or its key was removed")
+        if not await self._call(self._keys.verify, name, text, signature):
+            raise UnauthenticatedError("the link is not one of this server's, or its key was removed or has expired")
         return replace(OPEN, name=name)
 
     async def credits(self, key: Key) -> int | None:
@@ -103,7 +105,7 @@ class Access:
         OutOfCreditsError
             The key has no credits left.
         """
-        await self._call(self._fetches.take, key.name, key.rate)
+        await self._take_token(self._fetches, key)
         if not may_be_paid and await self.credits(key) == 0:
             raise OutOfCreditsError(f"the key {key.name!r} has no credits left, so its photo is not fetched")
 
@@ -120,7 +122,7 @@ class Access:
             The key has no credits left.
         """
         key.check_model(model)
-        await self._call(self._limiter.take, key.name, key.rate)
+        await self._take_token(self._tasks, key)
         if self._keys is not None and key.credits is not None:
             charging = asyncio.ensure_future(asyncio.to_thread(self._keys.charge, key.name, _COST))
             try:

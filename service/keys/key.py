@@ -33,6 +33,10 @@ class Key:
         Names of the allowed models; empty for all.
     created
         Unix time of creation, in seconds.
+    expires
+        Unix time from which the key is refused; None for never.
+    old_secret_until
+        Unix time from which the secret before the last rotation is refused; None if it was never rotated.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Key:
     rate: Rate | None
     models: tuple[str, ...]
     created: float
+    expires: float | None = None
+    old_secret_until: float | None = None
 
     def check_model(self, model: str) -> None:
         """Raise `NotAllowedError` if the key is not allowed to use a model."""

@@ -11,7 +11,7 @@ from .rate_limits import Rate, RateLimiter
 __all__ = ["PostgresRateLimiter"]
 
 _NOW: Final = "coalesce(%(now)s::numeric, floor(extract(epoch FROM statement_timestamp())::numeric * 1000000000))"
-# `full_at` is the time when a bucket is full again, in the unit of `LocalRateLimiter`.
+# `full_at` is the time when a bucket is full again, in nanoseconds times the rate's count, so nothing is rounded.
 _TAKE_TOKEN: Final = f"""
 INSERT INTO buckets AS bucket (kind, name, rate, count, full_at)
 VALUES (%(kind)s, %(name)s, %(rate)s, %(count)s, {_NOW} * %(count)s + %(period)s)

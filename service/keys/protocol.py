@@ -36,6 +36,7 @@ class KeyStore(Protocol):
         credits: int | None = None,  # noqa: A002 (the name of `automask keys add --credits`)
         rate: Rate | None = None,
         models: Sequence[str] = (),
+        expires_in: float | None = None,
     ) -> str:
         """Create a key.
 
@@ -49,6 +50,8 @@ class KeyStore(Protocol):
             Rate limit; None for unlimited.
         models
             Names of the allowed models; empty for all.
+        expires_in
+            Seconds until the key is refused, greater than 0; None for never.
 
         Returns
         -------
@@ -71,6 +74,31 @@ class KeyStore(Protocol):
         ------
         NotFoundError
             There is no key of this name.
+        """
+
+    def rotate(self, name: str, *, grace: float = 0, expires_in: float | None = None) -> str:
+        """Give a key a new secret.
+
+        Parameters
+        ----------
+        name
+            Name of the key.
+        grace
+            Seconds for which the secret until now works as well, 0 or more. The one before it stops working at once.
+        expires_in
+            Seconds until the key is refused, greater than 0; None leaves its expiry unchanged.
+
+        Returns
+        -------
+        str
+            The new text of the key. It is not stored, so it cannot be shown again.
+
+        Raises
+        ------
+        NotFoundError
+            There is no key of this name.
+        ParameterError
+            A parameter is invalid.
         """
 
     def set_credits(self, name: str, count: int | None) -> None:
@@ -106,14 +134,17 @@ class KeyStore(Protocol):
         Raises
         ------
         UnauthenticatedError
-            The text is missing, or no key has it.
+            The text is missing, no key has it, the key has expired, or it was rotated and the grace is over.
         """
 
     def credits(self, name: str) -> int | None:
         """Return the credits left: None for unlimited, 0 if there is no key of this name."""
 
     def sign(self, name: str, text: str) -> str:
-        """Return a signature of a text by a key; valid until the key is removed."""
+        """Return a signature of a text by a key; valid until the secret of the key is."""
+
+    def verify(self, name: str, text: str, signature: str) -> bool:
+        """Return whether `sign` made a signature of this text with a secret of the key that is still valid."""
 
     def charge(self, name: str, count: int) -> int | None:
         """Charge credits to a key: all of them or none.

@@ -1,23 +1,19 @@
-"""Rate limits such as `10/s`, and token buckets in memory."""
+"""Rate limits such as `10/s`, and the protocol of token buckets."""
 
 # Not the package `limits`: it has no token buckets, no exact time to retry, and no PostgreSQL.
 
 from __future__ import annotations
 
 import re
-import time
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
 
 from automask.errors import ParameterError
 
 from ..config.durations import format_duration
 from ..errors import RateLimitError
 
-__all__ = ["LocalRateLimiter", "Rate", "RateLimiter"]
+__all__ = ["Rate", "RateLimiter"]
 
 _NANOSECONDS = {"s": 1_000_000_000, "min": 60_000_000_000, "h": 3_600_000_000_000}
 _RATE = re.compile("([0-9]{1,9})/([a-z]+)")
@@ -105,44 +101,3 @@ class RateLimiter(ABC):
     @abstractmethod
     def _take(self, name: str, rate: Rate) -> int:
         """Take a token and return 0, or return the nanoseconds until the next one."""
-
-
-class LocalRateLimiter(RateLimiter):
-    """Token buckets in the memory of one process. Thread-safe.
-
-    Parameters
-    ----------
-    clock
-        Monotonic clock, in nanoseconds.
-    """
-
-    def __init__(self, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        self._clock = clock
-        self._lock = Lock()
-        # A bucket is one number: the time when it is full again, in nanoseconds times the rate's count. All of these
-        # are whole numbers, so nothing is rounded.
-        self._full_at: OrderedDict[tuple[str, Rate], int] = OrderedDict()
-
-    def _take(self, name: str, rate: Rate) -> int:
-        with self._lock:
-            now = self._clock()
-            self._drop_full(now)
-            return self._try(name, rate, now)
-
-    def _try(self, name: str, rate: Rate, now: int) -> int:
-        bucket = name, rate
-        full_at = max(self._full_at.get(bucket, 0), now * rate.count) + rate.nanoseconds
-        excess = full_at - (now + rate.nanoseconds) * rate.count
-        if excess > 0:
-            return -(-excess // rate.count)
-        self._full_at[bucket] = full_at
-        self._full_at.move_to_end(bucket)
-        return 0
-
-    def _drop_full(self, now: int) -> None:
-        """Drop full buckets, least recently used first: a new bucket is full as well."""
-        while self._full_at:
-            bucket = next(iter(self._full_at))
-            if self._full_at[bucket] > now * bucket[1].count:
-                return
-            del self._full_at[bucket]

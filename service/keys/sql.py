@@ -8,7 +8,8 @@ import re
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from automask.errors import ParameterError
@@ -23,6 +24,15 @@ __all__ = ["Execute", "SqlKeyStore"]
 T = TypeVar("T")
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_COLUMNS = "name, credits, rate, models, created, expires, old_until"  # in the order of `Key`
+_INSERT = """
+    INSERT INTO keys (id, name, digest, credits, rate, models, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (name) DO NOTHING
+"""
+_ROTATE = """
+    UPDATE keys SET old_id = id, old_digest = digest, old_until = ?, id = ?, digest = ?, expires = coalesce(?, expires)
+    WHERE name = ?
+"""
 _NO_DIGEST = bytes(32)  # compared where the id is unknown; no known token has this digest
 
 
@@ -72,24 +82,26 @@ class SqlKeyStore(KeyStore, ABC):
         credits: int | None = None,  # noqa: A002 (the name of `automask keys add --credits`)
         rate: Rate | None = None,
         models: Sequence[str] = (),
+        expires_in: float | None = None,
     ) -> str:
         if not _NAME.fullmatch(name):
             raise ParameterError("name", "be 1 to 64 letters, digits, dots, underscores or hyphens", name)
         _check_credits(credits)
         if isinstance(models, str) or not all(models):
             raise ParameterError("models", "be a sequence of names", models)
-        secret = Secret.generate()
-        row = (secret.id, name, secret.digest, credits, rate and str(rate), json.dumps([*models]), time.time())
+        secret, now = Secret.generate(), time.time()
+        row = (secret.id, name, secret.digest, credits, rate and str(rate), json.dumps([*models]), now)
+        expires = _expiry(now, expires_in)
 
         def insert(execute: Execute) -> None:
-            if not execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING", row).rowcount:
+            if not execute(_INSERT, [*row, expires]).rowcount:
                 raise ParameterError("name", "be unused by other keys", name)
 
         self._write(insert, durable=True)
         return str(secret)
 
     def list(self) -> Sequence[Key]:
-        query = "SELECT name, credits, rate, models, created FROM keys ORDER BY name"
+        query = f"SELECT {_COLUMNS} FROM keys ORDER BY name"  # noqa: S608 (constants)
         rows = self._read(lambda execute: execute(query, ()).fetchall())
         return [_key(*row) for row in rows]
 
@@ -99,6 +111,19 @@ class SqlKeyStore(KeyStore, ABC):
                 raise _not_found(name)
 
         self._write(delete, durable=True)
+
+    def rotate(self, name: str, *, grace: float = 0, expires_in: float | None = None) -> str:
+        if grace < 0:
+            raise ParameterError("grace", "be 0 s or more", grace)
+        secret, now = Secret.generate(), time.time()
+        values = (now + grace, secret.id, secret.digest, _expiry(now, expires_in), name)
+
+        def update(execute: Execute) -> None:
+            if not execute(_ROTATE, values).rowcount:
+                raise _not_found(name)
+
+        self._write(update, durable=True)
+        return str(secret)
 
     def set_credits(self, name: str, count: int | None) -> None:
         _check_credits(count)
@@ -121,13 +146,18 @@ class SqlKeyStore(KeyStore, ABC):
         if not text:
             raise UnauthenticatedError("this server requires an API key: send it as x-api-key")
         secret = Secret.parse(text)
-        query = "SELECT digest, name, credits, rate, models, created FROM keys WHERE id = ?"
-        row = self._read(lambda execute: execute(query, [secret.id]).fetchone())
+        query = f"SELECT id, digest, old_digest, {_COLUMNS} FROM keys WHERE id = ? OR old_id = ?"  # noqa: S608 (constants)
+        row = self._read(lambda execute: execute(query, [secret.id, secret.id]).fetchone())
         # An unknown id costs the same work as a known one, so that the response time reveals neither.
-        expected, *columns = row or (_NO_DIGEST,)
-        if not hmac.compare_digest(secret.digest, expected) or not columns:
+        newest, digest, old_digest, *columns = row or (secret.id, _NO_DIGEST, _NO_DIGEST)
+        is_newest = newest == secret.id
+        if not hmac.compare_digest(secret.digest, digest if is_newest else old_digest) or not columns:
             raise UnauthenticatedError("invalid API key: it is mistyped, was removed, or belongs to another server")
-        return _key(*columns)
+        key = _key(*columns)
+        _check_time("expired", key.name, key.expires)
+        if not is_newest:
+            _check_time("was rotated, and its old secret expired", key.name, key.old_secret_until)
+        return key
 
     def credits(self, name: str) -> int | None:
         try:
@@ -136,11 +166,22 @@ class SqlKeyStore(KeyStore, ABC):
             return 0
 
     def sign(self, name: str, text: str) -> str:
+        return next(self._signatures(name, text), secrets.token_hex(32))  # without a key, one that nothing equals
+
+    def verify(self, name: str, text: str, signature: str) -> bool:
+        return any(hmac.compare_digest(one.encode(), signature.encode()) for one in self._signatures(name, text))
+
+    def _signatures(self, name: str, text: str) -> Iterator[str]:
+        """Yield the signatures of a text by the valid secrets of a key, the newest first."""
         row = None
         if _NAME.fullmatch(name):  # anybody can put any name into a link
-            row = self._read(lambda execute: execute("SELECT digest FROM keys WHERE name = ?", [name]).fetchone())
-        digest = row[0] if row else secrets.token_bytes()  # without a key, a signature that nothing equals
-        return hmac.digest(digest, text.encode(), "sha256").hex()
+            query = "SELECT digest, expires, old_digest, old_until FROM keys WHERE name = ?"
+            row = self._read(lambda execute: execute(query, [name]).fetchone())
+        digest, expires, old_digest, old_until = row or (None, None, None, None)
+        now = time.time()
+        for one, until in ((digest, expires), (old_digest, old_until)):
+            if one is not None and (until is None or now < until) and (expires is None or now < expires):
+                yield hmac.digest(one, text.encode(), "sha256").hex()
 
     def charge(self, name: str, count: int) -> int | None:
         _check_credits(count)
@@ -166,8 +207,21 @@ class SqlKeyStore(KeyStore, ABC):
         self._write(lambda execute: execute(update, [count, count, name]), durable=False)
 
 
-def _key(name: str, left: int | None, rate: str | None, models: str, created: float) -> Key:
-    return Key(name, left, Rate.parse(rate) if rate else None, tuple(json.loads(models)), created)
+def _key(name: str, left: int | None, rate: str | None, models: str, *times: Any) -> Key:  # noqa: ANN401 (of a row)
+    return Key(name, left, Rate.parse(rate) if rate else None, tuple(json.loads(models)), *times)
+
+
+def _expiry(now: float, expires_in: float | None) -> float | None:
+    if expires_in is not None and expires_in <= 0:
+        raise ParameterError("expires", "be more than 0 s", expires_in)
+    return None if expires_in is None else now + expires_in
+
+
+def _check_time(event: str, name: str, until: float | None) -> None:
+    if until is not None and time.time() >= until:
+        raise UnauthenticatedError(
+            f"API key {name!r} {event} on {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC"
+        )
 
 
 def _get_credits(execute: Execute, name: str, suffix: str = "") -> int | None:

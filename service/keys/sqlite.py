@@ -15,16 +15,17 @@ from automask.errors import AutomaskError
 
 from ..config.locations import require_regular_file
 from ..errors import StoreError
-from .rate_limits import LocalRateLimiter, RateLimiter
+from .rate_limits import RateLimiter
 from .sql import Execute, SqlKeyStore
+from .sqlite_rate_limits import SqliteRateLimiter
 
 __all__ = ["SqliteKeyStore"]
 
 T = TypeVar("T")
 
 _APPLICATION_ID = 0x616D6B79  # "amky": distinguishes a key file from any other SQLite file
-_SCHEMA_VERSION = 1
-_SCHEMA = """
+# The statements from each schema version to the next. Never change a released one: files of its version exist.
+_KEYS = """
     CREATE TABLE keys (
         id TEXT PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
@@ -35,6 +36,28 @@ _SCHEMA = """
         created REAL NOT NULL
     )
 """
+_BUCKETS = """
+    CREATE TABLE buckets (
+        kind TEXT,
+        name TEXT,
+        rate TEXT,
+        full_ns INTEGER NOT NULL,
+        rest INTEGER NOT NULL,
+        PRIMARY KEY (kind, name, rate)
+    ) WITHOUT ROWID
+"""
+_MIGRATIONS = (
+    (_KEYS,),
+    (
+        "ALTER TABLE keys ADD COLUMN expires REAL",
+        "ALTER TABLE keys ADD COLUMN old_id TEXT",
+        "ALTER TABLE keys ADD COLUMN old_digest BLOB",
+        "ALTER TABLE keys ADD COLUMN old_until REAL",
+        "CREATE UNIQUE INDEX keys_old_id ON keys (old_id)",
+        _BUCKETS,
+    ),
+)
+_SCHEMA_VERSION = len(_MIGRATIONS)
 
 
 class SqliteKeyStore(SqlKeyStore):
@@ -64,15 +87,21 @@ class SqliteKeyStore(SqlKeyStore):
                 self._create()
             self._check()
             self._connection = self._connect("rw")
+            self._connections = [self._connection]
+            _migrate(self._connection)
             self._inode = self._path.stat().st_ino
 
     def close(self) -> None:
         with self._lock:
-            self._connection.close()
+            for connection in self._connections:
+                connection.close()
 
-    def limiter(self, kind: str) -> RateLimiter:  # noqa: ARG002 (each limiter has its own state)
-        """Return a rate limiter of this process."""
-        return LocalRateLimiter()
+    def limiter(self, kind: str) -> RateLimiter:
+        with self._lock, self._store_errors():
+            connection = self._connect("rw")
+            self._connections.append(connection)
+            connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may refill buckets
+        return SqliteRateLimiter(connection, kind, errors=self._store_errors)
 
     @contextmanager
     def _locked(self) -> Iterator[sqlite3.Connection]:
@@ -120,8 +149,7 @@ class SqliteKeyStore(SqlKeyStore):
             with closing(sqlite3.connect(new)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-                connection.execute(_SCHEMA)
+                _migrate(connection)
             with suppress(FileExistsError):
                 self._path.hardlink_to(new)
 
@@ -131,13 +159,31 @@ class SqliteKeyStore(SqlKeyStore):
             raise StoreError(f"no key file {self._path}; create it with `automask keys add NAME --keys {self._path}`")
         with closing(self._connect("ro")) as connection:
             ((ident,),) = connection.execute("PRAGMA application_id")
-            ((version,),) = connection.execute("PRAGMA user_version")
+            version = _version(connection)
             if ident != _APPLICATION_ID:
                 raise StoreError(f"{self._path} is not an automask key file")
-            if version != _SCHEMA_VERSION:
+            if version > _SCHEMA_VERSION:
                 raise StoreError(
-                    f"key file {self._path} has schema version {version}; this automask reads version {_SCHEMA_VERSION}"
+                    f"key file {self._path} has schema version {version}; this automask reads at most version "
+                    f"{_SCHEMA_VERSION}"
                 )
             ((verdict, *_), *_) = connection.execute("PRAGMA integrity_check")
             if verdict != "ok":
                 raise StoreError(f"key file {self._path} is damaged: {verdict}")
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring the tables to the newest version, in one transaction; a file that has it is only read."""
+    if _version(connection) == _SCHEMA_VERSION:
+        return
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for step in _MIGRATIONS[_version(connection) :]:  # another process may have been faster
+            for statement in step:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    ((version,),) = connection.execute("PRAGMA user_version")
+    return int(version)

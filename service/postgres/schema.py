@@ -85,6 +85,10 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         "CREATE TABLE buckets (kind text, name text, rate text, count numeric NOT NULL, full_at numeric NOT NULL, "
         "PRIMARY KEY (kind, name, rate))",
     ),
+    (
+        "ALTER TABLE keys ADD COLUMN expires double precision, ADD COLUMN old_id text UNIQUE, "
+        "ADD COLUMN old_digest bytea, ADD COLUMN old_until double precision",
+    ),
 )
 """The statements from each version to the next, starting with the empty schema."""
 

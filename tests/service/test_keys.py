@@ -340,7 +340,7 @@ def foreign_and_in_use(path: Path) -> None:
 def newer(path: Path) -> None:
     SqliteKeyStore(path, create=True).close()
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
 
 
 def damage(path: Path, old: bytes, new: bytes) -> None:
@@ -360,7 +360,7 @@ def damage(path: Path, old: bytes, new: bytes) -> None:
         (lambda path: path.write_bytes(b"SQLite format 3\0"), "file is not a database"),
         (foreign, "is not an automask key file"),
         (foreign_and_in_use, "is not an automask key file"),
-        (newer, "has schema version 2; this automask reads version 1"),
+        (newer, "has schema version 3; this automask reads at most version 2"),
         (lambda path: damage(path, b"CREATE TABLE", b"create Fable"), "malformed"),
         (lambda path: damage(path, b"key-150", b"key-15x"), "is damaged: row .* missing from index"),
         (lambda path: damage(path, b"CREATE TABLE", b"CREATE \xffABLE"), "cannot be used"),

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from automask.service.errors import StoreError, UnauthenticatedError
 from automask.service.keys.rate_limits import Rate
 from automask.service.keys.sqlite import SqliteKeyStore
 from support.postgres import Postgres
+from support.threaded_server import wait_until
 
 
 @pytest.fixture
@@ -38,6 +40,7 @@ def test_add_list_credits_and_remove(path: Path) -> None:
         (listed,) = json.loads(command(path, "list", "--json").stdout)
         assert listed == {
             "name": "shop", "credits": 2, "rate": "10/s", "models": ["a", "b", "c/d"], "created": key.created,
+            "expires": None, "old_secret_until": None,
         }  # fmt: skip
         assert command(path, "credits", "shop", "unlimited").stdout == "unlimited\n"
         assert file.authenticate(text).credits is None
@@ -56,6 +59,9 @@ def test_add_list_credits_and_remove(path: Path) -> None:
         (["add", "a b"], "name must be 1 to 64 letters"),
         (["add", "shop"], "name must be unused by other keys"),
         (["add", "new", "--rate", "often"], "Invalid value for '--rate': must be a whole number from 1"),
+        (["add", "new", "--expires", "soon"], "Invalid value for '--expires': must be a duration"),
+        (["add", "new", "--expires", "0s"], "expires must be more than 0 s, got 0.0"),
+        (["rotate", "shop", "--grace", "-1s"], "Invalid value for '--grace': must be a duration"),
         (["add", "new", "--credits", "-1"], "'--credits'"),
         (["add", "new", "--models", "a,,b"], "models must be a sequence of names"),
         (["credits", "shop", "many"], "N must be a whole number, +N or unlimited, got 'many'"),
@@ -72,12 +78,33 @@ def test_wrong_usage_is_exit_status_2(path: Path, arguments: list[str], message:
     assert [key["name"] for key in json.loads(command(path, "list", "--json").stdout)] == ["shop"]
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["remove", "shop"], ["credits", "shop", "1"]])
+@pytest.mark.parametrize("arguments", [["list"], ["remove", "shop"], ["rotate", "shop"], ["credits", "shop", "1"]])
 def test_only_add_creates_the_file(path: Path, arguments: list[str]) -> None:
     error = command(path, *arguments).exception
     assert isinstance(error, StoreError)
     assert f"no key file {path}" in str(error)
     assert not path.exists()
+
+
+def test_expiry_and_rotation(path: Path) -> None:
+    first = command(path, "add", "shop", "--credits", "9", "--expires", "30d").stdout.strip()
+    (listed,) = json.loads(command(path, "list", "--json").stdout)
+    assert listed["expires"] - listed["created"] == pytest.approx(30 * 86_400, abs=0.001)
+    assert (
+        f"  expires  {datetime.fromtimestamp(listed['expires']).astimezone():%Y-%m-%d %H:%M}\n"
+        in command(path, "list").stdout
+    )
+    rotated = command(path, "rotate", "shop", "--grace", "1h30m")
+    assert "The old one works for 1h30m more." in rotated.stderr
+    second = rotated.stdout.strip()
+    assert "  rotated  old secret: 2" in command(path, "list").stdout
+    with closing(SqliteKeyStore(path)) as file:
+        assert [file.authenticate(text).credits for text in (first, second)] == [9, 9]
+        assert "does not work any more" in command(path, "rotate", "shop", "--expires", "1ms").stderr
+        for text in (first, second):
+            with pytest.raises(UnauthenticatedError):
+                file.authenticate(text)
+    wait_until(lambda: "(expired)" in command(path, "list").stdout)
 
 
 def test_keys_in_a_database_and_an_invalid_url(postgres: Postgres) -> None:

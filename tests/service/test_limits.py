@@ -1,10 +1,12 @@
 """Durations, rates and rate limiters."""
 
+import sqlite3
 import sys
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -15,7 +17,9 @@ from automask.service.config.durations import format_duration, parse_duration
 from automask.service.config.locations import PostgresUrl
 from automask.service.errors import RateLimitError
 from automask.service.keys.postgres_rate_limits import PostgresRateLimiter
-from automask.service.keys.rate_limits import LocalRateLimiter, Rate, RateLimiter
+from automask.service.keys.rate_limits import Rate, RateLimiter
+from automask.service.keys.sqlite import SqliteKeyStore
+from automask.service.keys.sqlite_rate_limits import SqliteRateLimiter
 from automask.service.postgres.database import Database
 from support.postgres import Postgres
 
@@ -35,11 +39,25 @@ class Clock:
 Maker = Callable[[Clock], RateLimiter]
 
 
-@pytest.fixture(scope="module", params=["memory", "postgres"])
-def make(request: pytest.FixtureRequest) -> Iterator[Maker]:
+@contextmanager
+def limiters_in(path: Path) -> Iterator[Callable[[str, Clock], RateLimiter]]:
+    """A factory of limiters in a key file."""
+    with closing(SqliteKeyStore(path, create=True)), ExitStack() as connections:
+
+        def limiter(kind: str, clock: Clock) -> RateLimiter:
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            connections.enter_context(closing(connection))
+            return SqliteRateLimiter(connection, kind, errors=nullcontext, clock=clock)
+
+        yield limiter
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Maker]:
     """A factory of limiters without state."""
-    if request.param == "memory":
-        yield lambda clock: LocalRateLimiter(clock=clock)
+    if request.param == "sqlite":
+        with limiters_in(tmp_path_factory.mktemp("limits") / "keys") as limiter:
+            yield lambda clock: limiter(uuid.uuid4().hex, clock)
     else:
         url = PostgresUrl(request.getfixturevalue("postgres").create_database())
         with closing(Database(url, connections=4)) as database:
@@ -171,15 +189,36 @@ def test_each_key_has_its_own_bucket_unless_it_is_unlimited(make: Maker) -> None
         limiter.take("c", None)
 
 
-def test_full_buckets_are_dropped() -> None:
+def test_full_buckets_in_a_file_are_deleted(tmp_path: Path) -> None:
     clock = Clock()
-    limiter = LocalRateLimiter(clock=clock)
     rate = Rate(1, "min")
-    for number in range(1000):
-        clock.now += 1_000_000_000
-        limiter.take(f"key-{number}", rate)
-    assert len(limiter._full_at) == 60
-    assert not passes(limiter, "key-999", rate)
+    with limiters_in(tmp_path / "keys") as make, closing(sqlite3.connect(tmp_path / "keys")) as file:
+        limiter = make("tasks", clock)
+        for number in range(200):
+            clock.now += 1_000_000_000
+            limiter.take(f"key-{number}", rate)
+        assert file.execute("SELECT count(*) FROM buckets").fetchone() == (60,)
+        assert not passes(limiter, "key-199", rate)
+
+
+def test_a_bucket_in_a_file_is_full_after_a_restart_of_the_machine(tmp_path: Path) -> None:
+    clock = Clock()
+    clock.now = 10**18
+    with limiters_in(tmp_path / "keys") as make:
+        limiter = make("tasks", clock)
+        assert [passes(limiter, "camera", Rate(1, "h")) for _ in range(2)] == [True, False]
+        clock.now = 1
+        assert [passes(limiter, "camera", Rate(1, "h")) for _ in range(2)] == [True, False]
+
+
+def test_servers_share_a_bucket_in_a_key_file(tmp_path: Path) -> None:
+    with (
+        closing(SqliteKeyStore(tmp_path / "keys", create=True)) as one,
+        closing(SqliteKeyStore(tmp_path / "keys")) as other,
+    ):
+        limiters = [store.limiter("tasks") for store in (one, other)]
+        assert [passes(limiters[number % 2], "camera", Rate(3, "h")) for number in range(6)] == [True] * 3 + [False] * 3
+        assert passes(one.limiter("fetches"), "camera", Rate(3, "h")), "another kind has its own"
 
 
 def test_concurrent_threads_take_no_more_than_the_tokens(make: Maker) -> None:
