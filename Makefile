@@ -15,7 +15,7 @@ DATA :=
 help:
 	@echo 'make demo     mask a real photo with the embedded model, and say where the picture is'
 	@echo 'make test     run the tests'
-	@echo 'make fuzz     read mutated and huge image files, 2000 of each format (make fuzz EXAMPLES=10000: that many)'
+	@echo 'make fuzz     read mutated and huge image files, 2000 of each format, and mutated stores (make fuzz EXAMPLES=10000: that many)'
 	@echo 'make check    lint (ruff) and types (mypy)'
 	@echo 'make proto    make the gRPC code from proto/ and lint the contract (make proto-check only compares)'
 	@echo 'make bench    measure everything beside what else one would use, and put the figures into the README (about an hour)'
@@ -59,7 +59,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 fuzz: $(VENV)/.dev
-	AUTOMASK_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --timeout 0 tests/runtime/test_fuzz_images.py tests/runtime/test_hostile_images.py tests/runtime/fuzz_large_images.py
+	AUTOMASK_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --timeout 0 tests/runtime/test_fuzz_images.py tests/runtime/test_hostile_images.py tests/runtime/fuzz_large_images.py tests/service/test_store_damage.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

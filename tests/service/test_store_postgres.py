@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from automask.errors import MissingDependencyError, ParameterError
 from automask.service.config.locations import PostgresUrl
@@ -299,12 +301,32 @@ def test_a_password_is_never_shown(secret: str, shown: str) -> None:
         "postgresql://me:pw?12@host/db",
         "postgresql://me:pw#12@host/db",
         "postgresql://me:[pw12@host/db",
+        "postgresql://me:pw 12@host/db",
+        "postgresql://me:pw@12@host/db",
+        "postgresql://me:pw%12xyz%zz@host/db",
+        "postgresql://me:pw12",
+        "postgresql://host/db?password=pw&12",
     ],
 )
 def test_a_password_that_breaks_the_url_is_not_shown(secret: str) -> None:
     with pytest.raises(ParameterError, match="store must be a path or a URL such as postgresql://user:") as caught:
         load_settings(store=secret)
     assert "12" not in str(caught.value)
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=3), st.booleans())
+@settings(deadline=None)
+def test_no_part_of_any_password_is_shown(middle: str, as_parameter: bool) -> None:
+    password = f"FIRST{middle}SECOND"
+    secret = (
+        f"postgresql://127.0.0.1:1/masks?password={password}"
+        if as_parameter
+        else f"postgresql://me:{password}@127.0.0.1:1/masks"
+    )
+    with pytest.raises((ParameterError, StoreError)) as caught:
+        open_store(PostgresUrl(secret))
+    assert "FIRST" not in str(caught.value)
+    assert "SECOND" not in str(caught.value)
 
 
 def test_the_clock_is_the_databases_and_is_set_with_each_connection(postgres: Postgres, url: PostgresUrl) -> None:
