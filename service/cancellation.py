@@ -1,14 +1,24 @@
-"""Waiting for work that must end before its caller goes on."""
+"""Waiting for work on other threads, and for work that must end before its caller goes on.
+
+`asyncio.to_thread` and `asyncio.wrap_future` leave each result in a reference cycle, with an image in it until the
+garbage collector runs; `run_in_thread` and `wait_for` do not.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
+from typing import ParamSpec, TypeVar
 
-__all__ = ["StoppedError", "run_to_completion", "run_until"]
+__all__ = ["StoppedError", "run_in_thread", "run_to_completion", "run_until", "wait_for"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+_THREADS = 8  # that decode bodies
 
 
 class StoppedError(Exception):
@@ -67,3 +77,31 @@ async def run_until(stop: Awaitable[object], work: Awaitable[T]) -> T:
         working.cancel()
         stopping.cancel()
         await run_to_completion(asyncio.wait((working, stopping)))  # an async generator cannot be closed while it runs
+
+
+async def wait_for(future: Future[T] | asyncio.Future[T]) -> T:
+    """Return the result of a future; cancelling the caller does not cancel one of another thread."""
+    if isinstance(future, asyncio.Future):
+        return await future
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def wake(_: Future[T]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nothing waits any more
+            loop.call_soon_threadsafe(ended.set)
+
+    future.add_done_callback(wake)
+    await ended.wait()
+    if future.cancelled():
+        raise asyncio.CancelledError
+    return future.result()
+
+
+async def run_in_thread(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Run a call on a thread and return its result; cancelling the caller does not stop the thread."""
+    return await wait_for(_threads().submit(call, *arguments, **named))
+
+
+@cache
+def _threads() -> Executor:
+    return ThreadPoolExecutor(_THREADS, thread_name_prefix="automask-body")

@@ -30,6 +30,7 @@ __all__ = [
     "StoreError",
     "UnauthenticatedError",
     "UnavailableError",
+    "release_frames",
     "shutting_down",
 ]
 
@@ -99,3 +100,18 @@ class StoreUnavailableError(UnavailableError, StoreError):
 def shutting_down() -> UnavailableError:
     """Return the error for calls that arrive while the server drains."""
     return UnavailableError("the server is shutting down", retry_after=1.0)
+
+
+def release_frames(error: BaseException) -> None:
+    """Drop the tracebacks of an error, and of what led to it, once it was logged and answered.
+
+    A frame that handled the error refers to it, and its traceback to that frame: such a cycle keeps everything in the
+    frames, an image for one, until the garbage collector runs.
+    """
+    errors, seen = [error], set[int]()
+    while errors:
+        one = errors.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = None
+            errors += [other for other in (one.__cause__, one.__context__) if other is not None]

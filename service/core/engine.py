@@ -243,6 +243,7 @@ class Engine(Generic[ResponseT]):
             answers = [error] * len(works)
         for work, answer in zip(works, answers, strict=True):
             self._finish(work, answer, started)
+            work.batch = None  # which refers to its works
         self._backlog.record((perf_counter() - started) / len(works))
 
     def _finish(self, work: Work[ResponseT], answer: list[Result] | BaseException, started: float) -> None:

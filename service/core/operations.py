@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from automask.errors import ParameterError
 from automask.outline import ResolvedQuery
 
-from ..cancellation import StoppedError, run_to_completion, run_until
+from ..cancellation import StoppedError, run_to_completion, run_until, wait_for
 from ..errors import OutOfCreditsError, UnavailableError, shutting_down
 from ..keys.key import Key
 from ..limits import MAX_KEY_LENGTH, MAX_RESULT_WAIT
@@ -106,7 +106,7 @@ class Operations(Generic[ResponseT]):
         try:
             work = self._backend.start(task, query)
             try:
-                response = await asyncio.wrap_future(work.future)
+                response = await wait_for(work.future)
             except asyncio.CancelledError:
                 work.cancel()
                 raise

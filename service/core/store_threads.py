@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from ..cancellation import wait_for
 from ..store.protocol import Store
 
 __all__ = ["StoreThreads"]
@@ -31,13 +31,11 @@ class StoreThreads:
 
     async def run(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Run a call of the store. It runs to its end even if the caller is cancelled."""
-        future = asyncio.wrap_future(self._threads.submit(call, *arguments, **named))
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # a cancelled caller reads neither
-        return await asyncio.shield(future)
+        return await wait_for(self._threads.submit(call, *arguments, **named))
 
     async def listen(self, timeout: float) -> frozenset[str] | None:
         """Return what `Store.listen` returns."""
-        return await asyncio.wrap_future(self._listener.submit(self._store.listen, timeout))
+        return await wait_for(self._listener.submit(self._store.listen, timeout))
 
     def close(self) -> None:
         """End the threads; nothing may call the store any more."""

@@ -12,8 +12,8 @@ import structlog
 
 from automask import CancelledError
 
-from ..cancellation import run_to_completion
-from ..errors import DeadlineError, QueueFullError, StoreError
+from ..cancellation import run_to_completion, wait_for
+from ..errors import DeadlineError, QueueFullError, StoreError, release_frames
 from ..states import State
 from ..store.protocol import Store
 from ..store.records import Lease
@@ -164,6 +164,7 @@ class Worker:
             return None, None
         except Exception as error:  # noqa: BLE001 (it belongs to this request, and the worker goes on)
             log_bug(error)
+            release_frames(error)
             public = self._codec.public_error(error, lease.request_id)
             return await self._write(State.FAILED, self._store.fail, lease, public), public
         result = self._codec.encode_response(response)
@@ -178,7 +179,7 @@ class Worker:
             async with asyncio.timeout(left):
                 work = await self._start(task, lease)
                 try:
-                    response = await asyncio.wrap_future(work.future)
+                    response = await wait_for(work.future)
                 except asyncio.CancelledError:
                     work.cancel()
                     raise

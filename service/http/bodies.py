@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -14,6 +13,7 @@ from starlette.formparsers import FormParser, MultiPartException, MultiPartParse
 
 from automask.errors import ImageError, ParameterError
 
+from ..cancellation import run_in_thread
 from .forms import Form, parse_form
 
 __all__ = ["limit_body", "max_body_bytes", "read_body"]
@@ -76,9 +76,9 @@ async def read_body(request: Request, max_image_bytes: int) -> Form:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in {_MULTIPART, _URLENCODED}:
-        return await asyncio.to_thread(parse_form, await _read_fields(request, kind, max_body_bytes(max_image_bytes)))
-    # Decoding megabytes of base64 would block the event loop.
-    return await asyncio.to_thread(_read_json, await request.body())
+        return await run_in_thread(parse_form, await _read_fields(request, kind, max_body_bytes(max_image_bytes)))
+    # Decoding megabytes of base64 would block the event loop. `Request.body` would keep the body.
+    return await run_in_thread(_read_json, b"".join([part async for part in request.stream()]))
 
 
 async def _read_fields(request: Request, kind: str, limit: int) -> dict[str, object]:

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from automask.errors import CancelledError
 
-from ..errors import DeadlineError, shutting_down
+from ..errors import DeadlineError, release_frames, shutting_down
 from ..telemetry.calls import Observer, Outcome
 from ..telemetry.logs import log_bug
 from ..telemetry.tracing import span
@@ -88,13 +88,14 @@ class CallMiddleware:
         scope: Any,  # noqa: ANN401
         receive: Any,  # noqa: ANN401
     ) -> None:
-        error = self._convert(error)
-        outcome.code, outcome.error = row_of(error).code, error
-        if isinstance(error, Exception):
-            log_bug(error)
+        converted = self._convert(error)
+        outcome.code, outcome.error = row_of(converted).code, converted
+        if isinstance(converted, Exception):
+            log_bug(converted)
+        release_frames(error)
         if response.status:
-            raise error  # part of a response is sent already: close the connection
-        await error_response(error, response.request_id)(scope, receive, response.send)
+            raise converted  # part of a response is sent already: close the connection
+        await error_response(converted, response.request_id)(scope, receive, response.send)
 
     def _convert(self, error: BaseException) -> BaseException:
         if isinstance(error, TimeoutError) and not isinstance(error, DeadlineError):

@@ -15,6 +15,7 @@ import grpc.aio
 import structlog
 
 from ..core.operations import Operations
+from ..errors import release_frames
 from ..keys.key import Key
 from ..telemetry.calls import Observer
 from ..telemetry.logs import log_bug
@@ -79,6 +80,7 @@ class CallMiddleware:
             except Exception as error:  # noqa: BLE001 (nothing above this catches it)
                 outcome.code, outcome.error = row_of(error).code, error
                 log_bug(error)
+                release_frames(error)
         if outcome.error is not None:
             status = to_status(outcome.error, request_id)
             await context.abort(outcome.code, status.message, (*trailing, *trailing_metadata(status)))
@@ -91,8 +93,14 @@ def unary(
 
     @functools.wraps(method)
     async def handle(servicer: Any, request: Request, context: Context) -> Response:  # noqa: ANN401
-        async with servicer.middleware.handle(method.__name__, context) as call:
-            return await method(servicer, request, call)
+        try:
+            async with servicer.middleware.handle(method.__name__, context) as call:
+                return await method(servicer, request, call)
+        except grpc.aio.AbortError as error:
+            release_frames(error)  # gRPC keeps this error in a reference cycle
+            raise
+        finally:
+            del request
         raise AssertionError  # not reached: `abort` raises
 
     return handle
@@ -105,8 +113,14 @@ def streaming(
 
     @functools.wraps(method)
     async def handle(servicer: Any, request: Request, context: Context) -> AsyncIterator[Response]:  # noqa: ANN401
-        async with servicer.middleware.handle(method.__name__, context) as call:
-            async for response in method(servicer, request, call):
-                yield response
+        try:
+            async with servicer.middleware.handle(method.__name__, context) as call:
+                async for response in method(servicer, request, call):
+                    yield response
+        except grpc.aio.AbortError as error:
+            release_frames(error)  # gRPC keeps this error in a reference cycle
+            raise
+        finally:
+            del request
 
     return handle

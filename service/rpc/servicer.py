@@ -17,6 +17,7 @@ from automask.v1.mask_service_pb2_grpc import MaskServiceServicer
 
 from ..cancellation import run_to_completion
 from ..core.operations import Operations
+from ..errors import release_frames
 from ..store.records import Record
 from ..telemetry.logs import log_bug
 from ..wire.status import to_status
@@ -98,6 +99,7 @@ class Servicer(MaskServiceServicer):
             return messages.GenerateStreamResponse(index=index, response=response)
         except Exception as error:  # noqa: BLE001 (the next frames go on)
             log_bug(error)
+            release_frames(error)
             return messages.GenerateStreamResponse(index=index, error=to_status(error, call.request_id))
 
     @unary

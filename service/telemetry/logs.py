@@ -7,19 +7,19 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from threading import BoundedSemaphore
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from structlog.typing import Processor
 
 from automask.errors import AutomaskError
 
-from .redaction import bounded, format_tracebacks, safe_tracebacks
+from .redaction import bounded, describe_traceback, format_tracebacks, safe_tracebacks
 from .repeats import LimitRepeats
 
 __all__ = ["configure_logs", "log_bug"]
 
-_MAX_PENDING: Final = 100  # tracebacks that wait to be written, each of which keeps its frames alive
+_MAX_PENDING: Final = 100  # bugs whose tracebacks wait to be written
 
 _log = structlog.get_logger(__name__)
 _thread: Final = ThreadPoolExecutor(1, thread_name_prefix="automask-log")
@@ -79,18 +79,19 @@ def configure_logs(*, as_json: bool, level: str) -> None:
 def log_bug(error: Exception) -> None:
     """Log an error that is not an `AutomaskError`, with its traceback; the client does not see it.
 
-    The traceback is formatted and written on a thread of its own, so that the caller's event loop goes on.
+    The line is formatted and written on a thread of its own, so that the caller's event loop goes on.
     """
     if isinstance(error, AutomaskError):
         return
     if _pending.acquire(blocking=False):
-        _thread.submit(copy_context().run, _write_bug, error)
+        # Described here, so that the error and its frames are not kept until the thread comes to it.
+        _thread.submit(copy_context().run, _write_bug, describe_traceback(error))
     else:
         _log.error("a bug", error=type(error).__name__)
 
 
-def _write_bug(error: Exception) -> None:
+def _write_bug(exception: list[dict[str, Any]]) -> None:
     try:
-        _log.error("a bug", exc_info=error)
+        _log.error("a bug", exception=exception)
     finally:
         _pending.release()

@@ -12,7 +12,7 @@ from structlog.typing import EventDict
 
 from automask.errors import ParameterError, UnknownPromptError
 
-__all__ = ["bounded", "describe_error", "format_tracebacks", "safe_tracebacks"]
+__all__ = ["bounded", "describe_error", "describe_traceback", "format_tracebacks", "safe_tracebacks"]
 
 _MAX_TEXT: Final = 1000  # characters of one value
 _MAX_MESSAGE: Final = 300  # characters of an exception's message
@@ -57,8 +57,13 @@ def safe_tracebacks(_logger: object, _name: str, event: EventDict) -> EventDict:
     if isinstance(found, tuple):
         found = found[1]
     if isinstance(found, BaseException):
-        event["exception"] = [_describe(error, is_cause) for error, is_cause in _chain(found)]
+        event["exception"] = describe_traceback(found)
     return event
+
+
+def describe_traceback(error: BaseException) -> list[dict[str, Any]]:
+    """Return an error and what led to it, as `safe_tracebacks` does."""
+    return [_describe(one, is_cause) for one, is_cause in _chain(error)]
 
 
 def _chain(error: BaseException) -> Iterator[tuple[BaseException, bool]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 
 import pytest
 
-from automask.service.cancellation import StoppedError, run_to_completion, run_until
+from automask.service.cancellation import StoppedError, run_in_thread, run_to_completion, run_until, wait_for
 
 
 async def fail() -> None:
@@ -114,5 +115,38 @@ def test_a_caller_that_is_cancelled_leaves_nothing_running() -> None:
             await caller
         assert work.cancelled()
         assert stop.cancelled()
+
+    asyncio.run(main())
+
+
+def test_a_call_on_a_thread_returns_or_raises_what_it_did() -> None:
+    assert asyncio.run(run_in_thread(divmod, 7, 2)) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(run_in_thread(divmod, 7, 0))
+
+
+def test_a_future_that_is_cancelled_cancels_those_who_wait_for_it() -> None:
+    async def main() -> None:
+        future: Future[None] = Future()
+        waiting = asyncio.create_task(wait_for(future))
+        await asyncio.sleep(0)
+        future.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert waiting.cancelled()
+
+    asyncio.run(main())
+
+
+def test_a_caller_that_is_cancelled_leaves_the_future_alone() -> None:
+    async def main() -> None:
+        future: Future[str] = Future()
+        waiting = asyncio.create_task(wait_for(future))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        future.set_result("done")
+        assert await wait_for(future) == "done"
 
     asyncio.run(main())
