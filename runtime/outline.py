@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .bundle import Bundle
-from .errors import ParameterError
+from .families import FAMILIES
 from .families.family import Words
 from .parameters import Query
 
@@ -60,11 +60,12 @@ class Outline:
         Raises
         ------
         ParameterError
-            There is no prompt, or a text is blank.
+            There is nothing to mask, a text is blank, or the model cannot use the selection.
         UnknownPromptError
             The model has a fixed vocabulary, and part of a text is not in it.
         """
-        if not query.prompts:
-            raise ParameterError("prompt", "name at least one thing", query.prompts)
+        query.check_selection()
+        if query.selection.names:
+            FAMILIES[self.bundle.family].check_selection(self.bundle, query.selection)
         prompts, exclude = (tuple(map(self.words.resolve, texts)) for texts in (query.prompts, query.exclude))
         return ResolvedQuery(query, prompts, exclude)

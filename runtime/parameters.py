@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from .errors import ParameterError
 from .postprocess import MAX_RADIUS
+from .selection import Selection
 
 __all__ = ["MAX_SEED", "Options", "Parameters", "Query", "as_texts"]
 
@@ -73,7 +74,7 @@ class Parameters:
 
 
 class Options(TypedDict, total=False):
-    """The fields of `Parameters`, for the type of ``**options``."""
+    """The fields of `Parameters` and of `Selection`, for the type of ``**options``."""
 
     threshold: float
     grow_mask: int
@@ -83,6 +84,10 @@ class Options(TypedDict, total=False):
     stop_on_empty_mask: bool
     seed: int
     base64: bool
+    box: Sequence[float] | None
+    points: Sequence[tuple[float, float, int]]
+    keep: Sequence[int]
+    drop: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +97,58 @@ class Query:
     Attributes
     ----------
     prompts
-        What to mask; each prompt gets its own mask.
+        What to mask; each prompt gets its own mask. There may be none where `selection` means an object.
     exclude
         Prompts whose masks are not grown, and are subtracted from each grown mask.
     parameters
         Parameters of the masks.
+    selection
+        A box, points and instances. With one, there is at most one prompt.
     """
 
     prompts: tuple[str, ...]
     exclude: tuple[str, ...] = ()
     parameters: Parameters = field(default_factory=Parameters)
+    selection: Selection = field(default_factory=Selection)
+
+    @classmethod
+    def build(cls, prompt: object, exclude: object, options: Options) -> Query:
+        """Build a query from what a caller passes to `Segmenter.mask` or to a client.
+
+        Raises
+        ------
+        ParameterError
+            A value is of the wrong type, or out of its range.
+        """
+        names = {one.name for one in fields(Parameters)}
+        parameters: dict[str, Any] = {name: value for name, value in options.items() if name in names}
+        selected: dict[str, Any] = {name: value for name, value in options.items() if name not in names}
+        return cls(
+            () if prompt is None else as_texts("prompt", prompt),
+            as_texts("exclude", exclude),
+            Parameters(**parameters),
+            Selection.build(**selected),
+        )
+
+    def check_selection(self) -> None:
+        """Check that prompts and selection fit together.
+
+        Raises
+        ------
+        ParameterError
+            There are no prompts, and box and points mean no object; or there are several, and something is selected.
+        """
+        names = " and ".join(self.selection.names)
+        if not self.prompts and self.selection.points and not self.selection.is_object:
+            raise ParameterError(
+                "points", "hold a point with label 1 where there is neither a prompt nor a box", self.selection.points
+            )
+        if not self.prompts and (self.selection.keep or self.selection.drop):
+            raise ParameterError("prompt", f"name something: {names} pick among its instances", self.prompts)
+        if not self.prompts and not self.selection.is_object:
+            raise ParameterError("prompt", "name at least one thing", self.prompts)
+        if len(self.prompts) > 1 and names:
+            raise ParameterError("prompt", f"be one prompt where {names} is used", self.prompts)
 
 
 def as_texts(name: str, value: object) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import postprocess
-from .errors import AutomaskError, EmptyMaskError
+from .errors import AutomaskError, EmptyMaskError, ParameterError
 from .families.family import Family, Picture, Prediction, Stopwatch
 from .images import ImageSource
 from .outline import ResolvedQuery
@@ -94,18 +94,34 @@ class Pipeline:
     def _answer(
         self, picture: Picture, queries: Sequence[ResolvedQuery], watch: Stopwatch
     ) -> list[list[Result] | AutomaskError]:
-        prompts = [prompt for query in queries for prompt in (*query.prompts, *query.exclude)]
-        thresholds = [query.query.parameters.threshold for query in queries for _ in (*query.prompts, *query.exclude)]
-        predictions = iter(self._family.predict(picture, prompts, thresholds, watch))
+        texts = [text for query in queries for text in _shared_texts(query)]
+        thresholds = [query.query.parameters.threshold for query in queries for _ in _shared_texts(query)]
+        predictions = iter(self._family.predict(picture, texts, thresholds, watch) if texts else [])
         answers: list[list[Result] | AutomaskError] = []
         for query in queries:
-            wanted = list(islice(predictions, len(query.prompts)))
-            excluded = list(islice(predictions, len(query.exclude)))
+            shared = list(islice(predictions, len(_shared_texts(query))))
             try:
+                wanted, excluded = self._split(picture, query, shared, watch)
                 answers.append(self._finish(picture, query.query, wanted, excluded, watch))
-            except EmptyMaskError as error:
+            except (EmptyMaskError, ParameterError) as error:
                 answers.append(error)
         return answers
+
+    def _split(
+        self, picture: Picture, query: ResolvedQuery, shared: Sequence[Prediction], watch: Stopwatch
+    ) -> tuple[Sequence[Prediction], Sequence[Prediction]]:
+        """Return the predictions for what a query masks, and for what it excludes.
+
+        Raises
+        ------
+        ParameterError
+            The selection does not fit the image or what was found in it.
+        """
+        selection, threshold = query.query.selection, query.query.parameters.threshold
+        if not selection.names:
+            return shared[: len(query.prompts)], shared[len(query.prompts) :]
+        prompt = query.prompts[0] if query.prompts else None
+        return [self._family.select(picture, prompt, threshold, selection, watch)], shared
 
     def _finish(
         self,
@@ -116,6 +132,7 @@ class Pipeline:
         watch: Stopwatch,
     ) -> list[Result]:
         parameters = query.parameters
+        texts = query.prompts or ("",)
         with watch.stage("postprocess"):
             drawn = [_draw(prediction, picture.size, parameters.threshold) for prediction in predictions]
             cut = [_draw(prediction, picture.size, parameters.threshold) for prediction in excluded]
@@ -123,7 +140,7 @@ class Pipeline:
             masks = [_finish_mask(mask, cut, parameters) for mask in drawn]
         if parameters.stop_on_empty_mask and any(empty):
             raise EmptyMaskError(
-                f"nothing in the image matches {query.prompts[empty.index(True)]!r} at threshold "
+                f"nothing in the image matches {texts[empty.index(True)] or 'the selection'!r} at threshold "
                 f"{parameters.threshold}; lower the threshold, or leave stop_on_empty_mask off to get an empty mask"
             )
         timings = {**watch.stages, "total": sum(watch.stages.values())}
@@ -144,8 +161,13 @@ class Pipeline:
                 model=self._model,
                 decoder=self._reader.decoder,
             )
-            for prompt, prediction, mask, is_empty in zip(query.prompts, predictions, masks, empty, strict=True)
+            for prompt, prediction, mask, is_empty in zip(texts, predictions, masks, empty, strict=True)
         ]
+
+
+def _shared_texts(query: ResolvedQuery) -> tuple[Any, ...]:
+    """Return the texts of a query that are predicted together with those of others: without a selection, all."""
+    return query.exclude if query.query.selection.names else (*query.prompts, *query.exclude)
 
 
 def _draw(prediction: Prediction, size: tuple[int, int], threshold: float) -> NDArray[np.uint8]:

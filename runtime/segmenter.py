@@ -14,7 +14,7 @@ from .families.family import Family
 from .images import Decoder, ImageSource, decode
 from .interrupt import Interrupt
 from .outline import Outline, ResolvedQuery
-from .parameters import Options, Parameters, Query, as_texts
+from .parameters import Options, Query
 from .pictures import PictureReader
 from .pipeline import Pipeline
 from .result import Result
@@ -83,7 +83,7 @@ class Segmenter:
     def mask(  # type: ignore[overload-overlap]  # a str is a Sequence[str], too; the first overload is meant
         self,
         image: ImageSource,
-        prompt: str,
+        prompt: str | None = ...,
         *,
         exclude: str | Sequence[str] = ...,
         interrupt: Interrupt | None = ...,
@@ -104,8 +104,12 @@ class Segmenter:
     def mask(
         self,
         image: ImageSource,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | None = None,
         *,
+        box: Sequence[float] | None = None,
+        points: Sequence[tuple[float, float, int]] = (),
+        keep: Sequence[int] = (),
+        drop: Sequence[int] = (),
         exclude: str | Sequence[str] = (),
         interrupt: Interrupt | None = None,
         threshold: float = 0.2,
@@ -117,7 +121,7 @@ class Segmenter:
         seed: int = -1,
         base64: bool = False,
     ) -> Result | list[Result]:
-        """Mask what a prompt names.
+        """Mask what a prompt names, or what a box or points mark.
 
         Parameters
         ----------
@@ -126,7 +130,17 @@ class Segmenter:
             image.
         prompt
             What to mask, such as ``"sofa"`` or ``"cup and spoon"``; or several prompts, which share the work on the
-            image.
+            image. None where a box or points mean the object by themselves.
+        box
+            Left, top, right, bottom in pixels of the image, around one object. With a prompt, it replaces the box of
+            the instance with which its IoU is largest; if that is below 0.3, it adds an object.
+        points
+            At most 64 of x, y in pixels of the image and 1 (part of the object) or 0 (not part of it). With a prompt, a
+            point refines each instance in whose mask it lies, or else the one whose box is nearest. Points with label 1
+            further from the nearest box than half its longer side, or where nothing was found, add one object.
+        keep, drop
+            Indices of the prompt's instances, 0 is the best one, as in `Result.instances` without a selection: which
+            ones to keep, all by default, and which ones to drop.
         exclude
             One prompt or several. Their masks are not grown, and are subtracted from the grown mask.
         interrupt
@@ -136,14 +150,17 @@ class Segmenter:
 
         Returns
         -------
-        A `Result`, or a list of them in the order of the prompts.
+        A `Result`, or a list of them in the order of the prompts. Instances that a box or points add come last, have
+        the label ``object``, and as their score the IoU that the model predicts for its mask; `threshold` does not
+        apply to them.
 
         Raises
         ------
         ImageError
             The image cannot be read, or is too large.
         ParameterError
-            A parameter is out of its range, or a prompt is blank.
+            A parameter is out of its range, a prompt is blank, a box or point is outside the image, there is no such
+            instance, or the model cannot use box and points (it scores pixels, or its decoder is older than points).
         UnknownPromptError
             The model has a fixed vocabulary, and part of a prompt is not in it.
         EmptyMaskError
@@ -158,22 +175,30 @@ class Segmenter:
         >>> dog, cat = segmenter.mask(np.zeros((48, 64, 3), np.uint8), ["dog", "cat"], invert_mask=True)
         >>> dog.is_empty, int(dog.mask.min())
         (True, 255)
+        >>> square = np.zeros((48, 64, 3), np.uint8)
+        >>> square[16:32, 16:32] = 255
+        >>> [one.label for one in segmenter.mask(square, box=(16, 16, 32, 32)).instances]
+        ['object']
         """
-        parameters = Parameters(
-            threshold=threshold,
-            grow_mask=grow_mask,
-            invert_mask=invert_mask,
-            return_mask=return_mask,
-            return_alpha=return_alpha,
-            stop_on_empty_mask=stop_on_empty_mask,
-            seed=seed,
-            base64=base64,
-        )
-        query = Query(as_texts("prompt", prompt), as_texts("exclude", exclude), parameters)
+        options: Options = {
+            "threshold": threshold,
+            "grow_mask": grow_mask,
+            "invert_mask": invert_mask,
+            "return_mask": return_mask,
+            "return_alpha": return_alpha,
+            "stop_on_empty_mask": stop_on_empty_mask,
+            "seed": seed,
+            "base64": base64,
+            "box": box,
+            "points": points,
+            "keep": keep,
+            "drop": drop,
+        }
+        query = Query.build(prompt, exclude, options)
         (answer,) = self.answer(image, [query], interrupt=interrupt)
         if isinstance(answer, AutomaskError):
             raise answer
-        return answer[0] if isinstance(prompt, str) else answer
+        return answer[0] if prompt is None or isinstance(prompt, str) else answer
 
     def answer(
         self, image: ImageSource, queries: Sequence[Query | ResolvedQuery], *, interrupt: Interrupt | None = None
@@ -225,7 +250,7 @@ class Segmenter:
     def mask_many(
         self,
         images: Iterable[ImageSource],
-        prompt: str,
+        prompt: str | None = None,
         *,
         exclude: str | Sequence[str] = ...,
         return_errors: Literal[False] = ...,
@@ -236,7 +261,7 @@ class Segmenter:
     def mask_many(
         self,
         images: Iterable[ImageSource],
-        prompt: str,
+        prompt: str | None = None,
         *,
         exclude: str | Sequence[str] = ...,
         return_errors: bool,
@@ -246,7 +271,7 @@ class Segmenter:
     def mask_many(
         self,
         images: Iterable[ImageSource],
-        prompt: str,
+        prompt: str | None = None,
         *,
         exclude: str | Sequence[str] = (),
         return_errors: bool = False,
@@ -261,7 +286,7 @@ class Segmenter:
         images
             Any iterable of what `mask` takes; it is read only as far as needed.
         prompt
-            What to mask in each.
+            What to mask in each; None as in `mask`.
         exclude
             As in `mask`.
         return_errors
@@ -278,5 +303,5 @@ class Segmenter:
         ParameterError, UnknownPromptError
             Raised by the call itself, before the first image is read.
         """
-        query = Query((prompt,), as_texts("exclude", exclude), Parameters(**options))
+        query = Query.build(prompt, exclude, options)
         return self._pipeline.run_many(images, self.resolve(query), return_errors=return_errors)

@@ -17,10 +17,12 @@ from ..bundle import MANIFEST, Bundle
 from ..cache import Arrays, ByteCache
 from ..errors import BundleError
 from ..instance import Instance
+from ..selection import Selection
 from ..session import Session
 from .family import Picture, Prediction, Stopwatch, Words
 from .finders import FINDERS, Detections, Finder
 from .sam import DRAWERS, Drawer
+from .selecting import NOTHING, select
 
 __all__ = ["Boxes"]
 
@@ -39,7 +41,7 @@ class Boxes:
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
         self._finder: Finder[Any] = _finder(bundle)(bundle, sessions, cache)
-        self._drawer: Drawer = _choose(bundle, "drawer", DRAWERS, "sam")(bundle, sessions, cache)
+        self._drawer: Drawer = _drawer(bundle)(bundle, sessions, cache)
         self.words = self._finder.words
 
     @property
@@ -52,6 +54,11 @@ class Boxes:
         """Read what the finder of a bundle understands."""
         return _finder(bundle).read_words(bundle)
 
+    @staticmethod
+    def check_selection(bundle: Bundle, selection: Selection) -> None:
+        """Raise `ParameterError` if the drawer of a bundle cannot use the box or the points."""
+        _drawer(bundle).check(bundle, selection)
+
     def predict(
         self, picture: Picture, prompts: Sequence[Any], thresholds: Sequence[float], watch: Stopwatch
     ) -> list[Prediction]:
@@ -61,6 +68,16 @@ class Boxes:
         logits = self._drawer.draw(picture, np.array(boxes, np.float32), watch) if boxes else []
         drawn = dict(zip(boxes, logits, strict=True))
         return [replace(one.prediction, instances=_instances(one, drawn, picture.size)) for one in found]
+
+    def select(
+        self, picture: Picture, prompt: object, threshold: float, selection: Selection, watch: Stopwatch
+    ) -> Prediction:
+        """Return the prediction for one prompt and a selection; see `Family.select`."""
+        selection.check_size(picture.size)
+        found = NOTHING
+        if prompt is not None:
+            (found,) = self._finder.find(picture, [prompt], [threshold], watch)
+        return select(self._drawer, picture, found, selection, watch)
 
 
 def _instances(found: Detections, drawn: _Drawn, size: tuple[int, int]) -> tuple[Instance, ...]:
@@ -74,6 +91,10 @@ def _instances(found: Detections, drawn: _Drawn, size: tuple[int, int]) -> tuple
 
 def _finder(bundle: Bundle) -> type[Finder[Any]]:
     return _choose(bundle, "finder", FINDERS, "picodet")
+
+
+def _drawer(bundle: Bundle) -> type[Drawer]:
+    return _choose(bundle, "drawer", DRAWERS, "sam")
 
 
 def _choose(bundle: Bundle, part: str, kinds: Mapping[str, T], default: str) -> T:

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from ..bundle import Bundle
 from ..cache import Arrays, ByteCache
+from ..errors import ParameterError
 from ..preprocess import Resize
+from ..selection import Selection
 from ..session import Session
 from ..words.any_text import AnyText
 from ..words.tokenizer import Tokenizer, Tokens
@@ -54,6 +56,13 @@ class Dense:
         del bundle
         return AnyText()
 
+    @staticmethod
+    def check_selection(bundle: Bundle, selection: Selection) -> None:
+        """Raise `ParameterError`: this family scores pixels and has no objects to select."""
+        name = selection.names[0]
+        requirement = f"be left out for {bundle.name!r}, which scores pixels and finds no objects"
+        raise ParameterError(name, requirement, getattr(selection, name))
+
     def predict(
         self, picture: Picture, prompts: Sequence[str], thresholds: Sequence[float], watch: Stopwatch
     ) -> list[Prediction]:
@@ -78,6 +87,12 @@ class Dense:
                 for prompt, one, plane in zip(distinct, tokens, logits, strict=True)
             }
         return [predictions[prompt] for prompt in prompts]
+
+    def select(
+        self, picture: Picture, prompt: str | None, threshold: float, selection: Selection, watch: Stopwatch
+    ) -> Prediction:
+        """Never called: `check_selection` refuses every selection."""
+        raise NotImplementedError
 
     def _embed(self, tokens: Tokens) -> NDArray[np.float32]:
         """Return the embedding of one prompt, (1, d): by itself, unpadded, so that no other prompt changes it."""

@@ -15,6 +15,7 @@ from ..bundle import Bundle
 from ..cache import Arrays, ByteCache
 from ..instance import Instance
 from ..interrupt import current_interrupt
+from ..selection import Selection
 from ..session import Session
 
 __all__ = ["Family", "Picture", "Prediction", "Stopwatch", "Words"]
@@ -141,6 +142,10 @@ class Family(Protocol[R]):
     def read_words(bundle: Bundle) -> Words[R]:
         """Read what a bundle of this family understands; raises as the constructor does."""
 
+    @staticmethod
+    def check_selection(bundle: Bundle, selection: Selection) -> None:
+        """Raise `ParameterError` if a bundle of this family cannot use a selection, which is not empty."""
+
     @property
     def device(self) -> str:
         """The device on which the graphs run: a name of the table of devices."""
@@ -164,4 +169,26 @@ class Family(Protocol[R]):
             Least score of an instance, 0..1, for each prompt.
         watch
             Measures the stages.
+        """
+
+    def select(
+        self, picture: Picture, prompt: R | None, threshold: float, selection: Selection, watch: Stopwatch
+    ) -> Prediction:
+        """Return the prediction for one prompt and a selection that `check_selection` accepted.
+
+        Parameters
+        ----------
+        picture, watch
+            As for `predict`.
+        prompt
+            A prompt as `words` resolved it; None where the selection means an object by itself.
+        threshold
+            Least score of the prompt's instances, 0..1.
+        selection
+            A box, points and instances, as `Selection` documents them.
+
+        Raises
+        ------
+        ParameterError
+            The box or a point is outside the image, or there is no instance with an index that was passed.
         """

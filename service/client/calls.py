@@ -12,8 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
-from automask.errors import ParameterError
-from automask.parameters import Options, Parameters, as_texts
+from automask.parameters import Options, Query
 from automask.result import PictureKind, Result
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
@@ -55,21 +54,21 @@ class TaskTemplate:
 
     Attributes
     ----------
-    prompts, exclude, parameters, model
+    query
+        Prompts, parameters and selection.
+    model
         As in `automask.service.core.task.Task`.
     is_one
-        Whether the caller passed one prompt and gets one result instead of a list.
+        Whether the caller passed one prompt, or none, and gets one result instead of a list.
     """
 
-    prompts: tuple[str, ...]
-    exclude: tuple[str, ...]
-    parameters: Parameters
+    query: Query
     model: str
     is_one: bool
 
     @classmethod
     def build(
-        cls, prompt: str | Sequence[str], exclude: str | Sequence[str], model: str, options: Options
+        cls, prompt: str | Sequence[str] | None, exclude: str | Sequence[str], model: str, options: Options
     ) -> TaskTemplate:
         """Check the parameters of a client's method, as far as that is possible without the model.
 
@@ -78,18 +77,20 @@ class TaskTemplate:
         ParameterError
             A parameter is out of its range or of the wrong type.
         """
-        prompts = as_texts("prompt", prompt)
-        if not prompts:
-            raise ParameterError("prompt", "name at least one thing", prompt)
-        return cls(prompts, as_texts("exclude", exclude), Parameters(**options), model, isinstance(prompt, str))
+        query = Query.build(prompt, exclude, options)
+        query.check_selection()
+        return cls(query, model, prompt is None or isinstance(prompt, str))
 
     def task(self, image: SentImage) -> mask_pb2.MaskTask:
         """Build the task; it always asks for the mask and the instances, besides the chosen picture."""
-        chosen: PictureKind = "mask" if self.parameters.return_mask else "preview"
-        if self.parameters.return_alpha:
+        query, parameters = self.query, self.query.parameters
+        chosen: PictureKind = "mask" if parameters.return_mask else "preview"
+        if parameters.return_alpha:
             chosen = "alpha"
-        formats = dict.fromkeys((CHOSEN["mask"], CHOSEN[chosen], OutputFormat.INSTANCE_LOGITS))
-        return write_task(Task(image, self.prompts, self.exclude, self.parameters, self.model, formats=tuple(formats)))
+        formats = tuple(dict.fromkeys((CHOSEN["mask"], CHOSEN[chosen], OutputFormat.INSTANCE_LOGITS)))
+        return write_task(
+            Task(image, query.prompts, query.exclude, parameters, self.model, formats, selection=query.selection)
+        )
 
     # One result for one prompt, else a list: the overloads of the client's methods say which.
     def generate(self, image: SentImage) -> Call[Any]:
@@ -111,7 +112,7 @@ class TaskTemplate:
 
     def read(self, response: mask_pb2.MaskResponse, image: SentImage) -> Any:  # noqa: ANN401
         """Read the results: one, or a list."""
-        results = read_response(response, image, base64=self.parameters.base64)
+        results = read_response(response, image, base64=self.query.parameters.base64)
         return results[0] if self.is_one else results
 
 

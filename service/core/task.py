@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from automask.errors import ImageError, ParameterError
 from automask.parameters import Parameters, Query
 from automask.result import PictureKind
+from automask.selection import Selection
 
 from ..limits import MAX_PROMPT_LENGTH, MAX_PROMPTS
 
@@ -60,6 +61,8 @@ class Task:
         Name of the model; empty for the server's default model.
     formats
         The forms in which each mask is returned, each once; none means the one picture that `parameters` choose.
+    selection
+        A box, points and instances of the prompt; may be empty.
     """
 
     image: bytes | NDArray[np.uint8] = field(repr=False)
@@ -68,11 +71,12 @@ class Task:
     parameters: Parameters = Parameters()  # noqa: RUF009 (it is frozen)
     model: str = ""
     formats: tuple[OutputFormat, ...] = ()
+    selection: Selection = Selection()  # noqa: RUF009 (it is frozen)
 
     @property
     def query(self) -> Query:
         """The prompts and parameters, as a model takes them."""
-        return Query(self.prompts, self.exclude, self.parameters)
+        return Query(self.prompts, self.exclude, self.parameters, self.selection)
 
     def check(self, *, max_image_bytes: int) -> None:
         """Check everything that needs neither the model nor a decoded image.
@@ -87,7 +91,8 @@ class Task:
         ImageError
             The image is too large.
         ParameterError
-            There are too few or too many prompts, or one of them is empty or too long.
+            There are too few or too many prompts, or one of them is empty or too long. A task whose box or points mean
+            an object needs none.
         """
         size = len(self.image) if isinstance(self.image, bytes) else self.image.nbytes
         if size > max_image_bytes:
@@ -95,7 +100,7 @@ class Task:
                 f"image has {size:,} bytes, this server takes {max_image_bytes:,} at most "
                 "(`automask serve --max-image-mb`)"
             )
-        _check_prompts("prompts", self.prompts, least=1)
+        _check_prompts("prompts", self.prompts, least=0 if self.selection.is_object else 1)
         _check_prompts("exclude", self.exclude, least=0)
 
 

@@ -60,10 +60,15 @@ def embedding() -> Array:
     return (np.random.default_rng(0).standard_normal((1, 256, 32, 32)) * 0.1).astype(np.float32)
 
 
-FEEDS: dict[str, dict[str, Array]] = {
+def prompts(count: int) -> dict[str, NDArray[Any]]:
+    """Boxes, as the decoder takes them."""
+    return {"points": boxes(count).reshape(-1, 2, 2), "labels": np.tile(np.array([2, 3], np.int64), (count, 1))}
+
+
+FEEDS: dict[str, dict[str, NDArray[Any]]] = {
     "detector": {"image": image(416)},
     "image_encoder": {"image": image(512)},
-    "mask_decoder": {"image_embedding": embedding(), "boxes": boxes(3)},
+    "mask_decoder": {"image_embedding": embedding(), **prompts(3)},
 }
 
 
@@ -103,13 +108,14 @@ def test_inputs_and_outputs_match_the_manifest(role: str, file: str) -> None:
     graph, loaded = MANIFEST["graphs"][role], session(BUNDLE / file)
     for side, tensors in (("inputs", loaded.get_inputs()), ("outputs", loaded.get_outputs())):
         assert {t.name: t.shape for t in tensors} == {n: t["shape"] for n, t in graph[side].items()}
-        assert {t.type for t in tensors} == {"tensor(float)"}
+        types = {"tensor(float)": "float32", "tensor(int64)": "int64"}
+        assert {t.name: types[t.type] for t in tensors} == {n: t["dtype"] for n, t in graph[side].items()}
 
 
 @pytest.mark.parametrize(("role", "file"), GRAPHS)
 def test_outputs_are_finite_and_have_the_shapes_of_the_manifest(role: str, file: str) -> None:
     outputs = MANIFEST["graphs"][role]["outputs"].values()
-    lengths = {"batch": 1, "boxes": 3}
+    lengths = {"batch": 1, "prompts": 3}
     for found, described in zip(run(role, BUNDLE / file), outputs, strict=True):
         assert found.shape == tuple(lengths.get(n, n) for n in described["shape"])
         assert np.isfinite(found).all()
@@ -131,8 +137,8 @@ def test_images_of_a_batch_are_independent(role: str, file: str) -> None:
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_boxes_of_one_call_are_independent(file: str, count: int) -> None:
     loaded, feed = session(BUNDLE / file), {"image_embedding": embedding()}
-    together = loaded.run(None, feed | {"boxes": boxes(count)})[0]
-    alone = loaded.run(None, feed | {"boxes": boxes(count)[-1:]})[0]
+    together = loaded.run(None, feed | prompts(count))[0]
+    alone = loaded.run(None, feed | {name: array[-1:] for name, array in prompts(count).items()})[0]
     assert ((together[-1:] > 0) == (alone > 0)).mean() > 0.98
 
 
@@ -145,6 +151,20 @@ def test_loading_folds_the_conversion_of_weights(file: str, tmp_path: Path) -> N
     ort.InferenceSession(str(BUNDLE / file), options, providers=["CPUExecutionProvider"])
     left = {node.op_type for node in onnx.load(tmp_path / "optimised.onnx", load_external_data=False).graph.node}
     assert not left & {"Cast", "DequantizeLinear"}
+
+
+@pytest.mark.parametrize("file", MANIFEST["graphs"]["mask_decoder"]["variants"].values())
+@pytest.mark.parametrize("clicks", [1, 2, 5])
+def test_prompts_of_points_are_independent(file: str, clicks: int) -> None:
+    points = np.random.default_rng(clicks).uniform(0, 512, (3, clicks + 1, 2)).astype(np.float32)
+    feed: dict[str, NDArray[Any]] = {
+        "points": points,
+        "labels": np.tile(np.array([1] * clicks + [-1], np.int64), (3, 1)),
+    }
+    loaded = session(BUNDLE / file)
+    together = loaded.run(None, feed | {"image_embedding": embedding()})[0]
+    alone = loaded.run(None, {name: array[-1:] for name, array in feed.items()} | {"image_embedding": embedding()})[0]
+    assert ((together[-1:] > 0) == (alone > 0)).mean() > 0.98
 
 
 def test_the_variants_of_the_image_encoder_agree() -> None:

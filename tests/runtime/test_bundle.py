@@ -46,8 +46,8 @@ def test_a_bundle_knows_the_inputs_and_outputs_of_its_graphs() -> None:
     bundle = find_bundle("default")
     assert bundle.graphs["detector"].inputs == {"image": TensorSpec("float32", ("batch", 3, 416, 416))}
     assert bundle.graphs["mask_decoder"].outputs == {
-        "logits": TensorSpec("float32", ("boxes", 128, 128)),
-        "iou": TensorSpec("float32", ("boxes",)),
+        "logits": TensorSpec("float32", ("prompts", 128, 128)),
+        "iou": TensorSpec("float32", ("prompts",)),
     }
     for graph in bundle.graphs.values():  # as ONNX Runtime finds them in the files
         session = Session(bundle.folder / graph.choose(["fp32"]), "cpu")
@@ -81,8 +81,8 @@ def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
         (lambda m: m["graphs"]["detector"].pop("inputs"), "has no 'inputs'"),
         (lambda m: m["graphs"]["detector"]["inputs"]["image"].pop("shape"), "has no 'shape'"),
         (
-            lambda m: m["graphs"]["mask_decoder"]["inputs"].pop("boxes"),
-            "the graph 'mask_decoder' must have the input 'boxes', has image_embedding",
+            lambda m: m["graphs"]["mask_decoder"]["inputs"].pop("points"),
+            "the graph 'mask_decoder' must have the input 'points', has image_embedding, labels",
         ),
         (
             lambda m: m["graphs"]["detector"]["outputs"]["scores"].update(shape=["batch", 3598, 91]),

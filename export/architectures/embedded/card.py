@@ -10,7 +10,7 @@ __all__ = ["model_card"]
 _TEXT = """\
 # The default bundle
 
-Written by `automask export embedded`; edit `export/embedded/card.py`, not this file.
+Written by `automask export embedded`; edit `export/architectures/embedded/card.py`, not this file.
 
 A name of an everyday object and a photo go in, one mask for each such object comes out. Three small networks and a
 table of words, together {megabytes:.1f} MB, offline, under permissive licences:
@@ -20,7 +20,7 @@ table of words, together {megabytes:.1f} MB, offline, under permissive licences:
 | `vocabulary.json` | words of the prompt to one of 80 kinds of object: names written by hand, then WordNet |
 | `detector.onnx` | PicoDet-S: the photo, stretched to 416 x 416, to boxes and scores of the 80 kinds |
 | `image_encoder*` | MobileSAM's image encoder at 512 x 512 |
-| `mask_decoder*` | MobileSAM's mask decoder: one mask for each box |
+| `mask_decoder*` | MobileSAM's mask decoder: one mask for each prompt, which is a box, points or both |
 
 Encoder and decoder come as two graphs each, on one file of weights (`.bin`): the one named `int8` multiplies in 8-bit
 integers and is meant for CPUs, the other computes in float32. Weights are stored as integers with a scale per output
@@ -71,7 +71,7 @@ into the folder of `--sources` by hand), verifies them, and makes the same graph
 this folder, in numbers:
 
 ```
-AUTOMASK_EXPORT_SOURCES=FOLDER python -m pytest tests/test_export_embedded.py
+AUTOMASK_EXPORT_SOURCES=FOLDER python -m pytest tests/export/test_export_embedded.py
 ```
 
 ## Files

@@ -36,7 +36,8 @@ def describe(folder: Path, figures: Mapping[str, float]) -> dict[str, Any]:
         name="default",
         family="boxes",
         description=(
-            "Finds 80 kinds of everyday object (COCO) by their names and common synonyms, and draws a mask for each."
+            "Finds 80 kinds of everyday object (COCO) by their names and common synonyms, and draws a mask for each, "
+            "or for whatever is in a box or under a point."
         ),
         licence="Apache-2.0",
         sources=[asdict(source) for source in SOURCES],
@@ -72,8 +73,12 @@ def _graphs() -> dict[str, Any]:
         "mask_decoder": describe_graph(
             "mask_decoder",
             _PRECISIONS,
-            {"image_embedding": Tensor((1, 256, side, side)), "boxes": Tensor(("boxes", 4))},
-            {"logits": Tensor(("boxes", mask, mask)), "iou": Tensor(("boxes",))},
+            {
+                "image_embedding": Tensor((1, 256, side, side)),
+                "points": Tensor(("prompts", "points", 2)),
+                "labels": Tensor(("prompts", "points"), "int64"),
+            },
+            {"logits": Tensor(("prompts", mask, mask)), "iou": Tensor(("prompts",))},
         ),
     }
 

@@ -13,7 +13,7 @@ from .samdecoder import MaskDecoder, decoder_state
 from .tinyvit import ImageEncoder, encoder_state
 from .weights import compact_biases, dynamic_products, half_weights, quantise_weights
 
-__all__ = ["SIZE", "MobileSam", "export_decoder", "export_encoder", "load"]
+__all__ = ["SIZE", "MobileSam", "decoder_graph", "export_decoder", "export_encoder", "load"]
 
 SIZE = 512
 # 7 bits keep the integer products exact on processors without VNNI, at the same mask IoU as 8 bits.
@@ -51,22 +51,32 @@ def export_encoder(encoder: ImageEncoder, folder: Path) -> None:
 
 
 def export_decoder(decoder: MaskDecoder, folder: Path) -> None:
-    """Write ``mask_decoder.onnx``, its int8 graph and weights, for any number of boxes on one image."""
-    boxes = {0: "boxes"}
-    whole = trace(
+    """Write ``mask_decoder.onnx``, its int8 graph and weights."""
+    _write_variants(decoder_graph(decoder), folder, "mask_decoder")
+
+
+def decoder_graph(decoder: MaskDecoder) -> onnx.ModelProto:
+    """Return the decoder's graph with float32 weights, for any number of prompts and points on one image."""
+    prompts, points = {0: "prompts"}, {0: "prompts", 1: "points"}
+    return trace(
         decoder,
-        # Two boxes, so that no code path for a single one is traced.
-        {"image_embedding": torch.zeros(1, 256, SIZE // 16, SIZE // 16), "boxes": torch.ones(2, 4)},
+        # Two prompts of two points, so that no code path for a single one is traced.
+        {
+            "image_embedding": torch.zeros(1, 256, SIZE // 16, SIZE // 16),
+            "points": torch.ones(2, 2, 2),
+            "labels": torch.tensor([[2, 3], [1, -1]]),
+        },
         ["logits", "iou"],
-        {"boxes": boxes, "logits": boxes, "iou": boxes},
+        {"points": points, "labels": points, "logits": prompts, "iou": prompts},
     )
-    _write_variants(whole, folder, "mask_decoder")
 
 
 def _write_variants(whole: onnx.ModelProto, folder: Path, stem: str) -> None:
     """Write a graph that computes in float32 and one with integer products, which share a file of weights."""
     quantise_weights(whole, product_bits=_INTEGER_BITS)
-    half_weights(whole)  # the remaining large tensor: the decoder's positions of the image's cells
+    # Of the large tensors that remain, the decoder's positions of the image's cells are halved. Its embeddings of the
+    # kinds of point take 5 kB, and float16 would change the masks.
+    half_weights(whole, keep=("kinds",))
     integer = onnx.ModelProto()
     integer.CopyFrom(whole)
     dynamic_products(integer)

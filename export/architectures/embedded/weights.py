@@ -7,7 +7,7 @@ in float32. It keeps the latter in the graph for its integer kernels, and execut
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,9 +67,9 @@ def quantise_weights(model: onnx.ModelProto, *, product_bits: int) -> None:
         )
 
 
-def half_weights(model: onnx.ModelProto) -> None:
-    """Store every large float32 tensor in float16, in place; the arithmetic stays in float32."""
-    for name in [t.name for t in model.graph.initializer if _is_large(t)]:
+def half_weights(model: onnx.ModelProto, *, keep: Collection[str] = ()) -> None:
+    """Store every large float32 tensor but those in `keep` in float16, in place; the arithmetic stays in float32."""
+    for name in [t.name for t in model.graph.initializer if _is_large(t) and t.name not in keep]:
         stored = f"{name}.half"
         values = _pop_initializer(model, name).astype(np.float16)
         model.graph.initializer.append(numpy_helper.from_array(values, stored))
