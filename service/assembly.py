@@ -52,7 +52,8 @@ class Components:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._access = Access(None if settings.keys is None else open_key_store(settings.keys))
+        self._keys = None if settings.keys is None else open_key_store(settings.keys)
+        self._access = Access(self._keys)
         policy = StorePolicy(
             retention=settings.retention,
             max_bytes=round(settings.max_store_gb * 1e9),
@@ -67,6 +68,11 @@ class Components:
         self.observer = Observer(metrics)
         self.operations: Operations[MaskResponse] = Operations(self._access, max_image_bytes=settings.max_image_bytes)
         self.servicer = Servicer(CallMiddleware(self.operations, self.observer), self.operations)
+
+    def authenticate(self, text: str | None) -> None:
+        """Raise `UnauthenticatedError` for an invalid API key; may wait for the keys, and needs no event loop."""
+        if self._keys is not None:
+            self._keys.authenticate(text)
 
     def open(self, backend: Backend[MaskResponse]) -> None:
         """Start to work on the requests in the store, and accept calls."""

@@ -8,14 +8,12 @@ import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from wsgiref.simple_server import WSGIServer
 
 import grpc
 import grpc.aio
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
 
 from automask import MissingDependencyError, Segmenter
 from automask.devices import DEVICES
@@ -32,7 +30,8 @@ from .core.loading import load_model, open_decoder
 from .decoding.pool import DecoderPool
 from .errors import UnavailableError
 from .rpc.listen import listen
-from .sockets import format_address, without_brackets
+from .sockets import format_address, tls_context, without_brackets
+from .telemetry.exporter import Exporter
 from .telemetry.metrics import PrometheusMetrics
 from .wire.responses import write_response
 
@@ -73,7 +72,7 @@ class Server:
         self._components = Components(settings, self._metrics)
         self._engine: Engine[MaskResponse] | None = None
         self._decoder: DecoderPool | None = None
-        self._metrics_server: WSGIServer | None = None
+        self._exporter: Exporter | None = None
         self._http: HttpServer | None = None
         self._is_stopping = False
         self.address = self.http_address = self.metrics_address = ""
@@ -158,15 +157,21 @@ class Server:
         metrics.register("automask_queue_depth", "Tasks that wait for a worker", lambda: [("", engine.waiting)])
         metrics.register_caches(segmenters)
         if self._settings.metrics_port is not None:
-            self._serve_metrics(self._settings.host, self._settings.metrics_port)
+            self._serve_metrics(self._settings.metrics_port)
 
-    def _serve_metrics(self, host: str, port: int) -> None:
+    def _serve_metrics(self, port: int) -> None:
+        settings = self._settings
+        cert, key = settings.tls_cert, settings.tls_key
+        tls = tls_context(cert, key, settings.client_ca) if cert and key else None
+        authenticate = self._components.authenticate if settings.metrics_auth else None
         try:
-            self._metrics_server, _ = start_http_server(port, without_brackets(host), self._metrics.registry)
+            self._exporter = Exporter(
+                without_brackets(settings.host), port, self._metrics.registry, tls=tls, authenticate=authenticate
+            )
         except OSError as error:
-            address = format_address(host, port)
+            address = format_address(settings.host, port)
             raise UnavailableError(f"cannot listen on {address} for metrics: {error.strerror}") from error
-        self.metrics_address = format_address(host, self._metrics_server.server_port)
+        self.metrics_address = format_address(settings.host, self._exporter.port)
 
     async def stop(self) -> None:
         """Drain: refuse new calls, finish running ones, leave queued requests in the store."""
@@ -183,9 +188,8 @@ class Server:
         await self._components.close()
 
     def _close(self) -> None:
-        if self._metrics_server is not None:
-            self._metrics_server.shutdown()
-            self._metrics_server.server_close()
+        if self._exporter is not None:
+            self._exporter.close()
         if self._engine is not None:
             self._engine.close()
         if self._decoder is not None:

@@ -1,13 +1,17 @@
-"""TCP sockets and addresses of a server."""
+"""TCP sockets, TLS and addresses of a server."""
 
 from __future__ import annotations
 
 import errno
 import socket
+import ssl
+from pathlib import Path
+
+from automask.errors import ParameterError
 
 from .errors import UnavailableError
 
-__all__ = ["bind", "format_address", "without_brackets"]
+__all__ = ["bind", "format_address", "tls_context", "without_brackets"]
 
 
 def without_brackets(host: str) -> str:
@@ -62,3 +66,36 @@ def _bind(host: str, port: int) -> list[socket.socket]:
             one.close()
         raise problems[0]
     return sockets
+
+
+def tls_context(certificate: Path, key: Path, authority: Path | None) -> ssl.SSLContext:
+    """Return the TLS context of a server.
+
+    Parameters
+    ----------
+    certificate, key
+        Certificate chain and its private key, in PEM.
+    authority
+        Require client certificates of this authority (PEM); None for no client certificates.
+
+    Raises
+    ------
+    ParameterError
+        A certificate or key is invalid, or they do not belong together.
+    OSError
+        A certificate or key cannot be read.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        right = f"be a certificate chain and its key without a password, in PEM ({error.reason or error})"
+        raise ParameterError("tls_cert and tls_key", right, f"{certificate} and {key}") from error
+    if authority is not None:
+        try:
+            context.load_verify_locations(authority)
+        except ssl.SSLError as error:
+            right = f"be certificates in PEM ({error.reason or error})"
+            raise ParameterError("client_ca", right, str(authority)) from error
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

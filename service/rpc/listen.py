@@ -8,18 +8,15 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import ssl
 from contextlib import suppress
 from pathlib import Path
 
 import grpc
 import grpc.aio
 
-from automask.errors import ParameterError
-
 from ..config.settings import Settings
 from ..errors import UnavailableError
-from ..sockets import bind, format_address
+from ..sockets import bind, format_address, tls_context
 
 __all__ = ["listen"]
 
@@ -61,19 +58,9 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
     if cert is None or key is None:
         return None
     pair = (key.read_bytes(), cert.read_bytes())
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(cert, key, password="")
-    except ssl.SSLError as error:
-        right = f"be a certificate chain and its key without a password, in PEM ({error.reason or error})"
-        raise ParameterError("tls_cert and tls_key", right, f"{cert} and {key}") from error
+    tls_context(cert, key, authority)  # raises an error that says what is wrong
     if authority is None:
         return grpc.ssl_server_credentials([pair])
-    try:
-        context.load_verify_locations(authority)
-    except ssl.SSLError as error:
-        right = f"be certificates in PEM ({error.reason or error})"
-        raise ParameterError("client_ca", right, str(authority)) from error
     return grpc.ssl_server_credentials([pair], authority.read_bytes(), require_client_auth=True)
 
 

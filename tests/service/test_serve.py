@@ -7,16 +7,17 @@ import json
 import os
 import re
 import signal
+import ssl
 import stat
 import subprocess
 import sys
-import urllib.request
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
+import httpx
 import pytest
 import trustme
 from click.testing import CliRunner
@@ -267,11 +268,10 @@ def test_a_draining_server_refuses_calls_with_a_time_to_retry(
         assert len(running.result().response.results) == 4
 
 
-def metrics_of(process: ServerProcess) -> str:
+def metrics_of(process: ServerProcess, tls: ssl.SSLContext | None = None) -> str:
     """What Prometheus would read."""
-    with urllib.request.urlopen(f"http://{process.wait_for('serving')['metrics']}/metrics") as answer:
-        text: str = answer.read().decode()
-    return text
+    address = process.wait_for("serving")["metrics"].replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+    return httpx.get(f"{'https' if tls else 'http'}://{address}/metrics", verify=tls or False).text
 
 
 def test_a_unix_socket_is_private_and_replaces_that_of_a_killed_server(tmp_path: Path, cup: mask_pb2.MaskTask) -> None:
@@ -355,7 +355,9 @@ def test_listening_on_the_network_with_keys_and_tls_works_as_in_the_help(
             assert generate(channel, cup, metadata=(("x-api-key", key),)).results
             with pytest.raises(grpc.RpcError, match="UNAUTHENTICATED"):
                 generate(channel, cup)
-        assert 'automask_calls_total{code="OK",method="Generate"} 1.0' in metrics_of(process)
+        trusted = ssl.create_default_context()
+        authority.configure_trust(trusted)
+        assert 'automask_calls_total{code="OK",method="Generate"} 1.0' in metrics_of(process, trusted)
         assert process.end() == 0
         assert key not in "".join(process.lines)
     with closing(SqliteKeyStore(tmp_path / "keys")) as file:

@@ -150,6 +150,8 @@ def test_large_photos_and_results_are_stored_as_media_and_deleted(
 ) -> None:
     large, small, cancelled = add(store, LARGE), add(store, b"small"), add(store, b"other" + LARGE)
     assert sorted(file.read_bytes() for file in media.iterdir()) == sorted([LARGE, b"other" + LARGE])
+    assert media.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in media.iterdir()} == {0o600}
     lease = lease_next(store)
     assert lease.task == LARGE
     assert store.complete(lease, b"RESULT" * 1000)

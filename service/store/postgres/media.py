@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Final
 
 from automask.errors import MissingDependencyError, ParameterError
@@ -47,13 +48,17 @@ class Media:
         self._is_local = isinstance(self._files, LocalFileSystem)
         if self._is_local:
             with self._store_errors():
-                self._files.makedirs(self._root, exist_ok=True)
+                Path(self._root).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def write(self, name: str, data: bytes) -> None:
         """Write an object. When this returns, it is on disk."""
-        with self._store_errors(), self._files.open(self._path(name), "wb") as file:
-            file.write(data)
-            if self._is_local:
+        with self._store_errors():
+            if not self._is_local:
+                with self._files.open(self._path(name), "wb") as remote:
+                    remote.write(data)
+                return
+            with open(self._path(name), "wb", opener=_open_private) as file:
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -84,3 +89,7 @@ class Media:
             raise StoreUnavailableError(
                 f"{self._location} cannot be used: {error}", retry_after=_RETRY_AFTER
             ) from error
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
