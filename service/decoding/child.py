@@ -51,9 +51,9 @@ class _SharedPixels:
         return np.frombuffer(self._map, np.uint8, size).reshape(shape)
 
     def _create(self, size: int) -> int:
-        if hasattr(os, "memfd_create"):
+        try:
             descriptor = os.memfd_create("automask-pixels")
-        else:
+        except (AttributeError, OSError):  # not on this system, or forbidden
             with tempfile.TemporaryFile() as file:
                 descriptor = os.dup(file.fileno())
         os.ftruncate(descriptor, size)
