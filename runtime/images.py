@@ -312,13 +312,12 @@ def _from_bytes(
         limit = Limit(Image.MAX_IMAGE_PIXELS, "PIL.Image.MAX_IMAGE_PIXELS")
     with _decoding(kind):
         trimmed = headers.TRIMS[kind](data, limit.check_size)
-        decoder_bytes = trimmed.decoder_bytes + 2 * len(data)
-        limit.check_memory(kind, decoder_bytes)
+        limit.check_memory(kind, trimmed.decoder_bytes)
         with _OPENERS[kind](io.BytesIO(trimmed.data)) as image:
             orientation = headers.orientation(trimmed.exif or image.info.get("exif", b""))
             size = image.size
             limit.check_size(*size)
-            limit.check_memory(kind, decoding_memory(kind, image, decoder_bytes))
+            limit.check_memory(kind, decoding_memory(kind, image, trimmed.decoder_bytes))
             _check_mode(image)
             if shortest is not None:
                 _reduce(image, shortest)
