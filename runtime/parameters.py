@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 from .errors import ParameterError
+from .matting import MAX_FEATHER
 from .postprocess import MAX_RADIUS
 from .selection import Selection
 
-__all__ = ["MAX_SEED", "Options", "Parameters", "Query", "as_texts"]
+__all__ = ["MAX_SEED", "Alpha", "Edges", "Options", "Parameters", "Query", "as_texts", "hosted_defaults"]
 
 MAX_SEED = 999_999_999_999_999
 _MAX_SHOWN = 10**30  # larger integers are not written out in errors
+
+Edges = Literal["fast", "fine", "model"]
+Alpha = Literal["hard", "soft"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,17 @@ class Parameters:
         −1..999999999999999. Accepted and echoed; a mask depends on no random numbers.
     base64
         Make `Result.output` text (base64) instead of bytes.
+    edges
+        ``fast`` moves the outline of the mask to the edges in the image; ``fine`` also draws the largest objects a
+        second time, from a closer view, which costs one more encoding for each; ``model`` leaves the outline as the
+        model drew it. Not in the hosted API.
+    alpha
+        ``soft`` makes the edge of the cut-out follow hair and blur, and frees its colours of the background; it wants
+        `grow_mask` 0, because a grown mask covers the soft edge. ``hard`` makes it as sharp as the mask. Not in the
+        hosted API.
+    feather
+        Width in pixels, 0..100, of a smooth ramp outside the mask, in the pictures of the mask and of the cut-out. Not
+        in the hosted API.
 
     Raises
     ------
@@ -63,14 +78,25 @@ class Parameters:
     stop_on_empty_mask: bool = False
     seed: int = -1
     base64: bool = False
+    edges: Edges = "fast"
+    alpha: Alpha = "hard"
+    feather: int = 0
 
     def __post_init__(self) -> None:
         _check_number("threshold", self.threshold, 0, 1)
         _check_integer("grow_mask", self.grow_mask, 0, MAX_RADIUS)
         _check_integer("seed", self.seed, -1, MAX_SEED)
+        _check_integer("feather", self.feather, 0, MAX_FEATHER)
+        _check_choice("edges", self.edges, get_args(Edges))
+        _check_choice("alpha", self.alpha, get_args(Alpha))
         for name in ("invert_mask", "return_mask", "return_alpha", "stop_on_empty_mask", "base64"):
             if not isinstance(getattr(self, name), bool):
                 raise ParameterError(name, "be True or False", getattr(self, name))
+
+
+def hosted_defaults() -> dict[str, Any]:
+    """Return the defaults of the parameters that the hosted API has, too, by name."""
+    return {name: value for name, value in asdict(Parameters()).items() if name not in {"edges", "alpha", "feather"}}
 
 
 class Options(TypedDict, total=False):
@@ -88,6 +114,9 @@ class Options(TypedDict, total=False):
     points: Sequence[tuple[float, float, int]]
     keep: Sequence[int]
     drop: Sequence[int]
+    edges: Edges
+    alpha: Alpha
+    feather: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,3 +232,8 @@ def _shorten(value: object) -> object:
     if not isinstance(value, Integral):
         return value
     return value if abs(int(value)) <= _MAX_SHOWN else f"an integer of {int(value).bit_length()} bits"
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ParameterError(name, f"be one of {', '.join(choices)}", _shorten(value))

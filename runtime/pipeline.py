@@ -8,15 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from . import postprocess
+from .drawing import draw, finish
 from .errors import AutomaskError, EmptyMaskError, ParameterError
 from .families.family import Family, Picture, Prediction, Stopwatch
 from .images import ImageSource
 from .outline import ResolvedQuery
-from .parameters import Parameters, Query
+from .parameters import Query
 from .pictures import PictureReader
 from .result import Result
 
@@ -133,11 +130,14 @@ class Pipeline:
     ) -> list[Result]:
         parameters = query.parameters
         texts = query.prompts or ("",)
+        if parameters.edges == "fine":
+            predictions = [self._family.redraw(picture, prediction, watch) for prediction in predictions]
+            excluded = [self._family.redraw(picture, prediction, watch) for prediction in excluded]
         with watch.stage("postprocess"):
-            drawn = [_draw(prediction, picture.size, parameters.threshold) for prediction in predictions]
-            cut = [_draw(prediction, picture.size, parameters.threshold) for prediction in excluded]
-            empty = [not mask.any() for mask in drawn]
-            masks = [_finish_mask(mask, cut, parameters) for mask in drawn]
+            outlines = [draw(picture, prediction, parameters) for prediction in predictions]
+            removed = [draw(picture, prediction, parameters).mask for prediction in excluded]
+            empty = [not outline.mask.any() for outline in outlines]
+            outlines = [finish(outline, removed, parameters) for outline in outlines]
         if parameters.stop_on_empty_mask and any(empty):
             raise EmptyMaskError(
                 f"nothing in the image matches {texts[empty.index(True)] or 'the selection'!r} at threshold "
@@ -146,7 +146,8 @@ class Pipeline:
         timings = {**watch.stages, "total": sum(watch.stages.values())}
         return [
             Result(
-                mask=mask,
+                mask=outline.mask,
+                opacity=outline.opacity,
                 photo=picture.photo,
                 instances=prediction.instances,
                 score_map=prediction.score_map,
@@ -161,30 +162,10 @@ class Pipeline:
                 model=self._model,
                 decoder=self._reader.decoder,
             )
-            for prompt, prediction, mask, is_empty in zip(texts, predictions, masks, empty, strict=True)
+            for prompt, prediction, outline, is_empty in zip(texts, predictions, outlines, empty, strict=True)
         ]
 
 
 def _shared_texts(query: ResolvedQuery) -> tuple[Any, ...]:
     """Return the texts of a query that are predicted together with those of others: without a selection, all."""
     return query.exclude if query.query.selection.names else (*query.prompts, *query.exclude)
-
-
-def _draw(prediction: Prediction, size: tuple[int, int], threshold: float) -> NDArray[np.uint8]:
-    """Return the mask of a prediction before post-processing: (H, W) uint8, 0 or 255."""
-    if prediction.score_map is not None:
-        return postprocess.threshold(prediction.score_map, threshold)
-    canvas = np.zeros(size, np.uint8)
-    for instance in prediction.instances:
-        instance.paint(canvas)
-    return canvas
-
-
-def _finish_mask(
-    mask: NDArray[np.uint8], excluded: Sequence[NDArray[np.uint8]], parameters: Parameters
-) -> NDArray[np.uint8]:
-    """Grow, subtract the masks that are excluded, which are not grown, and invert."""
-    mask = postprocess.grow(mask, parameters.grow_mask)
-    for other in excluded:
-        mask = postprocess.subtract(mask, other)
-    return postprocess.invert(mask) if parameters.invert_mask else mask

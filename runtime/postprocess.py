@@ -78,7 +78,7 @@ def grow(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
     >>> grow(np.array([[0, 0, 255, 0, 0]], dtype=np.uint8), 1)
     array([[  0, 255, 255, 255,   0]], dtype=uint8)
     """
-    _check_mask(mask)
+    check_mask(mask)
     if isinstance(radius, bool) or not isinstance(radius, (int, np.integer)) or not 0 <= radius <= MAX_RADIUS:
         raise ParameterError("grow_mask", f"be an integer in [0, {MAX_RADIUS}]", radius)
     if radius == 0:
@@ -108,7 +108,7 @@ def invert(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     >>> invert(np.array([[0, 255]], dtype=np.uint8))
     array([[255,   0]], dtype=uint8)
     """
-    _check_mask(mask)
+    check_mask(mask)
     return np.invert(mask)
 
 
@@ -137,7 +137,7 @@ def union(masks: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     if not masks:
         raise ParameterError("masks", "hold at least one mask", masks)
     for mask in masks:
-        _check_mask(mask, like=masks[0].shape)
+        check_mask(mask, like=masks[0].shape)
     return np.asarray(np.bitwise_or.reduce(masks), np.uint8)
 
 
@@ -163,8 +163,8 @@ def subtract(mask: NDArray[np.uint8], excluded: NDArray[np.uint8]) -> NDArray[np
     >>> subtract(np.array([[255, 255]], dtype=np.uint8), np.array([[0, 255]], dtype=np.uint8))
     array([[255,   0]], dtype=uint8)
     """
-    _check_mask(mask)
-    _check_mask(excluded, like=mask.shape)
+    check_mask(mask)
+    check_mask(excluded, like=mask.shape)
     return mask & ~excluded
 
 
@@ -192,7 +192,7 @@ def alpha(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8
     >>> alpha(np.full((1, 1, 3), 7, np.uint8), np.array([[255]], np.uint8))
     array([[[  7,   7,   7, 255]]], dtype=uint8)
     """
-    _check_image(image, mask)
+    check_image(image, mask)
     return np.dstack((image, mask))
 
 
@@ -225,7 +225,7 @@ def preview(
     array([[[100, 100, 100],
             [177,  50,  98]]], dtype=uint8)
     """
-    _check_image(image, mask)
+    check_image(image, mask)
     tinted = (image >> 1) + (np.array(colour, np.uint8) >> 1)
     where = np.repeat(mask, 3).reshape(image.shape)
     # Bitwise selection takes a third of the time of np.where with a broadcast condition.
@@ -237,14 +237,14 @@ def _from_bits(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.negative(bits, out=bits)
 
 
-def _check_mask(mask: NDArray[np.uint8], like: tuple[int, ...] | None = None) -> None:
+def check_mask(mask: NDArray[np.uint8], like: tuple[int, ...] | None = None) -> None:
     if mask.dtype != np.uint8 or mask.ndim != 2:
         raise ParameterError("mask", "be a (H, W) array of uint8", f"{mask.dtype} {mask.shape}")
     if like is not None and mask.shape != like:
         raise ParameterError("mask", f"have the shape {like}", mask.shape)
 
 
-def _check_image(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+def check_image(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ParameterError("image", "be a (H, W, 3) array of uint8", f"{image.dtype} {image.shape}")
-    _check_mask(mask, like=image.shape[:2])
+    check_mask(mask, like=image.shape[:2])

@@ -19,6 +19,7 @@ from .encodings import Rle, polygons, rle
 from .errors import ImageError, ParameterError
 from .images import Decoder, decode
 from .instance import Instance
+from .matting import edge_radius, foreground
 from .parameters import Parameters
 
 __all__ = ["FORMATS", "PictureKind", "Result"]
@@ -78,6 +79,7 @@ class Result:
     timings: Mapping[str, float]
     device: str
     model: str
+    opacity: NDArray[np.uint8] | None = field(default=None, repr=False)
     decoder: Decoder = field(default=decode, repr=False, compare=False)
 
     @cached_property
@@ -89,8 +91,16 @@ class Result:
 
     @cached_property
     def alpha(self) -> NDArray[np.uint8]:
-        """(H, W, 4) uint8, RGBA: the image with the mask as its alpha channel."""
-        return postprocess.alpha(self.image, self.mask)
+        """(H, W, 4) uint8, RGBA: the image with the mask, or its opacity, as its alpha channel.
+
+        With ``alpha="soft"`` the colours of partly transparent pixels are those of the object alone.
+        """
+        if self.opacity is None:
+            return postprocess.alpha(self.image, self.mask)
+        image = self.image
+        if self.parameters.alpha == "soft":
+            image = foreground(image, self.opacity, edge_radius(*self.opacity.shape))
+        return postprocess.alpha(image, self.opacity)
 
     @cached_property
     def preview(self) -> NDArray[np.uint8]:
@@ -152,7 +162,7 @@ class Result:
 
     def _channels_for_opencv(self, kind: str) -> NDArray[np.uint8]:
         if kind == "mask":
-            return self.mask
+            return self.opacity if self.opacity is not None and self.parameters.feather else self.mask
         if kind == "alpha":
             return np.asarray(cv2.cvtColor(self.alpha, cv2.COLOR_RGBA2BGRA), np.uint8)
         if kind == "preview":

@@ -14,7 +14,7 @@ from .families.family import Family
 from .images import Decoder, ImageSource, decode
 from .interrupt import Interrupt
 from .outline import Outline, ResolvedQuery
-from .parameters import Options, Query
+from .parameters import Alpha, Edges, Options, Query
 from .pictures import PictureReader
 from .pipeline import Pipeline
 from .result import Result
@@ -120,6 +120,9 @@ class Segmenter:
         stop_on_empty_mask: bool = False,
         seed: int = -1,
         base64: bool = False,
+        edges: Edges = "fast",
+        alpha: Alpha = "hard",
+        feather: int = 0,
     ) -> Result | list[Result]:
         """Mask what a prompt names, or what a box or points mark.
 
@@ -147,6 +150,8 @@ class Segmenter:
             Stops the work when another thread sets it.
         threshold, grow_mask, invert_mask, return_mask, return_alpha, stop_on_empty_mask, seed, base64
             As in the hosted API; `Parameters` documents meanings and ranges.
+        edges, alpha, feather
+            How the edge of the mask is drawn; `Parameters` documents meanings and ranges.
 
         Returns
         -------
@@ -189,6 +194,9 @@ class Segmenter:
             "stop_on_empty_mask": stop_on_empty_mask,
             "seed": seed,
             "base64": base64,
+            "edges": edges,
+            "alpha": alpha,
+            "feather": feather,
             "box": box,
             "points": points,
             "keep": keep,

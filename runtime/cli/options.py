@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
-from ..parameters import Options, Parameters
+from ..matting import MAX_FEATHER
+from ..parameters import Edges, Options, Parameters
 from ..postprocess import MAX_RADIUS
 
 __all__ = ["mask_options", "secret_options"]
@@ -34,8 +35,28 @@ _MASK_OPTIONS = (
     ),
     click.option("--invert-mask", is_flag=True, help="Mask everything but the prompt."),
     click.option("--exclude", multiple=True, metavar="PROMPT", help="Leave this out of the mask; repeatable."),
-    click.option("--return-alpha", is_flag=True, help="Write the image with the mask as its alpha channel (RGBA)."),
+    click.option(
+        "--return-alpha",
+        is_flag=True,
+        help="Write the image with the mask as its alpha channel (RGBA), as the hosted API does: --grow-mask leaves a "
+        "rim of background around the object. `automask cutout` has none.",
+    ),
     click.option("--preview", is_flag=True, help="Write the image, tinted where the mask is set."),
+    click.option(
+        "--edges",
+        type=click.Choice(get_args(Edges)),
+        default=_DEFAULTS.edges,
+        show_default=True,
+        help="fast: the outline follows the edges in the image; fine: the largest objects are drawn a second time from "
+        "a closer view, which takes longer; model: as the model drew it.",
+    ),
+    click.option(
+        "--feather",
+        type=click.IntRange(0, MAX_FEATHER),
+        default=_DEFAULTS.feather,
+        show_default=True,
+        help="Add a smooth ramp of this many pixels around the mask, for inpainting.",
+    ),
     click.option("--stop-on-empty-mask", is_flag=True, help="If nothing is found, write nothing and exit with 3."),
 )
 
@@ -64,6 +85,8 @@ def mask_options(command: Callable[..., Any]) -> Callable[..., Any]:
         invert_mask: bool,
         return_alpha: bool,
         preview: bool,
+        edges: Edges,
+        feather: int,
         stop_on_empty_mask: bool,
         **others: Any,  # noqa: ANN401 (the parameters of the command)
     ) -> Any:  # noqa: ANN401
@@ -76,6 +99,8 @@ def mask_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "return_mask": not preview,
             "return_alpha": return_alpha,
             "stop_on_empty_mask": stop_on_empty_mask,
+            "edges": edges,
+            "feather": feather,
         }
         return command(options=options, **others)
 

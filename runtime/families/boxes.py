@@ -27,6 +27,7 @@ from .selecting import NOTHING, select
 __all__ = ["Boxes"]
 
 T = TypeVar("T")
+_MOST_REDRAWN = 8  # objects of a prompt: each takes one more encoding
 _Drawn = Mapping[tuple[float, ...], NDArray[np.float32]]  # logits by box
 
 
@@ -79,6 +80,16 @@ class Boxes:
             (found,) = self._finder.find(picture, [prompt], [threshold], watch)
         return select(self._drawer, picture, found, selection, watch)
 
+    def redraw(self, picture: Picture, prediction: Prediction, watch: Stopwatch) -> Prediction:
+        """Return the prediction with its largest instances, at most 8, drawn again from a closer view."""
+        by_area = sorted(prediction.instances, key=lambda instance: -_area(instance.box))
+        largest = {id(instance) for instance in by_area[:_MOST_REDRAWN]}
+        instances = [
+            replace(one, logits=self._drawer.redraw(picture, one.box, one.logits, watch)) if id(one) in largest else one
+            for one in prediction.instances
+        ]
+        return replace(prediction, instances=tuple(instances))
+
 
 def _instances(found: Detections, drawn: _Drawn, size: tuple[int, int]) -> tuple[Instance, ...]:
     return tuple(
@@ -87,6 +98,11 @@ def _instances(found: Detections, drawn: _Drawn, size: tuple[int, int]) -> tuple
             found.labels, found.scores.tolist(), found.boxes.tolist(), strict=True
         )
     )
+
+
+def _area(box: tuple[float, float, float, float]) -> float:
+    left, top, right, bottom = box
+    return (right - left) * (bottom - top)
 
 
 def _finder(bundle: Bundle) -> type[Finder[Any]]:

@@ -94,6 +94,11 @@ class Dense:
         """Never called: `check_selection` refuses every selection."""
         raise NotImplementedError
 
+    def redraw(self, picture: Picture, prediction: Prediction, watch: Stopwatch) -> Prediction:
+        """Return the prediction as it is: there is no closer view of a score map."""
+        del picture, watch
+        return prediction
+
     def _embed(self, tokens: Tokens) -> NDArray[np.float32]:
         """Return the embedding of one prompt, (1, d): by itself, unpadded, so that no other prompt changes it."""
         key = ("embedding", tokens.ids)

@@ -192,3 +192,16 @@ class Family(Protocol[R]):
         ParameterError
             The box or a point is outside the image, or there is no instance with an index that was passed.
         """
+
+    def redraw(self, picture: Picture, prediction: Prediction, watch: Stopwatch) -> Prediction:
+        """Return a prediction on this image whose largest instances are drawn again, from a closer view.
+
+        Parameters
+        ----------
+        picture
+            The image.
+        prediction
+            As `predict` returned it for this image.
+        watch
+            Measures the stages.
+        """

@@ -17,6 +17,7 @@ from ..bundle import Bundle
 from ..cache import Arrays, ByteCache
 from ..devices import DEVICES
 from ..errors import ParameterError
+from ..images import read_image
 from ..preprocess import Resize
 from ..selection import Point, Selection
 from ..session import Session
@@ -31,6 +32,10 @@ _LEAST_PART, _LEAST_HOLE = 0.1, 0.01
 
 # Labels of points besides 0 and 1: the corners of a box, and the end of a prompt without one.
 _UPPER_LEFT, _LOWER_RIGHT, _END = 2, 3, -1
+
+_MARGIN = 0.125  # of the box, on each side of a closer view
+_LEAST_AGREEMENT = 0.75  # IoU of both views, below which the closer one saw another object: a part, or what is behind
+_LARGEST_GRID = 1024  # cells along the longer side of an image
 
 
 class Hint(NamedTuple):
@@ -96,6 +101,31 @@ class Drawer(Protocol):
     def draw_hints(self, picture: Picture, hints: Sequence[Hint], watch: Stopwatch) -> list[Drawing]:
         """Return the mask of the object of each of n ≥ 1 hints."""
 
+    def redraw(
+        self,
+        picture: Picture,
+        box: tuple[float, float, float, float],
+        logits: NDArray[np.float32],
+        watch: Stopwatch,
+    ) -> NDArray[np.float32]:
+        """Return a mask drawn again from a view of its box alone, averaged with the first one.
+
+        Parameters
+        ----------
+        picture
+            The image.
+        box
+            Left, top, right, bottom in pixels of the image.
+        logits
+            (h, w) float32, as `draw` returned it for this box.
+        watch
+            Measures the stages.
+
+        Returns
+        -------
+        (h, w) float32: logits over the whole image, at a higher resolution; positive inside.
+        """
+
 
 class Sam:
     """The graphs `image_encoder` and `mask_decoder` of a Segment Anything model; the encoding of an image is cached."""
@@ -155,8 +185,42 @@ class Sam:
             for (points, labels), (logits, iou) in zip(prompts, decoded, strict=True)
         ]
 
+    def redraw(
+        self,
+        picture: Picture,
+        box: tuple[float, float, float, float],
+        logits: NDArray[np.float32],
+        watch: Stopwatch,
+    ) -> NDArray[np.float32]:
+        """Return a mask drawn again from a closer view, without specks; see `Drawer.redraw`."""
+        view = _View.around(box, picture.size, self._resize.size // self._mask_stride)
+        with watch.stage("encode"):
+            key = (picture.key, "view", *view.rows, *view.columns)
+            (embedding,) = self._cache.get(key, lambda: self._encode_pixels(*self._crop(picture, view)))
+        height, width = view.size
+        fitted = self._resize.fitted_size(height, width)
+        (top, _), (left, _) = view.rows, view.columns
+        corners = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+        to_square = np.array([fitted[1] / width, fitted[0] / height], np.float32)
+        with watch.stage("masks"):
+            ((closer, _),) = self._decode(embedding, [_lay_out(Hint(corners), to_square)])
+        rows, columns = (side // self._mask_stride for side in fitted)
+        return remove_specks(view.average(logits, closer[:rows, :columns]))
+
+    def _crop(self, picture: Picture, view: _View) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        """Return the pixels of a view and its size; a reduced copy serves where the encoder would reduce it further."""
+        pixels = picture.pixels
+        scale = pixels.shape[0] / picture.size[0]
+        if scale < 1 and max(view.size) * scale < self._resize.size:
+            pixels, scale = read_image(picture.photo, max_pixels=picture.size[0] * picture.size[1]), 1.0
+        rows, columns = (slice(round(side[0] * scale), round(side[1] * scale)) for side in (view.rows, view.columns))
+        return pixels[rows, columns], view.size
+
     def _encode(self, picture: Picture) -> Arrays:
-        return self._encoder.run(image=self._resize.fit(picture.pixels, picture.size))
+        return self._encode_pixels(picture.pixels, picture.size)
+
+    def _encode_pixels(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> Arrays:
+        return self._encoder.run(image=self._resize.fit(pixels, size))
 
     def _decode(self, embedding: NDArray[np.float32], prompts: Sequence[_Prompt]) -> list[Arrays]:
         """Return logits (h, w) and predicted IoU of each prompt; one call takes prompts of one number of points."""
@@ -176,6 +240,58 @@ class Sam:
         if not self._takes_points:
             return self._decoder.run(image_embedding=embedding, boxes=points.reshape(-1, 4))
         return self._decoder.run(image_embedding=embedding, points=points, labels=labels)
+
+
+class _View(NamedTuple):
+    """A part of an image, and the cells that it covers in a grid over the whole image.
+
+    Attributes
+    ----------
+    rows, columns
+        First and one-past-last pixel.
+    grid
+        Rows and columns of the grid.
+    cells
+        First and one-past-last row of cells, then column.
+    """
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    grid: tuple[int, int]
+    cells: tuple[tuple[int, int], tuple[int, int]]
+
+    @classmethod
+    def around(cls, box: tuple[float, float, float, float], size: tuple[int, int], resolution: int) -> _View:
+        """Return the view of a box and a margin around it; its longer side has `resolution` cells, if it can."""
+        left, top, right, bottom = box
+        margins = _MARGIN * (bottom - top), _MARGIN * (right - left)
+        wide = ((top - margins[0], bottom + margins[0]), (left - margins[1], right + margins[1]))
+        sides = [(max(0, start), min(length, stop)) for (start, stop), length in zip(wide, size, strict=True)]
+        density = resolution / max(1, *(stop - start for start, stop in sides))
+        density = min(density, _LARGEST_GRID / max(size))
+        grid = max(1, round(size[0] * density)), max(1, round(size[1] * density))
+        cells, pixels = [], []
+        for (start, stop), count, length in zip(sides, grid, size, strict=True):
+            first, last = int(start * count / length), min(count, -int(-stop * count // length))
+            cells.append((first, last))
+            pixels.append((round(first * length / count), round(last * length / count)))
+        return cls(pixels[0], pixels[1], grid, (cells[0], cells[1]))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
+
+    def average(self, logits: NDArray[np.float32], closer: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return logits over the whole grid: inside the view, the mean of those of the image and those of the view."""
+        full = np.array(cv2.resize(logits, self.grid[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+        (top, bottom), (left, right) = self.cells
+        part = full[top:bottom, left:right]
+        mean = 0.5 * (part + cv2.resize(closer, part.shape[::-1], interpolation=cv2.INTER_LINEAR))
+        before, after = part > 0, mean > 0
+        if (before & after).sum() >= _LEAST_AGREEMENT * (before | after).sum():
+            part[:] = mean
+        return full
 
 
 DRAWERS: Final[Mapping[str, type[Drawer]]] = {"sam": Sam}

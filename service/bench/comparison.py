@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from automask import Parameters
 from automask.errors import ImageError
 from automask.images import identify, read_image
+from automask.parameters import hosted_defaults
 
 from .clients import TimedClient
 
@@ -38,7 +37,7 @@ def alternate(clients: tuple[TimedClient, ...], photo: bytes, prompt: str, round
     """
     uris = data_uris(photo)
     for _ in range(rounds):
-        parameters = {"image": next(uris), "prompt": prompt, **asdict(Parameters())}
+        parameters = {"image": next(uris), "prompt": prompt, **hosted_defaults()}
         masks = [client.generate(parameters) for client in clients]
         parameters["image"] = next(uris)
         for client in clients:

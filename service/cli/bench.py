@@ -7,14 +7,13 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from automask import Parameters
 from automask.images import read_image
+from automask.parameters import hosted_defaults
 
 from ..bench.clients import TimedClient
 from ..bench.comparison import PUBLISHED, alternate, data_uris, iou, side_by_side
@@ -99,7 +98,7 @@ def hosted(
         "prompt": prompt,
         "rounds": len(masks),
         "stopped_by": problem and str(problem),
-        "parameters": asdict(Parameters()),
+        "parameters": hosted_defaults(),
         "hosted": vendor.summary(),
         "local": local.summary(),
         "mask_iou": {"least": min(agreement), "mean": sum(agreement) / len(masks)},

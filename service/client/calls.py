@@ -87,9 +87,11 @@ class TaskTemplate:
         chosen: PictureKind = "mask" if parameters.return_mask else "preview"
         if parameters.return_alpha:
             chosen = "alpha"
-        formats = tuple(dict.fromkeys((CHOSEN["mask"], CHOSEN[chosen], OutputFormat.INSTANCE_LOGITS)))
+        formats = dict.fromkeys((CHOSEN["mask"], CHOSEN[chosen], OutputFormat.INSTANCE_LOGITS))
+        if parameters.alpha == "soft":
+            formats[CHOSEN["alpha"]] = None  # a soft edge cannot be computed from the mask
         return write_task(
-            Task(image, query.prompts, query.exclude, parameters, self.model, formats, selection=query.selection)
+            Task(image, query.prompts, query.exclude, parameters, self.model, (*formats,), selection=query.selection)
         )
 
     # One result for one prompt, else a list: the overloads of the client's methods say which.

@@ -98,7 +98,7 @@ def parse_form(fields: Mapping[str, object]) -> Form:
     parameters: dict[str, Any] = {
         name: parse(present[name])
         for name, schema in SCHEMA.items()
-        if name in present and (parse := _PARSERS.get(schema["type"]))
+        if name in present and (parse := _PARSERS.get("choice" if "enum" in schema else schema["type"]))
     }
     return Form(
         image=_parse_image(present.get("image")),
@@ -148,10 +148,15 @@ def _parse_boolean(value: object) -> object:
     return _BOOLEANS.get(str(value).strip().lower(), value) if isinstance(value, str | bool | int) else value
 
 
+def _parse_choice(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 _PARSERS: Final[Mapping[object, Callable[[object], object]]] = {
     "number": _parse_number,
     "integer": _parse_integer,
     "boolean": _parse_boolean,
+    "choice": _parse_choice,
 }
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from automask.parameters import MAX_SEED, Parameters
+from automask.matting import MAX_FEATHER
+from automask.parameters import MAX_SEED, Alpha, Edges, Parameters
 from automask.postprocess import MAX_RADIUS
 
 from ..limits import MAX_PROMPT_LENGTH
@@ -41,6 +42,24 @@ _DESCRIPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "stop_on_empty_mask": {"type": "boolean", "description": "Return an error, not a black mask, if nothing is found."},
     "seed": {"type": "integer", "minimum": -1, "maximum": MAX_SEED, "description": "Returned as it is; has no effect."},
     "base64": {"type": "boolean", "description": "Return JSON with base64, not bytes (v1 only)."},
+    "edges": {
+        "type": "string",
+        "enum": [*get_args(Edges)],
+        "description": "How the outline is drawn: along the edges in the image (fast), with a second, closer view of "
+        "the largest objects (fine), or as the model drew it (model). Not in the hosted API.",
+    },
+    "alpha": {
+        "type": "string",
+        "enum": [*get_args(Alpha)],
+        "description": "Edge of the cut-out: as sharp as the mask (hard), or soft along hair and blur, which wants "
+        "grow_mask 0 (soft). Not in the hosted API.",
+    },
+    "feather": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": MAX_FEATHER,
+        "description": "Width in pixels of a smooth ramp outside the mask. Not in the hosted API.",
+    },
     "model": {
         "type": "string",
         "description": "Name of a model of this server; empty for its first one. Not in the hosted API.",

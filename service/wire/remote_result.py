@@ -69,12 +69,30 @@ class RemoteResult(Result):
         if (raw := self._media.get(OutputFormat.MASK_RAW)) is not None:
             return np.frombuffer(raw, np.uint8).reshape(self._size)
         if (png := self._media.get(OutputFormat.MASK_PNG)) is not None:
-            return _decode(png, cv2.IMREAD_GRAYSCALE)
-        if OutputFormat.ALPHA_PNG in self._media:
-            return np.ascontiguousarray(self.alpha[..., 3])
+            return self._binary(_decode(png, cv2.IMREAD_GRAYSCALE))
+        if OutputFormat.ALPHA_PNG in self._media and self.parameters.alpha == "hard":
+            return self._binary(np.ascontiguousarray(self.alpha[..., 3]))
         raise ImageError(
             "this result came without its mask: the request asked for none of MASK_PNG, MASK_RAW and ALPHA_PNG"
         )
+
+    def _binary(self, opacity: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the mask of a ramp, which lies outside it."""
+        if not self.parameters.feather:
+            return opacity
+        inside = opacity > 0 if self.parameters.invert_mask else opacity == 255
+        return np.where(inside, np.uint8(255), np.uint8(0))
+
+    @cached_property
+    def opacity(self) -> NDArray[np.uint8] | None:
+        """(H, W) uint8, 0..255, of the cut-out or the feathered mask that the server sent; None if it sent neither."""
+        if self.parameters.alpha == "hard" and not self.parameters.feather:
+            return None
+        if OutputFormat.ALPHA_PNG in self._media:
+            return np.ascontiguousarray(self.alpha[..., 3])
+        if self.parameters.feather and (png := self._media.get(OutputFormat.MASK_PNG)) is not None:
+            return _decode(png, cv2.IMREAD_GRAYSCALE)
+        return None
 
     @cached_property
     def image(self) -> NDArray[np.uint8]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +76,14 @@ def _read_formats(numbers: Sequence[int]) -> tuple[OutputFormat, ...]:
         raise ParameterError("formats", f"hold only {names}", unknown) from None
 
 
+def _names(enum: Any, prefix: str) -> Mapping[int, str]:  # noqa: ANN401 (an enum is a type to type checkers, and an object at run time)
+    return {number: name.removeprefix(prefix).lower() for name, number in enum.items() if number}
+
+
+_CHOICES: Final = {"edges": _names(mask_pb2.Edges, "EDGES_"), "alpha": _names(mask_pb2.Alpha, "ALPHA_")}
+_DEFAULTS: Final = Parameters()
+
+
 def read_parameters(message: mask_pb2.MaskParameters) -> Parameters:
     """Convert a message to parameters; fields that are not set take their defaults.
 
@@ -83,7 +92,11 @@ def read_parameters(message: mask_pb2.MaskParameters) -> Parameters:
     ParameterError
         A parameter is out of its range.
     """
-    return Parameters(**{descriptor.name: value for descriptor, value in message.ListFields()})
+    values = {descriptor.name: value for descriptor, value in message.ListFields()}
+    for name, choices in _CHOICES.items():
+        if name in values:  # a number of a newer version has no name here, and is refused as it is
+            values[name] = choices.get(values[name], values[name])
+    return Parameters(**values)
 
 
 def write_task(task: Task) -> mask_pb2.MaskTask:
@@ -111,8 +124,11 @@ def write_formats(formats: Sequence[OutputFormat]) -> list[mask_pb2.OutputFormat
 
 
 def write_parameters(parameters: Parameters) -> mask_pb2.MaskParameters:
-    """Convert parameters to a message with every field set: the defaults of another version may differ."""
-    return mask_pb2.MaskParameters(
+    """Convert parameters to a message with each of the hosted API's set: the defaults of another version may differ.
+
+    The others are set only if they are not the default, so that a task without them is stored as it was before them.
+    """
+    message = mask_pb2.MaskParameters(
         threshold=float(parameters.threshold),
         grow_mask=int(parameters.grow_mask),
         invert_mask=parameters.invert_mask,
@@ -121,6 +137,13 @@ def write_parameters(parameters: Parameters) -> mask_pb2.MaskParameters:
         stop_on_empty_mask=parameters.stop_on_empty_mask,
         seed=int(parameters.seed),
     )
+    if parameters.edges != _DEFAULTS.edges:
+        message.edges = mask_pb2.Edges.Value(f"EDGES_{parameters.edges.upper()}")
+    if parameters.alpha != _DEFAULTS.alpha:
+        message.alpha = mask_pb2.Alpha.Value(f"ALPHA_{parameters.alpha.upper()}")
+    if parameters.feather != _DEFAULTS.feather:
+        message.feather = int(parameters.feather)
+    return message
 
 
 def encode_message(message: mask_pb2.MaskTask) -> bytes:

@@ -39,7 +39,7 @@ def test_a_cup_is_found_where_it_is(segmenter: automask.Segmenter, coffee: Pixel
 
 
 def test_the_mask_is_the_union_of_its_instances(segmenter: automask.Segmenter, coffee: Pixels) -> None:
-    result = segmenter.mask(coffee, "cup and dining table and spoon", grow_mask=0, threshold=0.05)
+    result = segmenter.mask(coffee, "cup and dining table and spoon", grow_mask=0, threshold=0.05, edges="model")
     assert len(result.instances) > 2
     assert sorted(result.instances, key=lambda one: -one.score) == list(result.instances)
     assert all(0.05 <= one.score <= 1 for one in result.instances)

@@ -71,6 +71,10 @@ def in_loop(server: Server, use: Callable[[AsyncClient], Any]) -> Any:
         ("dog", {"base64": True, "exclude": "cup"}),
         (["cup", "spoon", "dog"], {"exclude": ["bowl", "spoon"]}),
         (["cup"], {}),
+        ("cup", {"edges": "fine", "grow_mask": 0}),
+        ("cup", {"alpha": "soft", "grow_mask": 0}),
+        ("cup", {"feather": 30}),
+        ("cup", {"feather": 30, "invert_mask": True, "return_alpha": True, "alpha": "soft"}),
     ],
 )
 def test_a_client_returns_what_the_library_returns(

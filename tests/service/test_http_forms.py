@@ -54,6 +54,9 @@ def test_missing_parameters_have_the_defaults_of_the_hosted_api() -> None:
         *(("invert_mask", true, True) for true in (True, "true", "True", " TRUE ", "1", 1, "yes", "on")),
         *(("return_mask", false, False) for false in (False, "false", "False", "0", 0, "no", "off")),
         ("base64", "true", True),
+        ("edges", " Fine ", "fine"),
+        ("alpha", "soft", "soft"),
+        ("feather", "12", 12),
     ],
 )
 def test_types_are_converted_leniently(name: str, value: object, meant: object) -> None:
@@ -82,6 +85,9 @@ def test_types_are_converted_leniently(name: str, value: object, meant: object) 
         ("prompt", ["cup"], "prompt must be text, got ['cup']"),
         ("prompt", "x" * 1001, "prompt must have at most 1000 characters, got 1001"),
         ("model", 5, "model must be text, got 5"),
+        ("edges", "sharp", "edges must be one of fast, fine, model, got 'sharp'"),
+        ("alpha", 1, "alpha must be one of hard, soft, got 1"),
+        ("feather", -1, "feather must be an integer in [0, 100], got -1"),
     ],
 )
 def test_ambiguous_and_invalid_values_are_rejected(name: str, value: object, sentence: str) -> None:

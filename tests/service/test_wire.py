@@ -2,7 +2,7 @@
 
 import pickle
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from pycocotools import mask as coco
 import automask
 from automask.errors import ImageError, ParameterError
 from automask.instance import Instance
-from automask.parameters import MAX_SEED, Options, Parameters
+from automask.parameters import MAX_SEED, Alpha, Edges, Options, Parameters
 from automask.result import Result
 from automask.service.core.task import OutputFormat, Task
 from automask.service.wire.responses import read_response, write_response
@@ -38,6 +38,9 @@ parameters = st.builds(
     return_alpha=st.booleans(),
     stop_on_empty_mask=st.booleans(),
     seed=st.integers(-1, MAX_SEED),
+    edges=st.sampled_from(get_args(Edges)),
+    alpha=st.sampled_from(get_args(Alpha)),
+    feather=st.integers(0, 100),
 )
 prompts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip), max_size=4)
 photos = st.binary(max_size=50) | arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 5), st.just(3)))
@@ -159,6 +162,9 @@ def test_an_invalid_image_is_refused(image: mask_pb2.Image, words: str) -> None:
         ({"parameters": mask_pb2.MaskParameters(threshold=float("nan"))}, "threshold", "got nan"),
         ({"parameters": mask_pb2.MaskParameters(grow_mask=-1)}, "grow_mask", r"in \[0, 100\], got -1"),
         ({"parameters": mask_pb2.MaskParameters(seed=-2)}, "seed", "got -2"),
+        ({"parameters": mask_pb2.MaskParameters(feather=101)}, "feather", r"in \[0, 100\], got 101"),
+        ({"parameters": mask_pb2.MaskParameters(edges=mask_pb2.EDGES_UNSPECIFIED)}, "edges", "got 0"),
+        ({"parameters": mask_pb2.MaskParameters(alpha=9)}, "alpha", "be one of hard, soft, got 9"),  # type: ignore[arg-type]
     ],
 )
 def test_an_invalid_parameter_is_refused_by_its_name(changes: dict[str, Any], parameter: str, words: str) -> None:

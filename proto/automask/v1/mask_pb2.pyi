@@ -19,6 +19,58 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _Edges:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _EdgesEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Edges.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    EDGES_UNSPECIFIED: _Edges.ValueType  # 0
+    """Not a choice; refused in a request."""
+    EDGES_FAST: _Edges.ValueType  # 1
+    """The outline follows the edges in the photo."""
+    EDGES_FINE: _Edges.ValueType  # 2
+    """As EDGES_FAST, and the largest objects are drawn a second time from a closer view: one more encoding for each."""
+    EDGES_MODEL: _Edges.ValueType  # 3
+    """The outline is left as the model drew it."""
+
+class Edges(_Edges, metaclass=_EdgesEnumTypeWrapper):
+    """How the outline of a mask is drawn."""
+
+EDGES_UNSPECIFIED: Edges.ValueType  # 0
+"""Not a choice; refused in a request."""
+EDGES_FAST: Edges.ValueType  # 1
+"""The outline follows the edges in the photo."""
+EDGES_FINE: Edges.ValueType  # 2
+"""As EDGES_FAST, and the largest objects are drawn a second time from a closer view: one more encoding for each."""
+EDGES_MODEL: Edges.ValueType  # 3
+"""The outline is left as the model drew it."""
+Global___Edges: typing_extensions.TypeAlias = Edges
+
+class _Alpha:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _AlphaEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Alpha.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    ALPHA_UNSPECIFIED: _Alpha.ValueType  # 0
+    """Not a choice; refused in a request."""
+    ALPHA_HARD: _Alpha.ValueType  # 1
+    """As sharp as the mask."""
+    ALPHA_SOFT: _Alpha.ValueType  # 2
+    """Soft where the photo is: along hair and blur, with the colours of the object alone. It wants `grow_mask` 0."""
+
+class Alpha(_Alpha, metaclass=_AlphaEnumTypeWrapper):
+    """How the edge of a cut-out is drawn."""
+
+ALPHA_UNSPECIFIED: Alpha.ValueType  # 0
+"""Not a choice; refused in a request."""
+ALPHA_HARD: Alpha.ValueType  # 1
+"""As sharp as the mask."""
+ALPHA_SOFT: Alpha.ValueType  # 2
+"""Soft where the photo is: along hair and blur, with the colours of the object alone. It wants `grow_mask` 0."""
+Global___Alpha: typing_extensions.TypeAlias = Alpha
+
 class _OutputFormat:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -28,7 +80,7 @@ class _OutputFormatEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     OUTPUT_FORMAT_UNSPECIFIED: _OutputFormat.ValueType  # 0
     """Not a format; refused in a request."""
     OUTPUT_FORMAT_MASK_PNG: _OutputFormat.ValueType  # 1
-    """The mask as a PNG of one channel, 0 or 255."""
+    """The mask as a PNG of one channel, 0 or 255; with `feather`, 0..255."""
     OUTPUT_FORMAT_ALPHA_PNG: _OutputFormat.ValueType  # 2
     """The photo cut out by the mask, as an RGBA PNG."""
     OUTPUT_FORMAT_ALPHA_WEBP: _OutputFormat.ValueType  # 3
@@ -50,7 +102,7 @@ class OutputFormat(_OutputFormat, metaclass=_OutputFormatEnumTypeWrapper):
 OUTPUT_FORMAT_UNSPECIFIED: OutputFormat.ValueType  # 0
 """Not a format; refused in a request."""
 OUTPUT_FORMAT_MASK_PNG: OutputFormat.ValueType  # 1
-"""The mask as a PNG of one channel, 0 or 255."""
+"""The mask as a PNG of one channel, 0 or 255; with `feather`, 0..255."""
 OUTPUT_FORMAT_ALPHA_PNG: OutputFormat.ValueType  # 2
 """The photo cut out by the mask, as an RGBA PNG."""
 OUTPUT_FORMAT_ALPHA_WEBP: OutputFormat.ValueType  # 3
@@ -180,8 +232,8 @@ Global___RawImage: typing_extensions.TypeAlias = RawImage
 
 @typing.final
 class MaskParameters(google.protobuf.message.Message):
-    """The hosted API's parameters. Each field has presence: leaving it out means the default, 0 means 0. In a response every
-    field is filled in.
+    """Parameters of a mask: the hosted API's, and from `edges` on this server's own. Each field has presence: leaving it out
+    means the default, 0 means 0. In a response every one of the hosted API's is set.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -193,6 +245,9 @@ class MaskParameters(google.protobuf.message.Message):
     RETURN_ALPHA_FIELD_NUMBER: builtins.int
     STOP_ON_EMPTY_MASK_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
+    EDGES_FIELD_NUMBER: builtins.int
+    ALPHA_FIELD_NUMBER: builtins.int
+    FEATHER_FIELD_NUMBER: builtins.int
     threshold: builtins.float
     """Least score of what is taken, 0..1. Default: 0.2."""
     grow_mask: builtins.int
@@ -207,6 +262,12 @@ class MaskParameters(google.protobuf.message.Message):
     """Nothing found is an error (INVALID_ARGUMENT, reason EMPTY_MASK) instead of an empty mask. Default: false."""
     seed: builtins.int
     """Accepted and echoed, -1..999999999999999; making a mask draws no random numbers. Default: -1."""
+    edges: Global___Edges.ValueType
+    """How the outline of the mask is drawn. Default: EDGES_FAST."""
+    alpha: Global___Alpha.ValueType
+    """How the edge of the cut-out is drawn. Default: ALPHA_HARD."""
+    feather: builtins.int
+    """Width in pixels, 0..100, of a smooth ramp outside the mask, in MASK_PNG and in the cut-outs. Default: 0."""
     def __init__(
         self,
         *,
@@ -217,9 +278,18 @@ class MaskParameters(google.protobuf.message.Message):
         return_alpha: builtins.bool | None = ...,
         stop_on_empty_mask: builtins.bool | None = ...,
         seed: builtins.int | None = ...,
+        edges: Global___Edges.ValueType | None = ...,
+        alpha: Global___Alpha.ValueType | None = ...,
+        feather: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_grow_mask", b"_grow_mask", "_invert_mask", b"_invert_mask", "_return_alpha", b"_return_alpha", "_return_mask", b"_return_mask", "_seed", b"_seed", "_stop_on_empty_mask", b"_stop_on_empty_mask", "_threshold", b"_threshold", "grow_mask", b"grow_mask", "invert_mask", b"invert_mask", "return_alpha", b"return_alpha", "return_mask", b"return_mask", "seed", b"seed", "stop_on_empty_mask", b"stop_on_empty_mask", "threshold", b"threshold"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_grow_mask", b"_grow_mask", "_invert_mask", b"_invert_mask", "_return_alpha", b"_return_alpha", "_return_mask", b"_return_mask", "_seed", b"_seed", "_stop_on_empty_mask", b"_stop_on_empty_mask", "_threshold", b"_threshold", "grow_mask", b"grow_mask", "invert_mask", b"invert_mask", "return_alpha", b"return_alpha", "return_mask", b"return_mask", "seed", b"seed", "stop_on_empty_mask", b"stop_on_empty_mask", "threshold", b"threshold"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_alpha", b"_alpha", "_edges", b"_edges", "_feather", b"_feather", "_grow_mask", b"_grow_mask", "_invert_mask", b"_invert_mask", "_return_alpha", b"_return_alpha", "_return_mask", b"_return_mask", "_seed", b"_seed", "_stop_on_empty_mask", b"_stop_on_empty_mask", "_threshold", b"_threshold", "alpha", b"alpha", "edges", b"edges", "feather", b"feather", "grow_mask", b"grow_mask", "invert_mask", b"invert_mask", "return_alpha", b"return_alpha", "return_mask", b"return_mask", "seed", b"seed", "stop_on_empty_mask", b"stop_on_empty_mask", "threshold", b"threshold"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_alpha", b"_alpha", "_edges", b"_edges", "_feather", b"_feather", "_grow_mask", b"_grow_mask", "_invert_mask", b"_invert_mask", "_return_alpha", b"_return_alpha", "_return_mask", b"_return_mask", "_seed", b"_seed", "_stop_on_empty_mask", b"_stop_on_empty_mask", "_threshold", b"_threshold", "alpha", b"alpha", "edges", b"edges", "feather", b"feather", "grow_mask", b"grow_mask", "invert_mask", b"invert_mask", "return_alpha", b"return_alpha", "return_mask", b"return_mask", "seed", b"seed", "stop_on_empty_mask", b"stop_on_empty_mask", "threshold", b"threshold"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_alpha", b"_alpha"]) -> typing.Literal["alpha"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_edges", b"_edges"]) -> typing.Literal["edges"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_feather", b"_feather"]) -> typing.Literal["feather"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_grow_mask", b"_grow_mask"]) -> typing.Literal["grow_mask"] | None: ...
     @typing.overload

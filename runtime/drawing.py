@@ -1,0 +1,114 @@
+"""From a prediction to its mask and its soft edge, at the size of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from . import postprocess
+from .families.family import Picture, Prediction
+from .matting import edge_radius, feather, matte, refine
+from .parameters import Parameters
+
+__all__ = ["Outline", "draw", "finish"]
+
+_INSIDE = 128  # the least opacity of a pixel of the mask
+_LEAST_PART, _LEAST_HOLE = 0.1, 0.01  # of the area of the largest part, as where a drawer removes specks
+
+
+class Outline(NamedTuple):
+    """A mask, and how opaque each pixel is.
+
+    Attributes
+    ----------
+    mask
+        (H, W) uint8, 0 or 255.
+    opacity
+        (H, W) uint8, 0..255; None: the same as the mask.
+    """
+
+    mask: NDArray[np.uint8]
+    opacity: NDArray[np.uint8] | None = None
+
+
+def draw(picture: Picture, prediction: Prediction, parameters: Parameters) -> Outline:
+    """Draw what was found, with the edges that the parameters ask for, before growing.
+
+    The edges follow the pixels that the model saw: of a large image they may be a reduced copy, and the outline between
+    them is interpolated.
+    """
+    mask = _union(prediction, picture.size, parameters.threshold)
+    if parameters.edges == "model" or not mask.any():
+        return Outline(mask)
+    seen, pixels = mask, picture.pixels
+    if pixels.shape[:2] != mask.shape:
+        seen = _inside(_resize(mask, pixels.shape, cv2.INTER_AREA))
+    is_soft = parameters.alpha == "soft"
+    filtered = (matte if is_soft else refine)(seen, pixels, edge_radius(*seen.shape))
+    filtered = _remove_fragments(filtered, seen)
+    if filtered.shape != mask.shape:
+        filtered = _resize(filtered, mask.shape, cv2.INTER_LINEAR)
+    return Outline(_inside(filtered), filtered if is_soft else None)
+
+
+def finish(outline: Outline, excluded: Sequence[NDArray[np.uint8]], parameters: Parameters) -> Outline:
+    """Grow, add the ramp, subtract the masks that are excluded, which are not grown, and invert."""
+    mask, opacity = postprocess.grow(outline.mask, parameters.grow_mask), outline.opacity
+    if opacity is not None and parameters.grow_mask:
+        opacity = np.maximum(opacity, mask)
+    if parameters.feather:
+        ramp = feather(mask, parameters.feather)
+        opacity = ramp if opacity is None else np.maximum(opacity, ramp)
+    for other in excluded:
+        mask = postprocess.subtract(mask, other)
+        opacity = None if opacity is None else postprocess.subtract(opacity, other)
+    if parameters.invert_mask:
+        mask, opacity = postprocess.invert(mask), None if opacity is None else postprocess.invert(opacity)
+    return Outline(mask, opacity)
+
+
+def _union(prediction: Prediction, size: tuple[int, int], threshold: float) -> NDArray[np.uint8]:
+    """Return the mask as the model drew it: (H, W) uint8, 0 or 255."""
+    if prediction.score_map is not None:
+        return postprocess.threshold(prediction.score_map, threshold)
+    canvas = np.zeros(size, np.uint8)
+    for instance in prediction.instances:
+        instance.paint(canvas)
+    return canvas
+
+
+def _remove_fragments(filtered: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a filtered mask without the specks and holes that the filter made in texture along the outline."""
+    inside = filtered >= _INSIDE
+    specks = _fragments(inside, mask > 0, _LEAST_PART)
+    holes = _fragments(~inside | specks, mask == 0, _LEAST_HOLE)
+    filtered = np.where(specks, np.minimum(filtered, _INSIDE - 1), filtered)
+    return np.where(holes, np.maximum(filtered, _INSIDE), filtered)
+
+
+def _fragments(now: NDArray[np.bool_], before: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:
+    """Return the parts mostly outside what was set before, and small ones that broke off a larger part of it."""
+    _, parts, facts, _ = cv2.connectedComponentsWithStats(now.view(np.uint8), connectivity=4)
+    _, origins = cv2.connectedComponents(before.view(np.uint8), connectivity=4)
+    areas = np.asarray(facts)[:, cv2.CC_STAT_AREA]
+    both = now & before
+    kept = np.bincount(parts[both], minlength=len(areas))
+    origin = np.zeros(len(areas), np.intp)
+    origin[parts[both]] = origins[both]
+    largest = np.zeros(origins.max() + 1, areas.dtype)
+    np.maximum.at(largest, origin[1:], areas[1:])
+    is_fragment = (2 * kept < areas) | (areas < least * largest[origin])
+    is_fragment[0] = False  # everything that is not set
+    return np.asarray(is_fragment[parts], np.bool_)
+
+
+def _resize(plane: NDArray[np.uint8], shape: tuple[int, ...], interpolation: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(plane, (shape[1], shape[0]), interpolation=interpolation), np.uint8)
+
+
+def _inside(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.where(plane >= _INSIDE, np.uint8(255), np.uint8(0))
