@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import automask
+from automask.compositing import over
 
 GAP = 12
 """Pixels between the pictures."""
@@ -26,8 +27,7 @@ SQUARE = 10
 def on_squares(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lay a cut-out over grey squares, the usual sign for transparency: (H, W, 4) to (H, W, 3)."""
     y, x = np.indices(rgba.shape[:2]) // SQUARE
-    squares = np.where((x + y) % 2, 255, 214)[..., None].astype(np.uint8)
-    return np.where(rgba[..., 3:] > 0, rgba[..., :3], squares)
+    return over(rgba, np.where((x + y) % 2, 255, 214)[..., None].astype(np.uint8))
 
 
 def side_by_side(result: automask.Result) -> NDArray[np.uint8]:
@@ -45,7 +45,8 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="the picture to write")
     parser.add_argument("--grow-mask", type=int, default=0, help="pixels, 0..100 (default: %(default)s)")
     arguments = parser.parse_args()
-    result = automask.load().mask(arguments.image, arguments.prompt, grow_mask=arguments.grow_mask)
+    segmenter = automask.load()
+    result = segmenter.mask(arguments.image, arguments.prompt, grow_mask=arguments.grow_mask, alpha="soft")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(arguments.output), cv2.cvtColor(side_by_side(result), cv2.COLOR_RGB2BGR))
     found = ", ".join(f"{one.label} ({one.score:.2f})" for one in result.instances) or "nothing"
