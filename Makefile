@@ -7,10 +7,11 @@ RUNTIME := $(shell test -e /proc/driver/nvidia/version && echo gpu || echo cpu)
 INSTALL := $(BIN)/python -m pip install --quiet --quiet
 SOURCE_FOLDERS := $(shell find runtime export service proto/automask -type d -not -name __pycache__)
 
-.PHONY: help demo test fuzz check proto proto-check bench quality clean
+.PHONY: help demo test fuzz check proto proto-check constraints sbom bench quality clean
 QUESTIONS :=
 EXAMPLES := 2000
 DATA :=
+EXTRAS := cpu,text,service,http
 
 help:
 	@echo 'make demo     mask a real photo with the embedded model, and say where the picture is'
@@ -18,6 +19,8 @@ help:
 	@echo 'make fuzz     read mutated and huge image files, 2000 of each format, and mutated stores (make fuzz EXAMPLES=10000: that many)'
 	@echo 'make check    lint (ruff) and types (mypy)'
 	@echo 'make proto    make the gRPC code from proto/ and lint the contract (make proto-check only compares)'
+	@echo 'make constraints   write deploy/constraints.txt anew: the newest versions, for the images and for the tests'
+	@echo 'make sbom     write dist/automask.cdx.json, a CycloneDX list of what deploy/Dockerfile.cpu installs (make sbom EXTRAS=gpu,text,service,http)'
 	@echo 'make bench    measure everything beside what else one would use, and put the figures into the README (about an hour)'
 	@echo 'make bench QUESTIONS="startup service"   only these of: quality pipeline startup scaling postprocess gpu service playground store_latency durability cluster store_throughput capacity'
 	@echo 'make quality DATA=DIR   measure the masks on photos with ground truth'
@@ -34,9 +37,9 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 	@touch $@
 
 # A strict editable install links each file, so a new file needs a new install.
-$(VENV)/.dev: $(BIN)/python Makefile pyproject.toml $(SOURCE_FOLDERS)
+$(VENV)/.dev: $(BIN)/python Makefile pyproject.toml deploy/constraints.txt $(SOURCE_FOLDERS)
 	@echo 'Installing automask with all that tests and checks need into $(VENV) ...'
-	@$(INSTALL) --editable '.[$(RUNTIME),hub,text,ray,otel,export,dev]' --config-settings editable_mode=strict
+	@$(INSTALL) --constraint deploy/constraints.txt --editable '.[$(RUNTIME),hub,text,ray,otel,export,dev]' --config-settings editable_mode=strict
 	@$(INSTALL) --no-deps open_clip_torch==3.3.0 # for CLIP's vocabulary, a file inside it; what it depends on is not wanted
 	@touch $@
 
@@ -51,6 +54,27 @@ proto: .venv-proto/.made
 
 proto-check: .venv-proto/.made
 	@.venv-proto/bin/python proto/generate.py --check
+
+# An environment of its own, too: what deals with packages is none of ours.
+.venv-supply/.made: Makefile
+	@$(PYTHON) -m venv .venv-supply
+	@.venv-supply/bin/python -m pip install --quiet --quiet uv==0.13.9 cyclonedx-bom==7.5.0
+	@touch $@
+
+# First what the tests need, of which export pins some, then what is deployed, in the same versions. `make test` uses them.
+RESOLVE = .venv-supply/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate pyproject.toml
+constraints: .venv-supply/.made
+	@$(RESOLVE) $(addprefix --extra ,cpu gpu hub text ray otel export dev) --output-file .venv-supply/tested.txt
+	@echo 'onnxruntime-gpu[cuda,cudnn]' | $(RESOLVE) - $(addprefix --extra ,cpu gpu hub text ray otel) \
+		--constraint .venv-supply/tested.txt --custom-compile-command 'make constraints' --output-file deploy/constraints.txt
+
+# As in the image: without pip.
+sbom: .venv-supply/.made
+	@rm -rf .venv-sbom && $(PYTHON) -m venv --without-pip .venv-sbom
+	@.venv-supply/bin/python -m pip --python .venv-sbom/bin/python install --quiet --quiet --constraint deploy/constraints.txt '.[$(EXTRAS)]'
+	@mkdir -p dist
+	@.venv-supply/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file dist/automask.cdx.json .venv-sbom/bin/python
+	@echo dist/automask.cdx.json
 
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/side_by_side.py examples/astronaut.jpg "the astronaut" demo/astronaut.png
@@ -81,4 +105,4 @@ quality: $(VENV)/.dev
 	$(BIN)/python benchmarks/quality.py --data '$(DATA)'
 
 clean:
-	rm -rf $(VENV) .venv-proto build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) .venv-proto .venv-supply .venv-sbom build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
