@@ -11,6 +11,7 @@ from .core.access import Access
 from .core.backend import Backend
 from .core.changes import ChangeNotifier
 from .core.codec import Codec
+from .core.inflight import InFlight
 from .core.operations import Operations
 from .core.requests import Requests
 from .core.store_threads import StoreThreads
@@ -44,6 +45,8 @@ class Components:
     ----------
     observer
         Counts and logs calls.
+    in_flight
+        Limits the bytes of bodies and messages.
     operations
         What callers can do.
     servicer
@@ -66,8 +69,9 @@ class Components:
         self._threads: StoreThreads | None = None
         self._worker: Worker | None = None
         self.observer = Observer(metrics)
+        self.in_flight = InFlight(settings.max_inflight_bytes)
         self.operations: Operations[MaskResponse] = Operations(self._access, max_image_bytes=settings.max_image_bytes)
-        self.servicer = Servicer(CallMiddleware(self.operations, self.observer), self.operations)
+        self.servicer = Servicer(CallMiddleware(self.operations, self.observer, self.in_flight), self.operations)
 
     def authenticate(self, text: str | None) -> None:
         """Raise `UnauthenticatedError` for an invalid API key; may wait for the keys, and needs no event loop."""

@@ -19,7 +19,6 @@ from automask import MissingDependencyError, Segmenter
 from automask.devices import DEVICES
 from automask.v1 import mask_service_pb2
 from automask.v1.mask_pb2 import MaskResponse
-from automask.v1.mask_service_pb2_grpc import add_MaskServiceServicer_to_server
 
 from .assembly import Components
 from .cancellation import StoppedError, run_until
@@ -30,6 +29,7 @@ from .core.loading import load_model, open_decoder
 from .decoding.pool import DecoderPool
 from .errors import UnavailableError
 from .rpc.listen import listen
+from .rpc.messages import add_servicer
 from .sockets import format_address, tls_context, without_brackets
 from .telemetry.exporter import Exporter
 from .telemetry.metrics import PrometheusMetrics
@@ -99,7 +99,7 @@ class Server:
             )
         )
         self._health = health.aio.HealthServicer()
-        add_MaskServiceServicer_to_server(self._components.servicer, self._grpc)
+        add_servicer(self._components.servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         await self._set_health(_STATUS.NOT_SERVING)
@@ -113,7 +113,8 @@ class Server:
             from .http.server import HttpServer
         except ImportError as error:
             raise MissingDependencyError(f"{error}; for HTTP: pip install 'automask[http]'") from error
-        http = HttpServer(self._settings, self._components.operations, self._components.observer)
+        parts = self._components
+        http = HttpServer(self._settings, parts.operations, parts.observer, parts.in_flight)
         await http.start(port, grpc_port=int(self.address.rpartition(":")[2]))
         self._http, self.http_address = http, http.address
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -59,6 +60,7 @@ Networks = Annotated[Names, AfterValidator(lambda names: tuple(map(_network, nam
 HostNames = Annotated[Names, AfterValidator(lambda names: tuple(map(_host_name, names)))]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
+_MIN_INFLIGHT = 256_000_000  # bytes, by default
 _REQUIREMENTS = {"too_short": "name at least one", "string_too_short": "not be empty", "path_type": "be a path"}
 
 
@@ -116,6 +118,13 @@ class Settings(BaseSettings):
         4,
         ge=0,
         description="Maximum number of processes that decode images; 0 decodes in the server itself.",
+    )
+    max_inflight_mb: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="Maximum size, in MB, of all bodies and messages held at once. "
+        "[default: 4 of the largest, and one more per worker; at least 256]",
     )
     max_batch: int = Field(16, ge=1, description="Maximum number of tasks on one image that run as one batch.")
     batch_wait_ms: float = Field(
@@ -175,6 +184,13 @@ class Settings(BaseSettings):
         return round(self.max_image_mb * 1e6)
 
     @property
+    def max_inflight_bytes(self) -> int:
+        """Maximum size of all bodies and messages that the server holds at once, in bytes."""
+        if self.max_inflight_mb is not None:
+            return round(self.max_inflight_mb * 1e6)
+        return max(_MIN_INFLIGHT, self.max_message_bytes * (4 + (self.workers or os.cpu_count() or 1)))
+
+    @property
     def max_message_bytes(self) -> int:
         """Maximum size of a gRPC message, in bytes."""
         # More than an image, so that a too large image is rejected by automask, whose error says why, not by gRPC.
@@ -189,6 +205,10 @@ class Settings(BaseSettings):
             TLS settings are incomplete, a setting does not fit the engine, or the address is open to other machines
             without keys and TLS.
         """
+        least = math.ceil(2e-6 * self.max_message_bytes)
+        if self.max_inflight_bytes < least * 1e6:
+            requirement = f"be at least {least} MB, twice the largest message with max_image_mb = {self.max_image_mb:g}"
+            raise ParameterError("max_inflight_mb", requirement, self.max_inflight_mb)
         if self.engine == "ray":
             self._check_ray()
             return

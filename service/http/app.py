@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from automask.v1.mask_pb2 import MaskResponse
 
 from ..config.settings import Settings
+from ..core.inflight import InFlight
 from ..core.operations import Operations
 from ..telemetry.calls import Observer
 from . import hosted, pages, playground
@@ -29,7 +30,13 @@ _DESCRIPTION: Final = (
 
 
 def create_app(
-    operations: Operations[MaskResponse], settings: Settings, fetcher: Fetcher, observer: Observer, *, grpc_port: int
+    operations: Operations[MaskResponse],
+    settings: Settings,
+    fetcher: Fetcher,
+    observer: Observer,
+    in_flight: InFlight,
+    *,
+    grpc_port: int,
 ) -> FastAPI:
     """Create the application.
 
@@ -43,6 +50,8 @@ def create_app(
         Fetches images that a client passes by URL.
     observer
         Counts and logs calls.
+    in_flight
+        Limits the bytes of bodies and messages.
     grpc_port
         Port of gRPC, for the code examples of the playground.
     """
@@ -67,6 +76,7 @@ def create_app(
     app.add_middleware(
         CallMiddleware,
         observer=observer,
+        in_flight=in_flight,
         max_body_bytes=max_body_bytes(settings.max_image_bytes),
         timeout=settings.http_timeout,
     )

@@ -14,6 +14,7 @@ from starlette.formparsers import FormParser, MultiPartException, MultiPartParse
 from automask.errors import ImageError, ParameterError
 
 from ..cancellation import run_in_thread
+from ..core.inflight import Held
 from .forms import Form, parse_form
 
 __all__ = ["limit_body", "max_body_bytes", "read_body"]
@@ -21,6 +22,7 @@ __all__ = ["limit_body", "max_body_bytes", "read_body"]
 Receive = Callable[[], Awaitable[Any]]
 
 _MULTIPART, _URLENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
+_MAX_DIGITS: Final = 18  # of a Content-Length
 _OTHER_FIELDS: Final = 64 << 10  # bytes for everything but the image
 
 
@@ -29,8 +31,10 @@ def max_body_bytes(max_image_bytes: int) -> int:
     return max_image_bytes * 7 // 5 + _OTHER_FIELDS
 
 
-def limit_body(receive: Receive, declared: str, limit: int) -> Receive:
-    """Return a `receive` that raises `ImageError` as soon as the body is too large.
+def limit_body(receive: Receive, declared: str, limit: int, held: Held) -> Receive:
+    """Return a `receive` that raises as soon as the body is too large, or too many bytes are in flight.
+
+    Nothing of a body is read that is refused by its declared length.
 
     Parameters
     ----------
@@ -40,14 +44,28 @@ def limit_body(receive: Receive, declared: str, limit: int) -> Receive:
         Value of the header Content-Length; may be empty or wrong.
     limit
         Maximum size, in bytes.
+    held
+        Bytes that the call holds.
+
+    Raises
+    ------
+    ImageError
+        The body is too large.
+    QueueFullError
+        Too many bytes are in flight.
     """
-    received = int(declared) if declared.isdecimal() and int(declared) > limit else 0
+    expected = int(declared) if declared.isdecimal() and len(declared) <= _MAX_DIGITS else 0
+    received = expected if expected > limit else 0
 
     async def limited() -> Any:  # noqa: ANN401 (ASGI's messages)
-        nonlocal received
+        nonlocal received, expected
         if received <= limit:
+            held.check(expected)
+            expected = 0  # checked once; from now on, what arrives counts
             message = await receive()
-            received += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            received += size
+            held.add(size)
         if received > limit:
             raise ImageError(
                 f"the body is larger than {limit:,} bytes, the maximum at this `automask serve --max-image-mb`"
@@ -94,7 +112,9 @@ async def _read_fields(request: Request, kind: str, limit: int) -> dict[str, obj
     try:
         return {name: await value.read() if isinstance(value, UploadFile) else value for name, value in form.items()}
     finally:
-        await form.close()
+        # The form lacks a file whose end is missing.
+        for file in getattr(parser, "_files_to_close_on_error", ()):
+            file.close()
 
 
 def _read_json(body: bytes) -> Form:

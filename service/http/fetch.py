@@ -75,13 +75,15 @@ class Fetcher:
         self._network = _GuardedNetwork(resolve, is_allowed if policy == "public" else None)
         self._semaphore = asyncio.Semaphore(_MAX_CONCURRENT)
 
-    async def fetch(self, url: str) -> bytes:
+    async def fetch(self, url: str, count: Callable[[int], object] = int) -> bytes:
         """Fetch one image.
 
         Parameters
         ----------
         url
             ``http://`` or ``https://``; at most 5 redirects are followed.
+        count
+            Called with the number of bytes that arrived, each time; may raise to stop the fetch.
 
         Returns
         -------
@@ -99,7 +101,7 @@ class Fetcher:
         with _image_errors(parsed.host):
             try:
                 async with asyncio.timeout(self._timeout), self._semaphore:
-                    return await self._follow(parsed)
+                    return await self._follow(parsed, count)
             except TimeoutError as error:
                 raise ImageError(f"timeout after {self._timeout:g} s") from error
 
@@ -125,15 +127,15 @@ class Fetcher:
         if self._policy == "public" or not 0 < port <= _MAX_PORT:
             raise ImageError(f"the port of the image URL must be 80, 443 or in 1024..65535, got {port}")
 
-    async def _follow(self, url: httpx.URL) -> bytes:
+    async def _follow(self, url: httpx.URL, count: Callable[[int], object]) -> bytes:
         for _ in range(_MAX_REDIRECTS + 1):
-            found = await self._get(url)
+            found = await self._get(url, count)
             if isinstance(found, bytes):
                 return found
             url = found
         raise ImageError(f"more than {_MAX_REDIRECTS} redirects")
 
-    async def _get(self, url: httpx.URL) -> bytes | httpx.URL:
+    async def _get(self, url: httpx.URL, count: Callable[[int], object]) -> bytes | httpx.URL:
         """Send one request and return the image or the target of a redirect."""
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         headers = [(b"Host", url.netloc), *_HEADERS]
@@ -146,7 +148,7 @@ class Fetcher:
             location = _header(response, b"location")
             if response.status in _REDIRECTS and location:
                 return self._join(url, location)
-            return await self._read(response)
+            return await self._read(response, count)
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -159,7 +161,7 @@ class Fetcher:
             reason = str(error) if isinstance(error, ImageError) else "the URL is invalid"
             raise ImageError(f"it redirects, but {reason}") from error
 
-    async def _read(self, response: httpcore.Response) -> bytes:
+    async def _read(self, response: httpcore.Response, count: Callable[[int], object]) -> bytes:
         if response.status != 200:
             raise ImageError(f"HTTP status {response.status}, expected 200")
         encoding = _header(response, b"content-encoding").lower()
@@ -167,6 +169,7 @@ class Fetcher:
             raise ImageError(f"unexpected Content-Encoding {encoding[:20]!r}")
         data = bytearray()
         async for chunk in response.aiter_stream():
+            count(len(chunk))
             data += chunk
             if len(data) > self._max_bytes:
                 raise ImageError(f"the image is larger than {self._max_bytes / 1e6:g} MB")

@@ -162,7 +162,7 @@ class _Hosted:
         image = form.image
         if isinstance(image, str):
             await self._operations.check_fetch(key, idempotency_key=_idempotency_key(request))
-            image = await unless_disconnected(request, self._fetcher.fetch(image))
+            image = await unless_disconnected(request, self._fetcher.fetch(image, request.state.held.add))
         return form, form.to_task(image)
 
     def _base_url(self, request: Request) -> str:

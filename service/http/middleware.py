@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from automask.errors import CancelledError
 
+from ..core.inflight import InFlight
 from ..errors import DeadlineError, release_frames, shutting_down
 from ..telemetry.calls import Observer, Outcome
 from ..telemetry.logs import log_bug
@@ -45,14 +46,24 @@ class CallMiddleware:
         The wrapped application.
     observer
         Counts and logs calls.
+    in_flight
+        Limits the bytes of all bodies together.
     max_body_bytes
         Maximum size of a body, in bytes.
     timeout
         Timeout of a call, in seconds.
     """
 
-    def __init__(self, app: Any, *, observer: Observer, max_body_bytes: int, timeout: float) -> None:  # noqa: ANN401 (ASGI's own types differ between packages)
-        self._app, self._observer = app, observer
+    def __init__(
+        self,
+        app: Any,  # noqa: ANN401 (ASGI's own types differ between packages)
+        *,
+        observer: Observer,
+        in_flight: InFlight,
+        max_body_bytes: int,
+        timeout: float,
+    ) -> None:
+        self._app, self._observer, self._in_flight = app, observer, in_flight
         self._max_body_bytes, self._timeout = max_body_bytes, timeout
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
@@ -64,12 +75,14 @@ class CallMiddleware:
         scope.setdefault("state", {})["request_id"] = request_id
         headers = Request(scope).headers
         response = _Response(send, request_id)
-        body = limit_body(receive, headers.get("content-length", ""), self._max_body_bytes)
         structlog.contextvars.clear_contextvars()  # of the previous call on this connection
         with (
+            self._in_flight.call() as held,
             self._observer.observe(scope["method"], request_id) as outcome,
             span("automask.http", {"automask.request_id": request_id}, dict(headers)),
         ):
+            scope["state"]["held"] = held
+            body = limit_body(receive, headers.get("content-length", ""), self._max_body_bytes, held)
             try:
                 async with asyncio.timeout(self._timeout):
                     await self._app(scope, body, response.send)

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from automask.v1.mask_pb2 import MaskResponse
 
 from ..config.settings import Settings
+from ..core.inflight import InFlight
 from ..core.operations import Operations
 from ..sockets import bind, format_address
 from ..telemetry.calls import Observer
@@ -63,9 +64,11 @@ class HttpServer:
     settings
         Settings of the server.
     operations
-        Operations of the server.
+        Operations of the server, shared with gRPC.
     observer
         Counts and logs calls.
+    in_flight
+        Limits the bytes of bodies and messages.
 
     Attributes
     ----------
@@ -73,8 +76,11 @@ class HttpServer:
         ``host:port`` for clients; empty until the server is started.
     """
 
-    def __init__(self, settings: Settings, operations: Operations[MaskResponse], observer: Observer) -> None:
-        self._settings, self._operations, self._observer = settings, operations, observer
+    def __init__(
+        self, settings: Settings, operations: Operations[MaskResponse], observer: Observer, in_flight: InFlight
+    ) -> None:
+        self._settings, self._operations = settings, operations
+        self._observer, self._in_flight = observer, in_flight
         self.address = ""
 
     async def start(self, port: int, *, grpc_port: int) -> None:
@@ -88,7 +94,9 @@ class HttpServer:
         sockets = bind(self._settings.host, port, use="HTTP")
         self.address = format_address(self._settings.host, sockets[0].getsockname()[1])
         fetcher = Fetcher(self._settings.fetch_urls, self._settings.max_image_bytes)
-        app = create_app(self._operations, self._settings, fetcher, self._observer, grpc_port=grpc_port)
+        app = create_app(
+            self._operations, self._settings, fetcher, self._observer, self._in_flight, grpc_port=grpc_port
+        )
         client_ca = self._settings.client_ca
         self._server = _Uvicorn(
             uvicorn.Config(

@@ -70,8 +70,10 @@ class Api:
     def __serve_build_asgi_app__(self) -> Any:  # noqa: ANN401 (ASGI's types differ between packages; Ray's name)
         """Return the application for HTTP; Ray calls this once the replica is ready."""
         fetcher = Fetcher(self._settings.fetch_urls, self._settings.max_image_bytes)
-        operations, observer = self._components.operations, self._components.observer
-        return create_app(operations, self._settings, fetcher, observer, grpc_port=self._settings.port)
+        parts = self._components
+        return create_app(
+            parts.operations, self._settings, fetcher, parts.observer, parts.in_flight, grpc_port=self._settings.port
+        )
 
     async def _set_health(self, status: int) -> None:
         for service in ("", _SERVICE.full_name):

@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 import structlog
 
+from ..core.inflight import InFlight
 from ..core.operations import Operations
 from ..errors import release_frames
 from ..keys.key import Key
@@ -21,6 +22,7 @@ from ..telemetry.calls import Observer
 from ..telemetry.logs import log_bug
 from ..telemetry.tracing import span
 from ..wire.status import row_of, to_status, trailing_metadata
+from .messages import opened
 
 __all__ = ["Call", "CallMiddleware", "streaming", "unary"]
 
@@ -54,10 +56,13 @@ class CallMiddleware:
         Authenticate callers.
     observer
         Counts and logs calls.
+    in_flight
+        Limits the bytes of messages.
     """
 
-    def __init__(self, operations: Operations[Any], observer: Observer) -> None:
+    def __init__(self, operations: Operations[Any], observer: Observer, in_flight: InFlight) -> None:
         self._operations, self._observer = operations, observer
+        self.in_flight = in_flight
 
     @asynccontextmanager
     async def handle(self, method: str, context: Context) -> AsyncIterator[Call]:
@@ -95,12 +100,14 @@ def unary(
     async def handle(servicer: Any, request: Request, context: Context) -> Response:  # noqa: ANN401
         try:
             async with servicer.middleware.handle(method.__name__, context) as call:
-                return await method(servicer, request, call)
+                with opened(request, servicer.middleware.in_flight) as message:
+                    return await method(servicer, message, call)
         except grpc.aio.AbortError as error:
             release_frames(error)  # gRPC keeps this error in a reference cycle
             raise
         finally:
             del request
+            message = None
         raise AssertionError  # not reached: `abort` raises
 
     return handle
@@ -115,12 +122,14 @@ def streaming(
     async def handle(servicer: Any, request: Request, context: Context) -> AsyncIterator[Response]:  # noqa: ANN401
         try:
             async with servicer.middleware.handle(method.__name__, context) as call:
-                async for response in method(servicer, request, call):
-                    yield response
+                with opened(request, servicer.middleware.in_flight) as message:
+                    async for response in method(servicer, message, call):
+                        yield response
         except grpc.aio.AbortError as error:
             release_frames(error)  # gRPC keeps this error in a reference cycle
             raise
         finally:
             del request
+            message = None
 
     return handle

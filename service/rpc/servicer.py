@@ -22,6 +22,7 @@ from ..store.records import Record
 from ..telemetry.logs import log_bug
 from ..wire.status import to_status
 from ..wire.tasks import encode_message, read_task
+from .messages import opened
 from .middleware import Call, CallMiddleware, streaming, unary
 
 __all__ = ["Servicer"]
@@ -88,14 +89,17 @@ class Servicer(MaskServiceServicer):
                 request = await self._operations.unless_draining(anext(requests, None))
                 if request is None:
                     return
-                frames.put_nowait(asyncio.create_task(self._frame(index, request.task, call)))
+                frames.put_nowait(asyncio.create_task(self._frame(index, request, call)))
                 index += 1
         finally:
             frames.put_nowait(None)
 
-    async def _frame(self, index: int, task: mask_pb2.MaskTask, call: Call) -> messages.GenerateStreamResponse:
+    async def _frame(
+        self, index: int, request: messages.GenerateStreamRequest, call: Call
+    ) -> messages.GenerateStreamResponse:
         try:
-            response = await self._operations.generate(read_task(task), call.key)
+            with opened(request, self.middleware.in_flight) as message:
+                response = await self._operations.generate(read_task(message.task), call.key)
             return messages.GenerateStreamResponse(index=index, response=response)
         except Exception as error:  # noqa: BLE001 (the next frames go on)
             log_bug(error)

@@ -27,6 +27,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "cache_mb": ("0", "0", 0),
     "max_queue": ("9", "9", 9),
     "max_image_mb": ("0.5", "0.5", 0.5),
+    "max_inflight_mb": ("640", "640", 640.0),
     "decode_timeout": ("2s", '"2s"', 2.0),
     "decode_processes": ("0", "0", 0),
     "max_batch": ("1", "1", 1),
