@@ -111,7 +111,8 @@ def read_image(
         - a uint8 array: H×W or H×W×1 (grey), H×W×3 (RGB) or H×W×4 (RGBA).
         - a PIL image, in its current frame. One that was opened lazily is loaded.
     max_pixels
-        Most pixels (width times height) an image may have. Checked before anything is decoded. For files,
+        Most pixels (width times height) an image may have, none of its sides more than 1,000,000. Checked before
+        anything is decoded. Decoding may take 10 bytes for each of them, and 500 MB in any case. For files,
         ``PIL.Image.MAX_IMAGE_PIXELS`` (89 megapixels unless you changed it) is a second limit.
     encoded
         What `encoded_bytes` returned for this source, so that the file is not read again.

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,8 @@ def main() -> None:
 
 def _limit_memory(more: int) -> None:
     """Limit the address space to what is taken now and so many bytes more, where the system tells."""
+    with suppress(OSError):  # where memory is short all the same, the server should not be what the kernel ends
+        Path("/proc/self/oom_score_adj").write_text("1000")
     statm = Path("/proc/self/statm")
     if statm.exists():
         limit = int(statm.read_text().split()[0]) * resource.getpagesize() + more

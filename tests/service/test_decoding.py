@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc
 import numpy as np
 import psutil
 import pytest
@@ -23,6 +24,9 @@ from automask.service.core.engine import Engine
 from automask.service.core.task import Task
 from automask.service.decoding.pool import DecoderPool
 from automask.service.errors import InternalError, UnavailableError
+from automask.service.states import State
+from automask.service.store.policy import StorePolicy
+from automask.service.store.sqlite.store import SqliteStore
 from automask.service.telemetry.metrics import PrometheusMetrics
 from automask.service.wire.responses import write_response
 from automask.v1 import mask_pb2
@@ -56,6 +60,11 @@ def is_red(pixels: NDArray[np.uint8]) -> bool:
 
 def busy(pool: DecoderPool) -> list[int]:
     return [process.pid for process in [*pool._busy]]
+
+
+def decoding_processes(server: ServerProcess) -> list[psutil.Process]:
+    children = psutil.Process(server.pid).children(recursive=True)
+    return [child for child in children if "automask.service.decoding.child" in child.cmdline()]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP"])
@@ -193,11 +202,31 @@ def test_a_request_whose_image_ends_the_decoder_fails(tmp_path: Path, slow: byte
         assert stub.Generate(messages.GenerateRequest(task=good), timeout=CALL_TIMEOUT)
 
 
+def test_a_request_that_is_killed_while_the_server_drains_is_not_repeated(tmp_path: Path, slow: bytes) -> None:
+    path = tmp_path / "requests.sqlite3"
+    with ServerProcess("--port", 0, "--store", path) as server, grpc.insecure_channel(server.address) as channel:
+        task = mask_pb2.MaskTask(image=mask_pb2.Image(encoded=slow), prompts=["cup"])
+        request_id = MaskServiceStub(channel).Submit(messages.SubmitRequest(task=task)).status.request_id
+        (child,) = (
+            one for one in psutil.Process(server.pid).children() if "automask.service.decoding.child" in one.cmdline()
+        )
+        idle = child.cpu_times().user
+        wait_until(lambda: child.cpu_times().user > idle + 0.1)
+        child.suspend()
+        os.kill(server.pid, signal.SIGTERM)
+        server.wait_for("draining")
+        child.kill()
+        server.wait_for("stopped")
+    with SqliteStore(path, StorePolicy(encode_error=lambda _: b"")) as store:
+        record = store.get(request_id, "")
+        assert (record.state, record.attempts) == (State.FAILED, 1)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_nothing_outlives_the_server(number: signal.Signals, tmp_path: Path) -> None:
     with ServerProcess("--port", 0, "--store", tmp_path / "requests.sqlite3") as server:
         children = psutil.Process(server.pid).children(recursive=True)
-        assert any("automask.service.decoding.child" in child.cmdline() for child in children)
+        assert decoding_processes(server)
         server.end(number)
     _, alive = psutil.wait_procs(children, timeout=CALL_TIMEOUT)
     assert not alive
