@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 from automask.errors import AutomaskError
 
 from ..config.locations import require_regular_file
-from ..errors import StoreError
+from ..errors import StoreError, StoreUnavailableError
 from .rate_limits import RateLimiter
 from .sql import Execute, SqlKeyStore
 from .sqlite_rate_limits import SqliteRateLimiter
@@ -90,6 +90,7 @@ class SqliteKeyStore(SqlKeyStore):
             self._connections = [self._connection]
             _migrate(self._connection)
             self._inode = self._path.stat().st_ino
+            self._check_values()
 
     def close(self) -> None:
         with self._lock:
@@ -109,7 +110,9 @@ class SqliteKeyStore(SqlKeyStore):
         with self._lock, self._store_errors():
             # SQLite keeps using a file that was moved away; keys removed from its replacement would stay valid.
             if not self._path.exists() or self._path.stat().st_ino != self._inode:
-                raise StoreError(f"key file {self._path} was moved or replaced while in use; restart the server")
+                raise StoreUnavailableError(
+                    f"key file {self._path} was moved or replaced while in use; put it back, or restart the server"
+                )
             yield self._connection
 
     def _read(self, work: Callable[[Execute], T]) -> T:
@@ -169,7 +172,15 @@ class SqliteKeyStore(SqlKeyStore):
                 )
             ((verdict, *_), *_) = connection.execute("PRAGMA integrity_check")
             if verdict != "ok":
-                raise StoreError(f"key file {self._path} is damaged: {verdict}")
+                raise StoreError(f"key file {self._path} is damaged: {' '.join(verdict.split())}")
+
+    def _check_values(self) -> None:
+        """Raise if a value in the file cannot be read: SQLite's own check does not know what it means."""
+        try:
+            self.list()
+        except (TypeError, ValueError) as error:
+            self.close()
+            raise StoreError(f"key file {self._path} is damaged: {error}") from error
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

@@ -18,7 +18,14 @@ from hypothesis import strategies as st
 
 from automask.errors import ParameterError
 from automask.service.config.locations import PostgresUrl
-from automask.service.errors import NotAllowedError, NotFoundError, OutOfCreditsError, StoreError, UnauthenticatedError
+from automask.service.errors import (
+    NotAllowedError,
+    NotFoundError,
+    OutOfCreditsError,
+    StoreError,
+    StoreUnavailableError,
+    UnauthenticatedError,
+)
 from automask.service.keys.factory import open_key_store
 from automask.service.keys.protocol import MAX_CREDITS, KeyStore
 from automask.service.keys.rate_limits import Rate
@@ -364,6 +371,7 @@ def damage(path: Path, old: bytes, new: bytes) -> None:
         (lambda path: damage(path, b"CREATE TABLE", b"create Fable"), "malformed"),
         (lambda path: damage(path, b"key-150", b"key-15x"), "is damaged: row .* missing from index"),
         (lambda path: damage(path, b"CREATE TABLE", b"CREATE \xffABLE"), "cannot be used"),
+        (lambda path: damage(path, b"[]", b"[}"), "is damaged: Expecting value"),
         (lambda path: path.mkdir(), "must be a regular file or a new one, but is a folder"),
         (os.mkfifo, "must be a regular file or a new one, but is a pipe"),
     ],
@@ -397,10 +405,10 @@ def test_an_impossible_folder_is_named(tmp_path: Path) -> None:
 def test_a_replaced_file_authenticates_nobody(file: SqliteKeyStore, path: Path) -> None:
     text = file.add("shop")
     aside = path.rename(path.with_name("aside"))
-    with pytest.raises(StoreError, match="was moved or replaced while in use; restart"):
+    with pytest.raises(StoreUnavailableError, match="was moved or replaced while in use; put it back, or restart"):
         file.authenticate(text)
     foreign(path)
-    with pytest.raises(StoreError, match="was moved or replaced while in use; restart"):
+    with pytest.raises(StoreUnavailableError, match="was moved or replaced while in use; put it back, or restart"):
         file.authenticate(text)
     aside.replace(path)
     assert file.authenticate(text).name == "shop"

@@ -47,7 +47,8 @@ class SqliteStore(Store):
     ------
     StoreError
         The file cannot be opened, is not a store, or has a newer version. Every method raises it if the file is
-        damaged, the disk is full, or the store is closed.
+        damaged, the disk is full, or the store is closed; and a `StoreUnavailableError` if the file was deleted, moved
+        or replaced.
     """
 
     threads = 1
