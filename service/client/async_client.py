@@ -54,7 +54,7 @@ class AsyncClient(BaseClient[AsyncConnection]):
     async def mask(  # type: ignore[overload-overlap]  # a str is a Sequence[str] too; the first fit is meant
         self,
         image: ImageSource,
-        prompt: str,
+        prompt: str | None = ...,
         *,
         exclude: str | Sequence[str] = ...,
         model: str = ...,
@@ -75,7 +75,7 @@ class AsyncClient(BaseClient[AsyncConnection]):
     async def mask(
         self,
         image: ImageSource,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | None = None,
         *,
         exclude: str | Sequence[str] = (),
         model: str = "",
@@ -91,7 +91,7 @@ class AsyncClient(BaseClient[AsyncConnection]):
     def mask_many(
         self,
         images: _Images,
-        prompt: str,
+        prompt: str | None = ...,
         *,
         exclude: str | Sequence[str] = ...,
         model: str = ...,
@@ -103,7 +103,7 @@ class AsyncClient(BaseClient[AsyncConnection]):
     def mask_many(
         self,
         images: _Images,
-        prompt: str,
+        prompt: str | None = ...,
         *,
         exclude: str | Sequence[str] = ...,
         model: str = ...,
@@ -114,7 +114,7 @@ class AsyncClient(BaseClient[AsyncConnection]):
     def mask_many(
         self,
         images: _Images,
-        prompt: str,
+        prompt: str | None = None,
         *,
         exclude: str | Sequence[str] = (),
         model: str = "",
@@ -154,7 +154,7 @@ class AsyncClient(BaseClient[AsyncConnection]):
     async def submit(  # type: ignore[overload-overlap]  # as in `mask`
         self,
         image: ImageSource,
-        prompt: str,
+        prompt: str | None = ...,
         *,
         exclude: str | Sequence[str] = ...,
         model: str = ...,
@@ -179,7 +179,7 @@ class AsyncClient(BaseClient[AsyncConnection]):
     async def submit(
         self,
         image: ImageSource,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | None = None,
         *,
         exclude: str | Sequence[str] = (),
         model: str = "",

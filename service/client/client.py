@@ -71,7 +71,7 @@ class Client(BaseClient[Connection]):
     def mask(  # type: ignore[overload-overlap]  # a str is a Sequence[str] too; the first fit is meant
         self,
         image: ImageSource,
-        prompt: str,
+        prompt: str | None = ...,
         *,
         exclude: str | Sequence[str] = ...,
         model: str = ...,
@@ -92,7 +92,7 @@ class Client(BaseClient[Connection]):
     def mask(
         self,
         image: ImageSource,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | None = None,
         *,
         exclude: str | Sequence[str] = (),
         model: str = "",
@@ -105,15 +105,15 @@ class Client(BaseClient[Connection]):
         image
             As in the library. Files are sent as they are, pixels as pixels.
         prompt, exclude
-            As in the library.
+            As in the library; `prompt` may be left out with `box` or `points`.
         model
             Name of a model of the server; by default its first one.
         **options
-            The parameters of `automask.Segmenter.mask`.
+            The parameters of `automask.Segmenter.mask`, also `box`, `points`, `keep` and `drop`.
 
         Returns
         -------
-        A `Result` for one prompt, or a list of them in the order of the prompts. `Result.score_map` is None.
+        A `Result` for one prompt or none, or a list of them in the order of the prompts. `Result.score_map` is None.
 
         Raises
         ------
@@ -132,7 +132,7 @@ class Client(BaseClient[Connection]):
     def mask_many(
         self,
         images: Iterable[ImageSource],
-        prompt: str,
+        prompt: str | None = ...,
         *,
         exclude: str | Sequence[str] = ...,
         model: str = ...,
@@ -144,7 +144,7 @@ class Client(BaseClient[Connection]):
     def mask_many(
         self,
         images: Iterable[ImageSource],
-        prompt: str,
+        prompt: str | None = ...,
         *,
         exclude: str | Sequence[str] = ...,
         model: str = ...,
@@ -155,7 +155,7 @@ class Client(BaseClient[Connection]):
     def mask_many(
         self,
         images: Iterable[ImageSource],
-        prompt: str,
+        prompt: str | None = None,
         *,
         exclude: str | Sequence[str] = (),
         model: str = "",
@@ -209,7 +209,7 @@ class Client(BaseClient[Connection]):
     def submit(  # type: ignore[overload-overlap]  # as in `mask`
         self,
         image: ImageSource,
-        prompt: str,
+        prompt: str | None = ...,
         *,
         exclude: str | Sequence[str] = ...,
         model: str = ...,
@@ -234,7 +234,7 @@ class Client(BaseClient[Connection]):
     def submit(
         self,
         image: ImageSource,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | None = None,
         *,
         exclude: str | Sequence[str] = (),
         model: str = "",

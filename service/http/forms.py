@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +13,11 @@ from urllib.parse import unquote_to_bytes
 
 from automask import Parameters
 from automask.errors import ImageError, ParameterError
+from automask.selection import Selection
 
 from ..core.task import OutputFormat, Task
 from ..limits import MAX_PROMPT_LENGTH
-from .schema import SCHEMA
+from .schema import ARRAYS, SCHEMA
 
 __all__ = ["Form", "parse_form"]
 
@@ -38,7 +40,7 @@ class Form:
     image
         Content of an image file; or str, the URL of one.
     prompt
-        What to mask.
+        What to mask; empty where the selection means an object by itself.
     exclude
         What to leave out; may be empty.
     parameters
@@ -47,6 +49,8 @@ class Form:
         Name of the model; empty for the server's first one.
     unknown
         Names of unknown parameters.
+    selection
+        A box, points and instances of the prompt.
     """
 
     image: bytes | str = field(repr=False)
@@ -55,6 +59,7 @@ class Form:
     parameters: Parameters
     model: str
     unknown: tuple[str, ...]
+    selection: Selection
 
     def to_task(self, image: bytes, formats: Sequence[OutputFormat] = ()) -> Task:
         """Return the task.
@@ -68,11 +73,12 @@ class Form:
         """
         return Task(
             image,
-            (self.prompt,),
+            (self.prompt,) if self.prompt else (),
             exclude=(self.exclude,) if self.exclude else (),
             parameters=self.parameters,
             model=self.model,
             formats=tuple(formats),
+            selection=self.selection,
         )
 
 
@@ -100,13 +106,15 @@ def parse_form(fields: Mapping[str, object]) -> Form:
         for name, schema in SCHEMA.items()
         if name in present and (parse := _PARSERS.get("choice" if "enum" in schema else schema["type"]))
     }
+    selection = Selection.build(**{name: _parse_array(name, present[name]) for name in ARRAYS if name in present})
     return Form(
         image=_parse_image(present.get("image")),
-        prompt=_parse_prompt(fields.get("prompt")),
+        prompt=_parse_prompt(fields.get("prompt"), is_needed=not selection.is_object),
         exclude=_parse_text("exclude", present.get("exclude", "")),
         parameters=Parameters(**parameters),
         model=_parse_text("model", present.get("model", "")),
         unknown=tuple(name[:_MAX_SHOWN] for name in fields if name not in SCHEMA)[:_MAX_UNKNOWN],
+        selection=selection,
     )
 
 
@@ -126,7 +134,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _is_blank(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
 
 
 def _parse_number(value: object) -> object:
@@ -160,8 +168,27 @@ _PARSERS: Final[Mapping[object, Callable[[object], object]]] = {
 }
 
 
-def _parse_prompt(value: object) -> str:
+def _parse_array(name: str, value: object) -> Any:  # noqa: ANN401 (Selection checks it)
+    """Return an array that may be text: JSON, or numbers with commas and points with semicolons between them."""
+    if not isinstance(value, str):
+        return value
+    try:
+        if value.lstrip().startswith("["):
+            return json.loads(value)
+        rows = [[_parse_cell(cell) for cell in row.split(",")] for row in value.strip().strip(";").split(";")]
+    except (ValueError, RecursionError):
+        raise ParameterError(name, "be a JSON array or numbers with commas between them", _shorten(value)) from None
+    return rows if name == "points" else rows[0]
+
+
+def _parse_cell(text: str) -> int | float:
+    return int(text) if re.fullmatch(r"\s*[-+]?[0-9]{1,18}\s*", text) else float(text)
+
+
+def _parse_prompt(value: object, *, is_needed: bool) -> str:
     prompt = _parse_text("prompt", "" if value is None else value)
+    if not prompt.strip() and not is_needed:
+        return ""
     if not prompt.strip():
         raise ParameterError("prompt", "name what to mask", value)
     return prompt

@@ -9,22 +9,57 @@ from typing import Any, Final, get_args
 from automask.matting import MAX_FEATHER
 from automask.parameters import MAX_SEED, Alpha, Edges, Parameters
 from automask.postprocess import MAX_RADIUS
+from automask.selection import MAX_POINTS
 
 from ..limits import MAX_PROMPT_LENGTH
 
-__all__ = ["SCHEMA", "SLUG", "body_schema"]
+__all__ = ["ARRAYS", "SCHEMA", "SLUG", "body_schema"]
 
 SLUG: Final = "automatic-mask-generator"
 """Name of the model in the URLs of the hosted API."""
 
 _DESCRIPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "image": {"type": "string", "description": "Image: a data: URI, base64 or an http(s) URL, or an uploaded file."},
-    "prompt": {"type": "string", "maxLength": MAX_PROMPT_LENGTH, "description": "What to mask.", "example": "cup"},
+    "prompt": {
+        "type": "string",
+        "maxLength": MAX_PROMPT_LENGTH,
+        "description": "What to mask. Required without a box or points.",
+        "example": "cup",
+    },
     "exclude": {
         "type": "string",
         "maxLength": MAX_PROMPT_LENGTH,
         "description": "What to leave out of the mask. Not in the hosted API.",
         "default": "",
+    },
+    "box": {
+        "type": "array",
+        "items": {"type": "number"},
+        "maxItems": 4,
+        "description": "Left, top, right, bottom in pixels of the image: a box around one object. Masks that object, "
+        "or corrects an object of the prompt. Not in the hosted API.",
+        "example": [],
+    },
+    "points": {
+        "type": "array",
+        "items": {"type": "array", "items": {"type": "number"}, "minItems": 3, "maxItems": 3},
+        "maxItems": MAX_POINTS,
+        "description": "Points x, y, label in pixels of the image; label 1 is on the object, 0 is not. They mean one "
+        "object, or correct the objects of the prompt. Not in the hosted API.",
+        "example": [],
+    },
+    "keep": {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 0},
+        "description": "Indices of the prompt's objects to keep, the best one is 0; all by default. Not in the hosted "
+        "API.",
+        "example": [],
+    },
+    "drop": {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 0},
+        "description": "Indices of the prompt's objects to leave out. Not in the hosted API.",
+        "example": [],
     },
     "threshold": {"type": "number", "minimum": 0, "maximum": 1, "description": "Minimum score."},
     "grow_mask": {
@@ -74,10 +109,19 @@ SCHEMA: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """OpenAPI schema of each parameter."""
 
+ARRAYS: Final = tuple(name for name, schema in SCHEMA.items() if schema["type"] == "array")
+"""Names of the parameters that are arrays."""
+_AS_TEXT: Final = " As a JSON array, or numbers with commas; points with semicolons between them."
+
 
 def body_schema(content_type: str) -> dict[str, Any]:
-    """Return the OpenAPI schema of a body of one content type."""
+    """Return the OpenAPI schema of a body of one content type; a prompt is only left out with a box or points."""
     properties = dict(SCHEMA)
+    if content_type != "application/json":
+        properties |= {
+            name: {"type": "string", "description": SCHEMA[name]["description"] + _AS_TEXT, "default": ""}
+            for name in ARRAYS
+        }
     if content_type == "multipart/form-data":
         properties["image"] = {**SCHEMA["image"], "format": "binary"}  # lets API clients offer an upload
-    return {"type": "object", "required": ["image", "prompt"], "properties": properties}
+    return {"type": "object", "required": ["image"], "properties": properties}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from automask.errors import ImageError, ParameterError
 from automask.images import ImageSource, encoded_bytes, read_image
 from automask.parameters import Parameters
+from automask.selection import Selection
 from automask.v1 import mask_pb2
 
 from ..core.task import OutputFormat, Task
@@ -45,6 +46,17 @@ def read_task(message: mask_pb2.MaskTask) -> Task:
         parameters=read_parameters(message.parameters),
         model=message.model,
         formats=_read_formats(message.formats),
+        selection=_read_selection(message),
+    )
+
+
+def _read_selection(message: mask_pb2.MaskTask) -> Selection:
+    box = message.box
+    return Selection.build(
+        box=(box.left, box.top, box.right, box.bottom) if message.HasField("box") else None,
+        points=[(point.x, point.y, 0 if point.negative else 1) for point in message.points],
+        keep=message.keep,
+        drop=message.drop,
     )
 
 
@@ -108,7 +120,18 @@ def write_task(task: Task) -> mask_pb2.MaskTask:
         parameters=write_parameters(task.parameters),
         model=task.model,
         formats=write_formats(task.formats),
+        box=_write_box(task.selection),
+        points=[mask_pb2.Point(x=x, y=y, negative=label == 0) for x, y, label in task.selection.points],
+        keep=task.selection.keep,
+        drop=task.selection.drop,
     )
+
+
+def _write_box(selection: Selection) -> mask_pb2.Box | None:
+    if selection.box is None:
+        return None
+    left, top, right, bottom = selection.box
+    return mask_pb2.Box(left=left, top=top, right=right, bottom=bottom)
 
 
 def _write_image(image: bytes | NDArray[np.uint8]) -> mask_pb2.Image:

@@ -13,6 +13,10 @@ def of_the_library(segmenter: automask.Segmenter, frames: list[str], *, flag: bo
     assert_type(segmenter.mask("room.jpg", "sofa"), Result)
     assert_type(segmenter.mask("room.jpg", ["sofa", "lamp"]), list[Result])
     assert_type(segmenter.mask("room.jpg", ("sofa",), exclude="cat", threshold=0.5), list[Result])
+    assert_type(segmenter.mask("room.jpg", box=(10, 20, 30, 40)), Result)
+    assert_type(segmenter.mask("room.jpg", None, points=[(10, 20, 1)]), Result)
+    assert_type(segmenter.mask("room.jpg", "sofa", points=[(10.5, 20, 0)], keep=[0, 2], drop=(1,)), Result)
+    assert_type(segmenter.mask_many(frames, box=[10, 20, 30, 40]), Iterator[Result])
     assert_type(segmenter.mask_many(frames, "sofa"), Iterator[Result])
     assert_type(segmenter.mask_many(frames, "sofa", return_errors=False), Iterator[Result])
     assert_type(segmenter.mask_many(frames, "sofa", return_errors=True), Iterator[Result | AutomaskError])
@@ -22,6 +26,9 @@ def of_the_library(segmenter: automask.Segmenter, frames: list[str], *, flag: bo
 def of_the_client(client: Client, frames: list[str]) -> None:
     assert_type(client.mask("room.jpg", "sofa", model="default"), Result)
     assert_type(client.mask("room.jpg", ["sofa", "lamp"]), list[Result])
+    assert_type(client.mask("room.jpg", box=(10, 20, 30, 40)), Result)
+    assert_type(client.submit("room.jpg", "sofa", drop=[1]), Job[Result])
+    assert_type(client.submit("room.jpg", points=[(10, 20, 1)]), Job[Result])
     assert_type(client.mask_many(frames, "sofa"), Iterator[Result])
     assert_type(client.mask_many(frames, "sofa", return_errors=True), Iterator[Result | AutomaskError])
     assert_type(client.submit("room.jpg", "sofa"), Job[Result])
@@ -33,6 +40,7 @@ def of_the_client(client: Client, frames: list[str]) -> None:
 async def of_the_async_client(client: AsyncClient, frames: list[str], camera: AsyncIterator[bytes]) -> None:
     assert_type(await client.mask("room.jpg", "sofa"), Result)
     assert_type(await client.mask("room.jpg", ["sofa", "lamp"]), list[Result])
+    assert_type(await client.mask("room.jpg", points=[(10, 20, 1)]), Result)
     assert_type(client.mask_many(frames, "sofa"), AsyncIterator[Result])
     assert_type(client.mask_many(camera, "sofa", return_errors=True), AsyncIterator[Result | AutomaskError])
     assert_type(await client.submit("room.jpg", "sofa"), AsyncJob[Result])
@@ -44,3 +52,4 @@ def misspelt_parameters_are_errors(segmenter: automask.Segmenter, client: Client
     """Mypy fails if one of these needs no `ignore` any more."""
     segmenter.mask("room.jpg", "sofa", treshold=0.5)  # type: ignore[call-overload]
     client.mask("room.jpg", "sofa", treshold=0.5)  # type: ignore[call-overload]
+    segmenter.mask("room.jpg", points=[(10, 20)])  # type: ignore[list-item]

@@ -131,6 +131,10 @@ class MaskTask(google.protobuf.message.Message):
     PARAMETERS_FIELD_NUMBER: builtins.int
     MODEL_FIELD_NUMBER: builtins.int
     FORMATS_FIELD_NUMBER: builtins.int
+    BOX_FIELD_NUMBER: builtins.int
+    POINTS_FIELD_NUMBER: builtins.int
+    KEEP_FIELD_NUMBER: builtins.int
+    DROP_FIELD_NUMBER: builtins.int
     model: builtins.str
     """Name of a loaded model, as ListModels tells it. Default: the first model of the server."""
     @property
@@ -140,7 +144,8 @@ class MaskTask(google.protobuf.message.Message):
     @property
     def prompts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """What to mask, such as "sofa" or "cup and spoon": 1 to 64 prompts of at most 1000 characters, which share the work
-        on the photo. Each gets a MaskResult of its own, in this order.
+        on the photo. Each gets a MaskResult of its own, in this order. There may be none, for one MaskResult, where `box` or
+        `points` mean an object by themselves; with any of `box`, `points`, `keep` and `drop` there is at most one.
         """
 
     @property
@@ -157,6 +162,30 @@ class MaskTask(google.protobuf.message.Message):
         `return_alpha`.
         """
 
+    @property
+    def box(self) -> Global___Box:
+        """A box around one object, inside the photo. Without a prompt, that object is masked. With a prompt, the box replaces
+        that of the instance with which its IoU is largest; if that is below 0.3, it adds an object. Default: none.
+        """
+
+    @property
+    def points(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Point]:
+        """At most 64 points on an object or outside it. Without a prompt, `points` and `box` mean one object. With a prompt, a
+        point refines each instance in whose mask it lies, or else the one whose box is nearest; points on an object that
+        are further from the nearest box than half its longer side, or where nothing was found, add one object. Default:
+        none.
+        """
+
+    @property
+    def keep(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Which instances of the prompt to keep: their indices in MaskResult.instances of the same task without `box`,
+        `points`, `keep` and `drop`. Default: all.
+        """
+
+    @property
+    def drop(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Which of these instances to leave out, by the same indices. Default: none."""
+
     def __init__(
         self,
         *,
@@ -166,11 +195,41 @@ class MaskTask(google.protobuf.message.Message):
         parameters: Global___MaskParameters | None = ...,
         model: builtins.str = ...,
         formats: collections.abc.Iterable[Global___OutputFormat.ValueType] | None = ...,
+        box: Global___Box | None = ...,
+        points: collections.abc.Iterable[Global___Point] | None = ...,
+        keep: collections.abc.Iterable[builtins.int] | None = ...,
+        drop: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["image", b"image", "parameters", b"parameters"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["exclude", b"exclude", "formats", b"formats", "image", b"image", "model", b"model", "parameters", b"parameters", "prompts", b"prompts"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["box", b"box", "image", b"image", "parameters", b"parameters"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["box", b"box", "drop", b"drop", "exclude", b"exclude", "formats", b"formats", "image", b"image", "keep", b"keep", "model", b"model", "parameters", b"parameters", "points", b"points", "prompts", b"prompts"]) -> None: ...
 
 Global___MaskTask: typing_extensions.TypeAlias = MaskTask
+
+@typing.final
+class Point(google.protobuf.message.Message):
+    """A point in pixels of the photo; (0, 0) is its top left corner."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    X_FIELD_NUMBER: builtins.int
+    Y_FIELD_NUMBER: builtins.int
+    NEGATIVE_FIELD_NUMBER: builtins.int
+    x: builtins.float
+    """Pixels from the left, at most the width."""
+    y: builtins.float
+    """Pixels from the top, at most the height."""
+    negative: builtins.bool
+    """The point is not part of the object. Default: it is."""
+    def __init__(
+        self,
+        *,
+        x: builtins.float = ...,
+        y: builtins.float = ...,
+        negative: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["negative", b"negative", "x", b"x", "y", b"y"]) -> None: ...
+
+Global___Point: typing_extensions.TypeAlias = Point
 
 @typing.final
 class Image(google.protobuf.message.Message):
