@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .encodings import Rle, polygons, rle
+from .selection import Point
 
 __all__ = ["Instance"]
 
@@ -34,6 +35,8 @@ class Instance:
         Height and width of the image in pixels.
     logits
         (h, w) float32, the mask over the whole image at the model's resolution; positive inside.
+    points
+        The points with which it was drawn, besides its box; not sent by a server.
 
     Examples
     --------
@@ -49,6 +52,7 @@ class Instance:
     box: tuple[float, float, float, float]
     size: tuple[int, int]
     logits: NDArray[np.float32] = field(repr=False, compare=False)
+    points: tuple[Point, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def mask(self) -> NDArray[np.uint8]:

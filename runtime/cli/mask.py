@@ -21,13 +21,14 @@ from ..parameters import Options
 from ..result import Result
 from .inputs import STDIO, Job, plan
 from .options import mask_options, secret_options
+from .selecting import selection_options
 from .summaries import describe, summarise
 
 __all__ = ["mask"]
 
 
 @click.command(no_args_is_help=True)
-@click.argument("arguments", nargs=-1, metavar="IMAGE... PROMPT")
+@click.argument("arguments", nargs=-1, metavar="IMAGE... [PROMPT]")
 @click.option(
     "-o",
     "--output",
@@ -40,6 +41,7 @@ __all__ = ["mask"]
     help="Built-in name, bundle folder or Hub id; with --server, one of its models. [default: default, or its first]",
 )
 @mask_options
+@selection_options
 @click.option("--device", type=click.Choice(device_names()), help=f"Where to run. [default: {AUTO}]")
 @click.option("--server", metavar="ADDRESS", help="Use a server: host:port, or unix:/path for a socket.")
 @secret_options
@@ -56,7 +58,7 @@ def mask(
     secrets: Mapping[str, Any],
     as_json: bool,
 ) -> None:
-    """Mask what PROMPT names in each IMAGE.
+    """Mask what PROMPT names in each IMAGE, or what --box or --point mark.
 
     IMAGE is a file, a folder, a glob pattern or - (standard input); PROMPT comes last, in quotes. The path of each
     file written goes to standard output, messages go to standard error. After an image that fails, the run goes on.
@@ -66,10 +68,12 @@ def mask(
     automask mask room.jpg "cup and spoon" --grow-mask 0 --threshold 0.3
     automask mask "photos/*.jpg" "dog" -o masks/ --json > masks.jsonl
     automask mask room.jpg "sofa" --server 127.0.0.1:50051
+    automask mask room.jpg --box 120,80,640,410
+    automask mask room.jpg "cup" --drop 1 --point 300,180,-
 
     Exit status: 0 done, 1 an image failed, 2 wrong usage, 3 nothing found (with --stop-on-empty-mask).
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
-    images, prompt = _split(arguments)
+    images, prompt = _split(arguments, needs_prompt=not (options["box"] or options["points"]))
     if server is not None and device is not None:
         raise click.UsageError("--device is for this machine; a server has its own")
     kind = "alpha" if options["return_alpha"] else "mask" if options["return_mask"] else "preview"
@@ -107,7 +111,10 @@ def _masker(
         yield partial(client.mask_many, model=model or "")
 
 
-def _split(arguments: Sequence[str]) -> tuple[Sequence[str], str]:
+def _split(arguments: Sequence[str], *, needs_prompt: bool) -> tuple[Sequence[str], str | None]:
+    """Return the images and the prompt; where none is needed, the last argument is one unless it is a file or alone."""
+    if not needs_prompt and (len(arguments) == 1 or (arguments and Path(arguments[-1]).exists())):
+        return arguments, None
     if len(arguments) < 2:
         raise click.UsageError('give at least one image and, last, the prompt: automask mask room.jpg "sofa"')
     *images, prompt = arguments

@@ -21,7 +21,7 @@ from ..selection import Selection
 from ..session import Session
 from .family import Picture, Prediction, Stopwatch, Words
 from .finders import FINDERS, Detections, Finder
-from .sam import DRAWERS, Drawer
+from .sam import DRAWERS, Drawer, Hint
 from .selecting import NOTHING, select
 
 __all__ = ["Boxes"]
@@ -85,7 +85,9 @@ class Boxes:
         by_area = sorted(prediction.instances, key=lambda instance: -_area(instance.box))
         largest = {id(instance) for instance in by_area[:_MOST_REDRAWN]}
         instances = [
-            replace(one, logits=self._drawer.redraw(picture, one.box, one.logits, watch)) if id(one) in largest else one
+            replace(one, logits=self._drawer.redraw(picture, Hint(one.box, one.points), one.logits, watch))
+            if id(one) in largest
+            else one
             for one in prediction.instances
         ]
         return replace(prediction, instances=tuple(instances))

@@ -104,7 +104,7 @@ class Drawer(Protocol):
     def redraw(
         self,
         picture: Picture,
-        box: tuple[float, float, float, float],
+        hint: Hint,
         logits: NDArray[np.float32],
         watch: Stopwatch,
     ) -> NDArray[np.float32]:
@@ -114,10 +114,10 @@ class Drawer(Protocol):
         ----------
         picture
             The image.
-        box
-            Left, top, right, bottom in pixels of the image.
+        hint
+            Where the object is; it has a box.
         logits
-            (h, w) float32, as `draw` returned it for this box.
+            (h, w) float32, as `draw_hints` returned it for this hint.
         watch
             Measures the stages.
 
@@ -188,22 +188,21 @@ class Sam:
     def redraw(
         self,
         picture: Picture,
-        box: tuple[float, float, float, float],
+        hint: Hint,
         logits: NDArray[np.float32],
         watch: Stopwatch,
     ) -> NDArray[np.float32]:
         """Return a mask drawn again from a closer view, without specks; see `Drawer.redraw`."""
-        view = _View.around(box, picture.size, self._resize.size // self._mask_stride)
+        assert hint.box is not None, "the view is around the box"  # noqa: S101
+        view = _View.around(hint.box, picture.size, self._resize.size // self._mask_stride)
         with watch.stage("encode"):
             key = (picture.key, "view", *view.rows, *view.columns)
             (embedding,) = self._cache.get(key, lambda: self._encode_pixels(*self._crop(picture, view)))
         height, width = view.size
         fitted = self._resize.fitted_size(height, width)
-        (top, _), (left, _) = view.rows, view.columns
-        corners = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
         to_square = np.array([fitted[1] / width, fitted[0] / height], np.float32)
         with watch.stage("masks"):
-            ((closer, _),) = self._decode(embedding, [_lay_out(Hint(corners), to_square)])
+            ((closer, _),) = self._decode(embedding, [_lay_out(view.move(hint), to_square)])
         rows, columns = (side // self._mask_stride for side in fitted)
         return remove_specks(view.average(logits, closer[:rows, :columns]))
 
@@ -281,6 +280,13 @@ class _View(NamedTuple):
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
+
+    def move(self, hint: Hint) -> Hint:
+        """Return a hint in the frame of the view, without the points outside it."""
+        (top, bottom), (left, right) = self.rows, self.columns
+        box = hint.box and (hint.box[0] - left, hint.box[1] - top, hint.box[2] - left, hint.box[3] - top)
+        inside = (point for point in hint.points if left <= point[0] <= right and top <= point[1] <= bottom)
+        return Hint(box, tuple((x - left, y - top, label) for x, y, label in inside))
 
     def average(self, logits: NDArray[np.float32], closer: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return logits over the whole grid: inside the view, the mean of those of the image and those of the view."""

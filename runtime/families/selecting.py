@@ -120,7 +120,7 @@ def _instance(target: _Target, size: tuple[int, int]) -> Instance:
     assert drawing is not None, "every target is drawn"  # noqa: S101
     score = drawing.iou if target.score is None else target.score
     box = _around_mask(drawing, target.points, size) if target.box is None else target.box
-    return Instance(target.label, score, box, size, drawing.logits)
+    return Instance(target.label, score, box, size, drawing.logits, tuple(target.points))
 
 
 def _covers(target: _Target, point: Point, size: tuple[int, int]) -> bool:

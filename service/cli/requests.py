@@ -14,6 +14,7 @@ import click
 
 from automask.cli.inputs import STDIO
 from automask.cli.options import mask_options, secret_options
+from automask.cli.selecting import selection_options
 from automask.cli.summaries import describe, summarise
 from automask.errors import AutomaskError, CancelledError, EmptyMaskError
 from automask.parameters import Options
@@ -62,9 +63,10 @@ def _exit_on_empty_mask() -> Iterator[None]:
 
 @click.command(no_args_is_help=True)
 @click.argument("image")
-@click.argument("prompt")
+@click.argument("prompt", required=False)
 @click.option("--model", default="", metavar="MODEL", help="Name of a model of the server. [default: its first]")
 @mask_options
+@selection_options
 @click.option("--idempotency-key", metavar="KEY", help="Repeating a submit with the same key returns the same request.")
 @click.option(
     "--deadline",
@@ -76,7 +78,7 @@ def _exit_on_empty_mask() -> Iterator[None]:
 def submit(
     *,
     image: str,
-    prompt: str,
+    prompt: str | None,
     model: str,
     exclude: Sequence[str],
     options: Options,
@@ -86,8 +88,9 @@ def submit(
 ) -> None:
     """Submit a request to a server and print its id.
 
-    IMAGE is a file or - (standard input). When the id is printed, the request is on the server's disk and survives a
-    crash. The server keeps the result for one hour by default (`automask serve --retention`).
+    IMAGE is a file or - (standard input). PROMPT may be left out with --box or --point. When the id is printed, the
+    request is on the server's disk and survives a crash. The server keeps the result for one hour by default
+    (`automask serve --retention`).
 
     \b
     id=$(automask submit room.jpg "sofa" --server 127.0.0.1:50051)
@@ -96,6 +99,8 @@ def submit(
 
     Exit status: 0 submitted, 1 rejected, 2 wrong usage.
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
+    if prompt is None and not (options["box"] or options["points"]):
+        raise click.UsageError("Missing argument 'PROMPT'; it may be left out with --box or --point only.")
     job = client.submit(
         sys.stdin.buffer.read() if image == STDIO else image,
         prompt,

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -192,3 +193,53 @@ def test_help_has_examples_and_exit_statuses() -> None:
         text = run(*arguments, "--help").stdout.decode()
         assert "automask mask room.jpg" in text
         assert "Exit status" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "prompt", "selected"),
+    [
+        (["--box", "448,250,530,325"], None, {"box": (448, 250, 530, 325)}),
+        (["cup", "--point", "300,180,-", "--point", "560.5,350"], "cup", {"points": [(300, 180, 0), (560.5, 350, 1)]}),
+        (["cup and table", "--keep", "0,1", "--drop", "1"], "cup and table", {"keep": [0]}),
+    ],
+)
+def test_a_selection(
+    segmenter: automask.Segmenter,
+    coffee_file: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    prompt: str | None,
+    selected: dict[str, Any],
+) -> None:
+    done = run("mask", coffee_file, *arguments, "-o", tmp_path / "mask.png")
+    assert done.returncode == 0, done.stderr
+    expected = segmenter.mask(coffee_file, prompt, **selected)
+    np.testing.assert_array_equal(pixels(tmp_path / "mask.png"), expected.mask)
+
+
+def test_several_images_need_no_prompt_with_a_box(folder: Path, coffee: NDArray[np.uint8]) -> None:
+    done = run("mask", folder / "a.jpg", folder / "b.png", "--box", "10,10,200,200", "-o", folder / "masks")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+    assert pixels(folder / "masks" / "a.mask.png").shape == coffee.shape[:2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--box", "1,2,3"], 2, "'1,2,3' is not four numbers: left,top,right,bottom"),
+        (["--box", "1,2,x,4"], 2, "'1,2,x,4' is not numbers with commas between them"),
+        (["--box", "9,2,3,4"], 2, "box must have left < right and top < bottom"),
+        (["cup", "--point", "1,2,3"], 2, "'1,2,3' is not x,y or x,y,-"),
+        (["cup", "--keep", "a"], 2, "'a' is not integers with commas between them"),
+        (["cup", "--drop", "-1"], 2, "drop must hold indices of instances: integers, 0 or more, got -1"),
+        (["--drop", "1"], 2, "give at least one image and, last, the prompt"),
+        (["cup", "--drop", "1"], 1, "drop must hold indices below 1, because the prompt has 1 instances, got 1"),
+        (["--box", "0,0,601,400"], 1, "box must be inside the image, which is 600×400"),
+        (["--point", "1,2,-"], 1, "points must hold a point with label 1"),
+    ],
+)
+def test_a_wrong_selection_is_named(coffee_file: Path, arguments: list[str], status: int, message: str) -> None:
+    done = run("mask", coffee_file, *arguments)
+    assert done.returncode == status
+    assert message in " ".join(done.stderr.decode().split())

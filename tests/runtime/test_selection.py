@@ -93,6 +93,13 @@ def test_a_negative_point_takes_away_from_the_prompt_s_object(segmenter: automas
     assert less.labels == ("cup",)
 
 
+def test_a_closer_view_is_drawn_with_the_points(segmenter: automask.Segmenter, coffee: Pixels) -> None:
+    less = segmenter.mask(coffee, "cup", points=[(*IN_CUP, 0)], grow_mask=0, edges="fine")
+    assert less.mask[IN_CUP[::-1]] == 0
+    added = segmenter.mask(coffee, points=[(*IN_CUP, 1)], grow_mask=0, edges="fine")
+    assert added.mask[IN_CUP[::-1]] == 255
+
+
 def test_a_near_positive_point_enlarges_the_nearest_object(segmenter: automask.Segmenter, coffee: Pixels) -> None:
     (cup,) = segmenter.mask(coffee, "cup").instances
     at = (cup.box[2] + 60, 250)

@@ -222,3 +222,16 @@ def test_help_has_examples_and_exit_statuses(server: ServerProcess) -> None:
         text = run(server, name, "--help").stdout
         assert "Exit status" in text
         assert "127.0.0.1:50051" in text
+
+
+def test_submit_takes_a_selection_instead_of_a_prompt(
+    segmenter: automask.Segmenter, server: ServerProcess, coffee_file: Path, tmp_path: Path
+) -> None:
+    request_id = submit(server, coffee_file, "--box", "448,250,530,325", "--point", "500,300")
+    target = tmp_path / "spoon.png"
+    assert run(server, "result", request_id, "-o", target, "--wait", "60s").exit_code == 0
+    expected = segmenter.mask(coffee_file, box=(448, 250, 530, 325), points=[(500, 300, 1)]).mask
+    np.testing.assert_array_equal(pixels(target), expected)
+    missing = run(server, "submit", coffee_file, "--drop", "0")
+    assert missing.exit_code == 2
+    assert "Missing argument 'PROMPT'" in missing.stderr
