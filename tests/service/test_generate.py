@@ -133,6 +133,27 @@ def test_each_output_format_holds_the_mask(stub: MaskServiceStub, segmenter: aut
     assert result.instances[0].logits.data
 
 
+def test_a_selection(stub: MaskServiceStub, segmenter: automask.Segmenter, jpeg: bytes) -> None:
+    box = mask_pb2.Box(left=448, top=250, right=530, bottom=325)
+    alone = mask_pb2.MaskTask(image=mask_pb2.Image(encoded=jpeg), box=box)
+    corrected = encoded(jpeg, "cup")
+    corrected.points.add(x=300, y=180, negative=True)
+    picked = encoded(jpeg, "cup and table")
+    picked.drop.append(0)
+    expected = [
+        segmenter.mask(jpeg, box=(448, 250, 530, 325)),
+        segmenter.mask(jpeg, "cup", points=[(300, 180, 0)]),
+        segmenter.mask(jpeg, "cup and table", drop=[0]),
+    ]
+    for task, wanted in zip((alone, corrected, picked), expected, strict=True):
+        (result,) = generate(stub, task).results
+        np.testing.assert_array_equal(picture(result.media[0].data), wanted.mask)
+        assert [one.label for one in result.instances] == [one.label for one in wanted.instances]
+    picked.drop.append(64)
+    reason, violations = details(refused(stub, picked))
+    assert (reason, violations[0][0]) == ("INVALID_PARAMETER", "drop")
+
+
 def test_several_prompts_and_an_exclusion(stub: MaskServiceStub, segmenter: automask.Segmenter, jpeg: bytes) -> None:
     task = encoded(jpeg, "dining table", "cup")
     task.exclude.append("cup")

@@ -7,7 +7,7 @@ import base64
 import io
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import numpy as np
@@ -27,9 +27,6 @@ from automask.service.wire.tasks import decode_task, encode_message, encode_task
 from automask.v1 import mask_pb2
 from support.threaded_server import serving
 
-if TYPE_CHECKING:
-    from support.ray_one_node import RayCluster
-
 BOX = (448, 250, 530, 325)
 POINTS: list[tuple[float, float, int]] = [(300, 180, 0), (560.5, 350.5, 1)]
 CASES: list[tuple[str | None, dict[str, Any]]] = [
@@ -45,8 +42,8 @@ V1, V2 = "/v1/automatic-mask-generator", "/v2/automatic-mask-generator"
 
 
 @pytest.fixture(scope="module")
-def server(cluster: RayCluster | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with serving(tmp_path_factory.mktemp("server"), cluster, http_port=0) as server:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with serving(tmp_path_factory.mktemp("server"), http_port=0) as server:
         yield server
 
 
@@ -161,7 +158,8 @@ def test_a_malformed_field_is_named(fields: dict[str, object], message: str) -> 
 
 def test_a_prompt_may_be_left_out_only_with_an_object() -> None:
     assert parse_form({"image": b"a file", "box": "1,2,3,4", "points": [], "keep": ""}).to_task(b"").prompts == ()
-    for fields in ({"points": "1,2,0"}, {"drop": "0"}, {"box": []}):
+    incomplete: list[dict[str, object]] = [{"points": "1,2,0"}, {"drop": "0"}, {"box": []}]
+    for fields in incomplete:
         with pytest.raises(ParameterError, match="prompt must name what to mask, got None"):
             parse_form({"image": b"a file", **fields})
 
@@ -199,5 +197,5 @@ def test_a_task_without_a_selection_is_stored_as_before() -> None:
     assert encode_message(message) == old
     assert decode_task(old).selection == Selection()
     bare = encode_task(Task(b"photo", ("cup",)))
-    fields = {descriptor.name for descriptor, _ in mask_pb2.MaskTask.FromString(bare).ListFields()}
-    assert fields == {"image", "prompts", "parameters"}
+    names = {descriptor.name for descriptor, _ in mask_pb2.MaskTask.FromString(bare).ListFields()}
+    assert names == {"image", "prompts", "parameters"}
