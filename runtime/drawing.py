@@ -14,7 +14,7 @@ from .families.family import Picture, Prediction
 from .matting import edge_radius, feather, matte, refine
 from .parameters import Parameters
 
-__all__ = ["Outline", "draw", "finish"]
+__all__ = ["Outline", "cut", "draw", "finish"]
 
 _INSIDE = 128  # the least opacity of a pixel of the mask
 _LEAST_PART, _LEAST_HOLE = 0.1, 0.01  # of the area of the largest part, as where a drawer removes specks
@@ -55,18 +55,24 @@ def draw(picture: Picture, prediction: Prediction, parameters: Parameters) -> Ou
     return Outline(_inside(filtered), filtered if is_soft else None)
 
 
-def finish(outline: Outline, excluded: Sequence[NDArray[np.uint8]], parameters: Parameters) -> Outline:
-    """Grow, add the ramp, subtract the masks that are excluded, which are not grown, and invert."""
+def finish(outline: Outline, parameters: Parameters) -> Outline:
+    """Grow, and add the ramp."""
     mask, opacity = postprocess.grow(outline.mask, parameters.grow_mask), outline.opacity
     if opacity is not None and parameters.grow_mask:
         opacity = np.maximum(opacity, mask)
     if parameters.feather:
         ramp = feather(mask, parameters.feather)
         opacity = ramp if opacity is None else np.maximum(opacity, ramp)
+    return Outline(mask, opacity)
+
+
+def cut(outline: Outline, excluded: Sequence[NDArray[np.uint8]], *, invert: bool) -> Outline:
+    """Subtract the masks that are excluded, which are not grown, and invert."""
+    mask, opacity = outline
     for other in excluded:
         mask = postprocess.subtract(mask, other)
         opacity = None if opacity is None else postprocess.subtract(opacity, other)
-    if parameters.invert_mask:
+    if invert:
         mask, opacity = postprocess.invert(mask), None if opacity is None else postprocess.invert(opacity)
     return Outline(mask, opacity)
 

@@ -58,6 +58,9 @@ class ParameterError(AutomaskError, ValueError):
         self.requirement = requirement
         self.value = value
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), str(self), dict(vars(self)))
+
 
 class ImageError(AutomaskError, ValueError):
     """An image cannot be decoded, has an unsupported format or pixel type, or is over the pixel limit."""
@@ -68,22 +71,38 @@ class UnknownPromptError(AutomaskError, ValueError):
 
     Parameters
     ----------
-    prompt
-        The unknown part.
+    *parts
+        The unknown parts, at least one.
     known
         Number of labels that the model knows.
     nearest
-        Known phrases with a similar spelling, best first; may be empty.
+        Known phrases nearest in meaning, then in spelling; may be empty.
+
+    Attributes
+    ----------
+    prompt
+        The first unknown part.
+
+    Examples
+    --------
+    >>> error = UnknownPromptError("the sky", "a lion", known=80, nearest=("cat",))
+    >>> print(str(error).partition(";")[0])
+    'the sky' and 'a lion' are not among the 80 kinds of object that this model knows
     """
 
-    def __init__(self, prompt: str, *, known: int, nearest: tuple[str, ...] = ()) -> None:
+    def __init__(self, *parts: str, known: int, nearest: tuple[str, ...] = ()) -> None:
         hint = f"; did you mean {' or '.join(map(repr, nearest))}?" if nearest else "."
         super().__init__(
-            f"{prompt!r} is not among the {known} kinds of object that this model knows{hint} "
+            f"{' and '.join(map(repr, parts))} {'is' if len(parts) == 1 else 'are'} not among the {known} kinds of "
+            f"object that this model knows{hint} "
             "`automask models default` lists them; for free text, make a CLIPSeg bundle: `automask export clipseg`."
         )
-        self.prompt = prompt
+        self.parts = parts
+        self.prompt = parts[0]
         self.nearest = nearest
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), str(self), dict(vars(self)))
 
 
 class EmptyMaskError(AutomaskError, LookupError):
@@ -108,3 +127,10 @@ class DeviceError(AutomaskError, RuntimeError):
 
 class MissingDependencyError(AutomaskError, ImportError):
     """An optional package is not installed; the message has the command that installs it."""
+
+
+def _rebuild(kind: type[AutomaskError], message: str, attributes: dict[str, object]) -> AutomaskError:
+    """Return an unpickled error whose constructor takes more than the message."""
+    error = kind.__new__(kind, message)
+    vars(error).update(attributes)
+    return error

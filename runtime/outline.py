@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .bundle import Bundle
+from .errors import AutomaskError
 from .families import FAMILIES
 from .families.family import Words
 from .parameters import Query
+from .words.meaning import Meaning
 
 __all__ = ["Outline", "ResolvedQuery"]
 
@@ -22,13 +24,13 @@ class ResolvedQuery:
     query
         The query.
     prompts, exclude
-        What each of its prompts, and each text of its `exclude`, resolved to: what `Words.resolve` of that model
-        returned for it.
+        What each of its prompts, and each text of its `exclude`, means to that model; of a query with `return_errors`,
+        the error of a prompt that is not understood.
     """
 
     query: Query
-    prompts: tuple[Any, ...]
-    exclude: tuple[Any, ...]
+    prompts: tuple[Meaning[Any] | AutomaskError, ...]
+    exclude: tuple[Meaning[Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +64,17 @@ class Outline:
         ParameterError
             There is nothing to mask, a text is blank, or the model cannot use the selection.
         UnknownPromptError
-            The model has a fixed vocabulary, and part of a text is not in it.
+            The model has a fixed vocabulary, and part of a text is not in it. With `return_errors`, only the texts of
+            `exclude` raise.
         """
         query.check_selection()
         if query.selection.names:
             FAMILIES[self.bundle.family].check_selection(self.bundle, query.selection)
-        prompts, exclude = (tuple(map(self.words.resolve, texts)) for texts in (query.prompts, query.exclude))
-        return ResolvedQuery(query, prompts, exclude)
+        resolve = self._try if query.return_errors else self.words.resolve
+        return ResolvedQuery(query, tuple(map(resolve, query.prompts)), tuple(map(self.words.resolve, query.exclude)))
+
+    def _try(self, prompt: str) -> Meaning[Any] | AutomaskError:
+        try:
+            return self.words.resolve(prompt)
+        except AutomaskError as error:
+            return error

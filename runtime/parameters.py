@@ -133,22 +133,27 @@ class Query:
         Parameters of the masks.
     selection
         A box, points and instances. With one, there is at most one prompt.
+    return_errors
+        A prompt that cannot be answered does not fail the others: its result is its error.
     """
 
     prompts: tuple[str, ...]
     exclude: tuple[str, ...] = ()
     parameters: Parameters = field(default_factory=Parameters)
     selection: Selection = field(default_factory=Selection)
+    return_errors: bool = False
 
     @classmethod
-    def build(cls, prompt: object, exclude: object, options: Options) -> Query:
+    def build(cls, prompt: object, exclude: object, options: Options, *, return_errors: bool = False) -> Query:
         """Build a query from what a caller passes to `Segmenter.mask` or to a client.
 
         Raises
         ------
         ParameterError
-            A value is of the wrong type, or out of its range.
+            A value is of the wrong type, or out of its range, or `return_errors` goes with a single prompt.
         """
+        if return_errors and (prompt is None or isinstance(prompt, str)):
+            raise ParameterError("return_errors", "be False for a single prompt, whose error is raised", return_errors)
         names = {one.name for one in fields(Parameters)}
         parameters: dict[str, Any] = {name: value for name, value in options.items() if name in names}
         selected: dict[str, Any] = {name: value for name, value in options.items() if name not in names}
@@ -157,6 +162,7 @@ class Query:
             as_texts("exclude", exclude),
             Parameters(**parameters),
             Selection.build(**selected),
+            return_errors,
         )
 
     def check_selection(self) -> None:

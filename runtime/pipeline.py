@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
-from .drawing import draw, finish
+import numpy as np
+from numpy.typing import NDArray
+
+from .drawing import Outline, cut, draw, finish
 from .errors import AutomaskError, EmptyMaskError, ParameterError
 from .families.family import Family, Picture, Prediction, Stopwatch
+from .findings import Finding, find, select
 from .images import ImageSource
 from .outline import ResolvedQuery
-from .parameters import Query
+from .parameters import Parameters, Query
 from .pictures import PictureReader
 from .result import Result
+from .words.meaning import Meaning
 
 __all__ = ["Pipeline"]
+
+FindingT = TypeVar("FindingT", Finding, Finding | AutomaskError)
 
 _AHEAD = 2  # images that `run_many` decodes while the model works on another one
 
@@ -38,8 +46,10 @@ class Pipeline:
     def __init__(self, reader: PictureReader, family: Family[Any], model: str) -> None:
         self._reader, self._family, self._model = reader, family, model
 
-    def run(self, image: ImageSource, queries: Sequence[ResolvedQuery]) -> list[list[Result] | AutomaskError]:
+    def run(self, image: ImageSource, queries: Sequence[ResolvedQuery]) -> list[list[Result | AutomaskError] | AutomaskError]:
         """Return, for each query, one result for each of its prompts, or its own error.
+
+        A query with `return_errors` has the errors of its prompts among its results.
 
         Raises
         ------
@@ -90,24 +100,24 @@ class Pipeline:
 
     def _answer(
         self, picture: Picture, queries: Sequence[ResolvedQuery], watch: Stopwatch
-    ) -> list[list[Result] | AutomaskError]:
-        texts = [text for query in queries for text in _shared_texts(query)]
-        thresholds = [query.query.parameters.threshold for query in queries for _ in _shared_texts(query)]
-        predictions = iter(self._family.predict(picture, texts, thresholds, watch) if texts else [])
-        answers: list[list[Result] | AutomaskError] = []
+    ) -> list[list[Result | AutomaskError] | AutomaskError]:
+        shared = [(meaning, query.query.parameters.threshold) for query in queries for meaning in _shared(query)]
+        meanings, thresholds = [meaning for meaning, _ in shared], [threshold for _, threshold in shared]
+        found = iter(find(self._family, picture, meanings, thresholds, watch))
+        answers: list[list[Result | AutomaskError] | AutomaskError] = []
         for query in queries:
-            shared = list(islice(predictions, len(_shared_texts(query))))
+            findings = list(islice(found, len(_shared(query))))
             try:
-                wanted, excluded = self._split(picture, query, shared, watch)
+                wanted, excluded = self._split(picture, query, findings, watch)
                 answers.append(self._finish(picture, query.query, wanted, excluded, watch))
             except (EmptyMaskError, ParameterError) as error:
                 answers.append(error)
         return answers
 
     def _split(
-        self, picture: Picture, query: ResolvedQuery, shared: Sequence[Prediction], watch: Stopwatch
-    ) -> tuple[Sequence[Prediction], Sequence[Prediction]]:
-        """Return the predictions for what a query masks, and for what it excludes.
+        self, picture: Picture, query: ResolvedQuery, findings: Sequence[Finding], watch: Stopwatch
+    ) -> tuple[Sequence[Finding | AutomaskError], Sequence[Finding]]:
+        """Return the findings for what a query masks, errors in their place, and for what it excludes.
 
         Raises
         ------
@@ -115,57 +125,105 @@ class Pipeline:
             The selection does not fit the image or what was found in it.
         """
         selection, threshold = query.query.selection, query.query.parameters.threshold
-        if not selection.names:
-            return shared[: len(query.prompts)], shared[len(query.prompts) :]
-        prompt = query.prompts[0] if query.prompts else None
-        return [self._family.select(picture, prompt, threshold, selection, watch)], shared
+        if selection.names:
+            meaning = next((prompt for prompt in query.prompts if isinstance(prompt, Meaning)), None)
+            if meaning is None and query.prompts:
+                return [prompt for prompt in query.prompts if isinstance(prompt, AutomaskError)], findings
+            return [select(self._family, picture, meaning, threshold, selection, watch)], findings
+        rest = iter(findings)
+        wanted = [prompt if isinstance(prompt, AutomaskError) else next(rest) for prompt in query.prompts]
+        return wanted, list(rest)
 
     def _finish(
         self,
         picture: Picture,
         query: Query,
-        predictions: Sequence[Prediction],
-        excluded: Sequence[Prediction],
+        findings: Sequence[Finding | AutomaskError],
+        excluded: Sequence[Finding],
         watch: Stopwatch,
-    ) -> list[Result]:
+    ) -> list[Result | AutomaskError]:
         parameters = query.parameters
         texts = query.prompts or ("",)
         if parameters.edges == "fine":
-            predictions = [self._family.redraw(picture, prediction, watch) for prediction in predictions]
-            excluded = [self._family.redraw(picture, prediction, watch) for prediction in excluded]
+            findings = [self._redraw(picture, finding, watch) for finding in findings]
+            excluded = [self._redraw(picture, finding, watch) for finding in excluded]
         with watch.stage("postprocess"):
-            outlines = [draw(picture, prediction, parameters) for prediction in predictions]
-            removed = [draw(picture, prediction, parameters).mask for prediction in excluded]
-            empty = [not outline.mask.any() for outline in outlines]
-            outlines = [finish(outline, removed, parameters) for outline in outlines]
-        if parameters.stop_on_empty_mask and any(empty):
-            raise EmptyMaskError(
-                f"nothing in the image matches {texts[empty.index(True)] or 'the selection'!r} at threshold "
-                f"{parameters.threshold}; lower the threshold, or leave stop_on_empty_mask off to get an empty mask"
-            )
+            removed = [_draw_excluded(picture, finding, parameters) for finding in excluded]
+            drawn = [
+                finding if isinstance(finding, AutomaskError) else _draw(picture, prompt, finding, removed, query)
+                for prompt, finding in zip(texts, findings, strict=True)
+            ]
         timings = {**watch.stages, "total": sum(watch.stages.values())}
         return [
-            Result(
-                mask=outline.mask,
-                opacity=outline.opacity,
+            one
+            if isinstance(one, AutomaskError)
+            else Result(
+                mask=one.outline.mask,
+                opacity=one.outline.opacity,
                 photo=picture.photo,
-                instances=prediction.instances,
-                score_map=prediction.score_map,
+                instances=one.prediction.instances,
+                score_map=one.prediction.score_map,
                 prompt=prompt,
-                labels=prediction.labels,
-                dropped=prediction.dropped,
-                warnings=prediction.warnings,
-                is_empty=is_empty,
+                labels=one.prediction.labels,
+                dropped=one.prediction.dropped,
+                warnings=one.prediction.warnings,
+                is_empty=one.is_empty,
                 parameters=parameters,
                 timings=timings,
                 device=self._family.device,
                 model=self._model,
                 decoder=self._reader.decoder,
             )
-            for prompt, prediction, outline, is_empty in zip(texts, predictions, outlines, empty, strict=True)
+            for prompt, one in zip(texts, drawn, strict=True)
         ]
 
+    def _redraw(self, picture: Picture, finding: FindingT, watch: Stopwatch) -> FindingT:
+        if not isinstance(finding, Finding):
+            return finding
+        excluded = None if finding.excluded is None else self._family.redraw(picture, finding.excluded, watch)
+        return replace(
+            finding, prediction=self._family.redraw(picture, finding.prediction, watch), excluded=excluded
+        )
 
-def _shared_texts(query: ResolvedQuery) -> tuple[Any, ...]:
-    """Return the texts of a query that are predicted together with those of others: without a selection, all."""
-    return query.exclude if query.query.selection.names else (*query.prompts, *query.exclude)
+
+def _shared(query: ResolvedQuery) -> tuple[Meaning[Any], ...]:
+    """Return what is predicted of a query together with others: without a selection, all."""
+    if query.query.selection.names:
+        return query.exclude
+    return (*(prompt for prompt in query.prompts if isinstance(prompt, Meaning)), *query.exclude)
+
+
+class _Drawn(NamedTuple):
+    outline: Outline
+    is_empty: bool
+    prediction: Prediction
+
+
+def _draw(
+    picture: Picture, prompt: str, finding: Finding, removed: Sequence[NDArray[np.uint8]], query: Query
+) -> _Drawn | EmptyMaskError:
+    """Return the finished mask of one prompt; raise the error of an empty one, or return it with `return_errors`."""
+    parameters = query.parameters
+    outline = draw(picture, finding.prediction, parameters)
+    is_empty = not outline.mask.any()
+    if is_empty and parameters.stop_on_empty_mask:
+        error = EmptyMaskError(
+            f"nothing in the image matches {prompt or 'the selection'!r} at threshold "
+            f"{parameters.threshold}; lower the threshold, or leave stop_on_empty_mask off to get an empty mask"
+        )
+        if query.return_errors:
+            return error
+        raise error
+    outline = _cut_own(picture, finish(outline, parameters), finding, parameters)
+    return _Drawn(cut(outline, removed, invert=parameters.invert_mask), is_empty, finding.prediction)
+
+
+def _draw_excluded(picture: Picture, finding: Finding, parameters: Parameters) -> NDArray[np.uint8]:
+    """Return the mask of a text of `exclude`: not grown."""
+    return _cut_own(picture, draw(picture, finding.prediction, parameters), finding, parameters).mask
+
+
+def _cut_own(picture: Picture, outline: Outline, finding: Finding, parameters: Parameters) -> Outline:
+    """Apply what the prompt itself says: subtract what it excludes, and invert."""
+    excluded = [] if finding.excluded is None else [draw(picture, finding.excluded, parameters).mask]
+    return cut(outline, excluded, invert=finding.invert)

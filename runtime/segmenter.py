@@ -98,8 +98,21 @@ class Segmenter:
         *,
         exclude: str | Sequence[str] = ...,
         interrupt: Interrupt | None = ...,
+        return_errors: Literal[False] = ...,
         **options: Unpack[Options],
     ) -> list[Result]: ...
+
+    @overload
+    def mask(
+        self,
+        image: ImageSource,
+        prompt: Sequence[str],
+        *,
+        exclude: str | Sequence[str] = ...,
+        interrupt: Interrupt | None = ...,
+        return_errors: bool,
+        **options: Unpack[Options],
+    ) -> list[Result | AutomaskError]: ...
 
     def mask(
         self,
@@ -123,7 +136,8 @@ class Segmenter:
         edges: Edges = "fast",
         alpha: Alpha = "hard",
         feather: int = 0,
-    ) -> Result | list[Result]:
+        return_errors: bool = False,
+    ) -> Result | list[Result] | list[Result | AutomaskError]:
         """Mask what a prompt names, or what a box or points mark.
 
         Parameters
@@ -132,8 +146,8 @@ class Segmenter:
             Path, encoded bytes (JPEG, PNG, WebP, AVIF, TIFF, BMP), (H, W[, 1|3|4]) uint8 array in RGB order, or PIL
             image.
         prompt
-            What to mask, such as ``"sofa"`` or ``"cup and spoon"``; or several prompts, which share the work on the
-            image. None where a box or points mean the object by themselves.
+            What to mask, such as ``"sofa"``, ``"cup and spoon"`` or ``"animals except dogs"``; or several prompts,
+            which share the work on the image. None where a box or points mean the object by themselves.
         box
             Left, top, right, bottom in pixels of the image, around one object. With a prompt, it replaces the box of
             the instance with which its IoU is largest; if that is below 0.3, it adds an object.
@@ -152,6 +166,9 @@ class Segmenter:
             As in the hosted API; `Parameters` documents meanings and ranges.
         edges, alpha, feather
             How the edge of the mask is drawn; `Parameters` documents meanings and ranges.
+        return_errors
+            With several prompts: return the error of a prompt that is unknown or blank, or whose mask is empty with
+            `stop_on_empty_mask`, in its place, instead of raising it.
 
         Returns
         -------
@@ -202,15 +219,18 @@ class Segmenter:
             "keep": keep,
             "drop": drop,
         }
-        query = Query.build(prompt, exclude, options)
+        query = Query.build(prompt, exclude, options, return_errors=return_errors)
         (answer,) = self.answer(image, [query], interrupt=interrupt)
         if isinstance(answer, AutomaskError):
             raise answer
-        return answer[0] if prompt is None or isinstance(prompt, str) else answer
+        if return_errors:
+            return answer
+        results = [one for one in answer if isinstance(one, Result)]  # without `return_errors` there is nothing else
+        return results[0] if prompt is None or isinstance(prompt, str) else results
 
     def answer(
         self, image: ImageSource, queries: Sequence[Query | ResolvedQuery], *, interrupt: Interrupt | None = None
-    ) -> list[list[Result] | AutomaskError]:
+    ) -> list[list[Result | AutomaskError] | AutomaskError]:
         """Answer several independent queries on one image, in one pass of the model.
 
         The service uses it for requests on the same image that wait at the same time.
@@ -227,7 +247,8 @@ class Segmenter:
 
         Returns
         -------
-        For each query, one result for each of its prompts, or the error of this query alone.
+        For each query, one result for each of its prompts, or the error of this query alone. Errors are among the
+        results only of a query with `return_errors`.
 
         Raises
         ------

@@ -17,6 +17,7 @@ from ..instance import Instance
 from ..interrupt import current_interrupt
 from ..selection import Selection
 from ..session import Session
+from ..words.meaning import Meaning
 
 __all__ = ["Family", "Picture", "Prediction", "Stopwatch", "Words"]
 
@@ -104,8 +105,8 @@ class Words(Protocol[R_co]):
     def labels(self) -> tuple[str, ...]:
         """Labels of a fixed vocabulary; empty where any text is understood."""
 
-    def resolve(self, prompt: str) -> R_co:
-        """Return what a prompt means to the model: its terms with a fixed vocabulary, else the text itself.
+    def resolve(self, prompt: str) -> Meaning[R_co]:
+        """Return what a prompt means to the model: in terms of a fixed vocabulary, or as the text itself.
 
         Raises
         ------
@@ -164,7 +165,7 @@ class Family(Protocol[R]):
         picture
             The image.
         prompts
-            Prompts as `words` resolved them.
+            What is looked for, as `words` resolved it: `Meaning.wanted` or `Meaning.excluded`.
         thresholds
             Least score of an instance, 0..1, for each prompt.
         watch

@@ -17,7 +17,8 @@ from ..bundle import Bundle
 from ..cache import Arrays, ByteCache
 from ..preprocess import Resize
 from ..session import Session
-from ..words.vocabulary import Term, Vocabulary
+from ..words.meaning import Term
+from ..words.vocabulary import Vocabulary
 from .family import Picture, Prediction, Stopwatch, Words
 
 __all__ = ["FINDERS", "MAX_INSTANCES", "Detections", "Finder", "PicoDet"]

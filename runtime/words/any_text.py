@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import ParameterError
+from .meaning import Meaning
 
 __all__ = ["AnyText"]
 
@@ -18,7 +19,7 @@ class AnyText:
 
     labels: tuple[str, ...] = ()
 
-    def resolve(self, prompt: str) -> str:
+    def resolve(self, prompt: str) -> Meaning[str]:
         """Return the prompt as it is.
 
         Raises
@@ -28,9 +29,9 @@ class AnyText:
 
         Examples
         --------
-        >>> AnyText().resolve("the cushion on the left")
+        >>> AnyText().resolve("the cushion on the left").wanted
         'the cushion on the left'
         """
         if not prompt.strip():
             raise ParameterError("prompt", "name something to mask", prompt)
-        return prompt
+        return Meaning(prompt)

@@ -38,6 +38,12 @@ class Lexicon(Protocol):
     def find(self, words: Sequence[Word]) -> int | None:
         """Return the class index of a phrase, `REFUSED`, or None if it is not known."""
 
+    def find_foreign(self, words: Sequence[Word]) -> tuple[int, str] | None:
+        """Return the index of a noun phrase in another language, and a warning about it (may be empty)."""
+
+    def may_precede(self, words: Sequence[Word], index: int) -> bool:
+        """Return whether words before a known noun leave its meaning alone: "wild" animal, and not "cat" food."""
+
     def fixed(self, words: Sequence[Word]) -> Collection[int]:
         """Return the indices of words inside fixed phrases, which must not be split or cut."""
 
@@ -58,6 +64,8 @@ class Part:
         Characters of what was not used.
     opener
         Key of the word that begins the dropped clause at the end, if there is one.
+    warning
+        A sentence about how it was read; may be empty.
     """
 
     words: list[Word]
@@ -65,6 +73,7 @@ class Part:
     index: int | None = None
     dropped: list[_Span] = field(default_factory=list)
     opener: str | None = None
+    warning: str = ""
 
     def extend(self, words: list[Word]) -> None:
         """Add words to the dropped clause at the end; without one, they become it."""
@@ -82,6 +91,8 @@ class Parser:
     ----------
     lexicon
         The known phrases.
+    joiners
+        Words and signs that separate two things.
 
     Notes
     -----
@@ -89,8 +100,8 @@ class Parser:
     glass, "gravy boat" is nothing, although "boat" is known.
     """
 
-    def __init__(self, lexicon: Lexicon) -> None:
-        self._lexicon = lexicon
+    def __init__(self, lexicon: Lexicon, joiners: Collection[str] = JOINERS) -> None:
+        self._lexicon, self._joiners = lexicon, joiners
 
     def parse(self, words: list[Word]) -> list[Part]:
         """Return the parts of a prompt of at least one word, in order; there is at least one."""
@@ -112,7 +123,7 @@ class Parser:
         fixed = self._lexicon.fixed(words)
         part = Part([], "")
         for at, word in enumerate(words):
-            if word.key in JOINERS and not word.glued and at not in fixed:
+            if word.key in self._joiners and not word.glued and at not in fixed:
                 if part.words:
                     yield part
                 part = Part([], word.key)
@@ -144,6 +155,8 @@ class Parser:
         if (whole := self._lexicon.find(words)) is not None:
             part.index = None if whole == REFUSED else whole
             return
+        if self._is_foreign(part, words):
+            return
         start = _skip_lead(words, fixed)
         end = self._end(words, start, fixed)
         if end < len(words):
@@ -154,8 +167,16 @@ class Parser:
         while start < end and words[start].key in DETERMINERS:
             start += 1
         length, part.index = self._head(words[start:end])
+        if length == 0 and self._is_foreign(part, words[start:end]):
+            return
         if part.index is not None and end - length > start:
             dropped.append((words[start].start, words[end - length - 1].end))
+
+    def _is_foreign(self, part: Part, words: list[Word]) -> bool:
+        found = self._lexicon.find_foreign(words)
+        if found is not None:
+            part.index, part.warning = found
+        return found is not None
 
     def _end(self, words: list[Word], start: int, fixed: Collection[int]) -> int:
         """Return where the noun phrase ends: before a preposition, a relative clause, a participle after its noun."""
@@ -201,7 +222,8 @@ class Parser:
         for length in range(min(len(words), LONGEST_PHRASE), 0, -1):
             found = self._lexicon.find(words[-length:])
             if found is not None:
-                return length, None if found == REFUSED else found
+                is_known = found != REFUSED and self._lexicon.may_precede(words[:-length], found)
+                return length, found if is_known else None
         return 0, None
 
 

@@ -12,7 +12,12 @@ from .grammar import CUTS, LEADS, NEGATIONS, NEGATIVE_PAIRS
 
 __all__ = ["Word", "is_negated", "normalise", "singulars", "tokenise"]
 
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*'?|[,;/&+|\n]|(?<!\bst)(?<!\bmr)(?<!\bdr)\.(?=\s|$)", re.IGNORECASE)
+_LETTER = r"(?:[^\W_]|[\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0962\u0963])"  # with the vowel signs of Hindi
+_PICTURE = r"[\u2190-\u2bff\U0001f000-\U0001faff][\ufe0f\U0001f3fb-\U0001f3ff]*"
+_WORD = re.compile(
+    rf"{_LETTER}+(?:'{_LETTER}+)*'?|{_PICTURE}(?:\u200d{_PICTURE})*|[,;/&+|\n]|(?<!\bst)(?<!\bmr)(?<!\bdr)\.(?=\s|$)",
+    re.IGNORECASE,
+)
 _NEVER_OWNERS = LEADS | CUTS  # "what's" is no owner
 _ENDINGS = {
     "ies": ("y", "ie"),

@@ -69,8 +69,21 @@ class AsyncClient(BaseClient[AsyncConnection]):
         *,
         exclude: str | Sequence[str] = ...,
         model: str = ...,
+        return_errors: Literal[False] = ...,
         **options: Unpack[Options],
     ) -> list[Result]: ...
+
+    @overload
+    async def mask(
+        self,
+        image: ImageSource,
+        prompt: Sequence[str],
+        *,
+        exclude: str | Sequence[str] = ...,
+        model: str = ...,
+        return_errors: bool,
+        **options: Unpack[Options],
+    ) -> list[Result | AutomaskError]: ...
 
     async def mask(
         self,
@@ -79,12 +92,15 @@ class AsyncClient(BaseClient[AsyncConnection]):
         *,
         exclude: str | Sequence[str] = (),
         model: str = "",
+        return_errors: bool = False,
         **options: Unpack[Options],
-    ) -> Result | list[Result]:
+    ) -> Result | list[Result] | list[Result | AutomaskError]:
         """Mask what the prompt names; see `Client.mask`. Cancelling the call stops the work on the server."""
-        template = TaskTemplate.build(prompt, exclude, model, options)
+        template = TaskTemplate.build(prompt, exclude, model, options, return_errors=return_errors)
         sent = await asyncio.to_thread(portable, image)
-        result: Result | list[Result] = await self._connection.send(template.generate(sent))
+        result: Result | list[Result] | list[Result | AutomaskError] = await self._connection.send(
+            template.generate(sent)
+        )
         return result
 
     @overload

@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
+from automask.errors import AutomaskError
 from automask.parameters import Options, Query
 from automask.result import PictureKind, Result
 from automask.v1 import mask_pb2
@@ -68,7 +69,13 @@ class TaskTemplate:
 
     @classmethod
     def build(
-        cls, prompt: str | Sequence[str] | None, exclude: str | Sequence[str], model: str, options: Options
+        cls,
+        prompt: str | Sequence[str] | None,
+        exclude: str | Sequence[str],
+        model: str,
+        options: Options,
+        *,
+        return_errors: bool = False,
     ) -> TaskTemplate:
         """Check the parameters of a client's method, as far as that is possible without the model.
 
@@ -77,7 +84,7 @@ class TaskTemplate:
         ParameterError
             A parameter is out of its range or of the wrong type.
         """
-        query = Query.build(prompt, exclude, options)
+        query = Query.build(prompt, exclude, options, return_errors=return_errors)
         query.check_selection()
         return cls(query, model, prompt is None or isinstance(prompt, str))
 
@@ -91,7 +98,9 @@ class TaskTemplate:
         if parameters.alpha == "soft":
             formats[CHOSEN["alpha"]] = None  # a soft edge cannot be computed from the mask
         return write_task(
-            Task(image, query.prompts, query.exclude, parameters, self.model, (*formats,), selection=query.selection)
+            Task(
+                image, query.prompts, query.exclude, parameters, self.model, (*formats,), query.selection, query.return_errors
+            )
         )
 
     # One result for one prompt, else a list: the overloads of the client's methods say which.
@@ -119,9 +128,21 @@ class TaskTemplate:
 
 
 def read_fetched(response: mask_pb2.MaskResponse) -> Result | list[Result]:
-    """Read the results of a request whose task is not known: one alone, several as a list."""
-    results = read_response(response, None)
+    """Read the results of a request whose task is not known: one alone, several as a list.
+
+    Raises
+    ------
+    AutomaskError
+        The error of a prompt, if there is one: `submit` has no `return_errors`.
+    """
+    results = [_raise_error(result) for result in read_response(response, None)]
     return results[0] if len(results) == 1 else results
+
+
+def _raise_error(result: Result | AutomaskError) -> Result:
+    if isinstance(result, AutomaskError):
+        raise result
+    return result
 
 
 def to_duration(seconds: float) -> Duration:

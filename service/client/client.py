@@ -86,8 +86,21 @@ class Client(BaseClient[Connection]):
         *,
         exclude: str | Sequence[str] = ...,
         model: str = ...,
+        return_errors: Literal[False] = ...,
         **options: Unpack[Options],
     ) -> list[Result]: ...
+
+    @overload
+    def mask(
+        self,
+        image: ImageSource,
+        prompt: Sequence[str],
+        *,
+        exclude: str | Sequence[str] = ...,
+        model: str = ...,
+        return_errors: bool,
+        **options: Unpack[Options],
+    ) -> list[Result | AutomaskError]: ...
 
     def mask(
         self,
@@ -96,8 +109,9 @@ class Client(BaseClient[Connection]):
         *,
         exclude: str | Sequence[str] = (),
         model: str = "",
+        return_errors: bool = False,
         **options: Unpack[Options],
-    ) -> Result | list[Result]:
+    ) -> Result | list[Result] | list[Result | AutomaskError]:
         """Mask what the prompt names, as `automask.Segmenter.mask` does.
 
         Parameters
@@ -108,6 +122,8 @@ class Client(BaseClient[Connection]):
             As in the library; `prompt` may be left out with `box` or `points`.
         model
             Name of a model of the server; by default its first one.
+        return_errors
+            As in the library.
         **options
             The parameters of `automask.Segmenter.mask`, also `box`, `points`, `keep` and `drop`.
 
@@ -124,8 +140,10 @@ class Client(BaseClient[Connection]):
         AutomaskError
             Any error of the library, and the other errors of `automask.service`.
         """
-        template = TaskTemplate.build(prompt, exclude, model, options)
-        result: Result | list[Result] = self._connection.send(template.generate(portable(image)))
+        template = TaskTemplate.build(prompt, exclude, model, options, return_errors=return_errors)
+        result: Result | list[Result] | list[Result | AutomaskError] = self._connection.send(
+            template.generate(portable(image))
+        )
         return result
 
     @overload

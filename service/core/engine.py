@@ -26,7 +26,7 @@ from .task import Task
 
 __all__ = ["Engine", "Work", "Writer"]
 
-Writer: TypeAlias = Callable[[Sequence[Result], Task, float, int], ResponseT]
+Writer: TypeAlias = Callable[[Sequence[Result | AutomaskError], Task, float, int], ResponseT]
 """Encodes the results of a task as its response, given its milliseconds in the queue and its earlier attempts."""
 
 
@@ -79,7 +79,7 @@ class _Batch(Generic[ResponseT]):
         if not any(work.is_wanted for work in self.works):
             self.interrupt.set()
 
-    def answer(self) -> Sequence[list[Result] | AutomaskError]:
+    def answer(self) -> Sequence[list[Result | AutomaskError] | AutomaskError]:
         first = self.works[0]
         queries = [work.query for work in self.works]
         return first.segmenter.answer(first.task.image, queries, interrupt=self.interrupt)
@@ -236,7 +236,7 @@ class Engine(Generic[ResponseT]):
             return
         self._metrics.batch_size.observe(len(works))
         started = perf_counter()
-        answers: Sequence[list[Result] | BaseException]
+        answers: Sequence[list[Result | AutomaskError] | BaseException]
         try:
             answers = _Batch(works).answer()
         except BaseException as error:  # noqa: BLE001 (it belongs to these tasks, and the worker goes on)
@@ -246,7 +246,9 @@ class Engine(Generic[ResponseT]):
             work.batch = None  # which refers to its works
         self._backlog.record((perf_counter() - started) / len(works))
 
-    def _finish(self, work: Work[ResponseT], answer: list[Result] | BaseException, started: float) -> None:
+    def _finish(
+        self, work: Work[ResponseT], answer: list[Result | AutomaskError] | BaseException, started: float
+    ) -> None:
         if isinstance(answer, BaseException):
             work.future.set_exception(answer)
             return

@@ -63,6 +63,8 @@ class Task:
         The forms in which each mask is returned, each once; none means the one picture that `parameters` choose.
     selection
         A box, points and instances of the prompt; may be empty.
+    return_errors
+        A prompt that cannot be answered does not fail the others.
     """
 
     image: bytes | NDArray[np.uint8] = field(repr=False)
@@ -72,11 +74,12 @@ class Task:
     model: str = ""
     formats: tuple[OutputFormat, ...] = ()
     selection: Selection = Selection()  # noqa: RUF009 (it is frozen)
+    return_errors: bool = False
 
     @property
     def query(self) -> Query:
         """The prompts and parameters, as a model takes them."""
-        return Query(self.prompts, self.exclude, self.parameters, self.selection)
+        return Query(self.prompts, self.exclude, self.parameters, self.selection, self.return_errors)
 
     def check(self, *, max_image_bytes: int) -> None:
         """Check everything that needs neither the model nor a decoded image.

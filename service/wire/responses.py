@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automask.encodings import Rle
+from automask.errors import AutomaskError
 from automask.instance import Instance
 from automask.result import Result
 from automask.v1 import mask_pb2
 
 from ..core.task import CHOSEN, PICTURES, OutputFormat, Task
 from .remote_result import RemoteResult
+from .status import to_error, to_status
 from .tasks import read_parameters, write_formats, write_parameters
 
 __all__ = ["read_response", "write_response"]
@@ -24,14 +26,14 @@ _MARGIN = 3  # bilinear scaling reads one sample further; two more allow for oth
 
 
 def write_response(
-    results: Sequence[Result], task: Task, queue_ms: float = 0.0, retries: int = 0
+    results: Sequence[Result | AutomaskError], task: Task, queue_ms: float = 0.0, retries: int = 0
 ) -> mask_pb2.MaskResponse:
     """Convert the results of a task to a message. Encoding takes milliseconds: do not call it on an event loop.
 
     Parameters
     ----------
     results
-        One for each prompt of the task, at least one.
+        One for each prompt of the task, at least one: its result, or its error.
     task
         The task they belong to.
     queue_ms
@@ -40,17 +42,21 @@ def write_response(
         Attempts after the first.
     """
     start = perf_counter()
-    first = results[0]
-    formats = task.formats or (CHOSEN[first.kind],)
+    first = next((result for result in results if isinstance(result, Result)), None)
+    formats = task.formats or (CHOSEN[first.kind],) if first else ()
     response = mask_pb2.MaskResponse(
-        results=[_write_result(result, formats) for result in results],
-        parameters=write_parameters(first.parameters),
-        model=first.model,
-        device=first.device,
+        results=[
+            _write_error(prompt, result) if isinstance(result, AutomaskError) else _write_result(result, formats)
+            for prompt, result in zip(task.prompts, results, strict=True)
+        ],
+        parameters=write_parameters((first or task).parameters),
+        model=first.model if first else task.model,
+        device=first.device if first else "",
     )
-    stages = {stage: ms for stage, ms in first.timings.items() if stage != "total"}
+    timings = first.timings if first else {}
+    stages = {stage: ms for stage, ms in timings.items() if stage != "total"}
     stages["respond"] = (perf_counter() - start) * 1000
-    inference_ms = first.timings["total"] + stages["respond"]
+    inference_ms = timings.get("total", 0.0) + stages["respond"]
     response.timings.CopyFrom(
         mask_pb2.Timings(
             queue_ms=queue_ms,
@@ -61,6 +67,10 @@ def write_response(
         )
     )
     return response
+
+
+def _write_error(prompt: str, error: AutomaskError) -> mask_pb2.MaskResult:
+    return mask_pb2.MaskResult(prompt=prompt, error=to_status(error))
 
 
 def _write_result(result: Result, formats: Sequence[OutputFormat]) -> mask_pb2.MaskResult:
@@ -133,7 +143,7 @@ def _window(inside: NDArray[np.bool_] | np.bool_) -> slice:
 
 def read_response(
     response: mask_pb2.MaskResponse, image: bytes | NDArray[np.uint8] | None, *, base64: bool = False
-) -> list[Result]:
+) -> list[Result | AutomaskError]:
     """Convert a response to results. Their pictures are decoded only when they are read.
 
     Parameters
@@ -147,13 +157,15 @@ def read_response(
 
     Returns
     -------
-    One `Result` for each prompt. `Result.score_map` is None, and `Result.instances` holds those that were sent with
-    their logits.
+    One `Result` for each prompt, or its error. `Result.score_map` is None, and `Result.instances` holds those that were
+    sent with their logits.
     """
     parameters = replace(read_parameters(response.parameters), base64=base64)
     timings = {**response.timings.stages_ms, "queue": response.timings.queue_ms, "total": response.timings.total_ms}
     return [
-        RemoteResult.make(
+        to_error(message.error)
+        if message.HasField("error")
+        else RemoteResult.make(
             message,
             image,
             parameters=parameters,

@@ -157,7 +157,7 @@ def _details(error: BaseException, reason: str) -> Iterator[Message]:
             fields = {"parameter": error.parameter, "requirement": error.requirement, "value": str(error.value)}
             violation.field, violation.description = _shorten(error.parameter), _shorten(f"must {error.requirement}")
         case UnknownPromptError():
-            fields = {"prompt": error.prompt, "nearest": json.dumps(error.nearest)}
+            fields = {"prompt": error.prompt, "nearest": json.dumps(error.nearest), "parts": json.dumps(error.parts)}
             violation.field, violation.description = "prompts", _shorten(str(error))
         case ImageError():
             fields = {}
@@ -207,7 +207,8 @@ def _rebuild(kind: type[AutomaskError], message: str, fields: Mapping[str, str])
     if kind is ParameterError:
         attributes = {name: fields.get(name, "") for name in ("parameter", "requirement", "value")}
     elif kind is UnknownPromptError:
-        attributes = {"prompt": fields.get("prompt", ""), "nearest": tuple(json.loads(fields.get("nearest", "[]")))}
+        prompt, nearest = fields.get("prompt", ""), tuple(json.loads(fields.get("nearest", "[]")))
+        attributes = {"prompt": prompt, "nearest": nearest, "parts": _parts(fields.get("parts", ""), prompt)}
     else:
         return kind(message)
     # The constructors of these two build the message, which is complete here.
@@ -215,6 +216,14 @@ def _rebuild(kind: type[AutomaskError], message: str, fields: Mapping[str, str])
     ValueError.__init__(error, message)
     vars(error).update(attributes)
     return error
+
+
+def _parts(text: str, prompt: str) -> tuple[str, ...]:
+    """Return the unknown parts; of an older server, or of a list that was cut, only the first one is known."""
+    try:
+        return tuple(json.loads(text))
+    except ValueError:
+        return (prompt,)
 
 
 def error_from_rpc(error: grpc.RpcError, target: str) -> AutomaskError:

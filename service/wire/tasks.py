@@ -47,6 +47,7 @@ def read_task(message: mask_pb2.MaskTask) -> Task:
         model=message.model,
         formats=_read_formats(message.formats),
         selection=_read_selection(message),
+        return_errors=message.return_errors,
     )
 
 
@@ -124,6 +125,7 @@ def write_task(task: Task) -> mask_pb2.MaskTask:
         points=[mask_pb2.Point(x=x, y=y, negative=label == 0) for x, y, label in task.selection.points],
         keep=task.selection.keep,
         drop=task.selection.drop,
+        return_errors=task.return_errors,
     )
 
 

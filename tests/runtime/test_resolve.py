@@ -11,7 +11,8 @@ import automask
 from automask.loading import outline
 from automask.outline import ResolvedQuery
 from automask.parameters import Parameters, Query, as_texts
-from automask.words.vocabulary import Term, Vocabulary
+from automask.words.meaning import Meaning, Term
+from automask.words.vocabulary import Vocabulary
 
 Pixels = NDArray[np.uint8]
 
@@ -22,7 +23,7 @@ def resolutions(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counts: Counter[str] = Counter()
     original = Vocabulary.resolve
 
-    def counting(self: Vocabulary, prompt: str) -> tuple[Term, ...]:
+    def counting(self: Vocabulary, prompt: str) -> Meaning[tuple[Term, ...]]:
         counts[prompt] += 1
         return original(self, prompt)
 
@@ -50,6 +51,7 @@ def test_a_resolved_query_is_not_resolved_again(
     assert resolutions == {"cup": 1, "spoon": 1}
     assert not isinstance(answer, automask.AutomaskError)
     expected = segmenter.mask(coffee, "cup", exclude="spoon", grow_mask=3)
+    assert isinstance(answer[0], automask.Result)
     np.testing.assert_array_equal(answer[0].mask, expected.mask)
 
 
@@ -60,10 +62,12 @@ def test_another_process_may_resolve(segmenter: automask.Segmenter, coffee: Pixe
     received = pickle.loads(sent)  # noqa: S301 (from the line above)
     assert received == segmenter.resolve(query)
     assert isinstance(received, ResolvedQuery)
-    assert [[term.label for term in terms] for terms in received.prompts] == [["cup"], ["dining table"]]
+    meanings = [meaning for meaning in received.prompts if isinstance(meaning, Meaning)]
+    assert [[term.label for term in meaning.wanted] for meaning in meanings] == [["cup"], ["dining table"]]
     (answer,) = segmenter.answer(coffee, [received])
     assert not isinstance(answer, automask.AutomaskError)
-    assert [result.prompt for result in answer] == ["the red cup", "table"]
+    results = [result for result in answer if isinstance(result, automask.Result)]
+    assert [result.prompt for result in results] == ["the red cup", "table"]
 
 
 def test_a_wrong_query_leaves_the_others_alone(segmenter: automask.Segmenter, coffee: Pixels) -> None:
@@ -78,6 +82,7 @@ def test_a_wrong_query_leaves_the_others_alone(segmenter: automask.Segmenter, co
     assert isinstance(nothing, automask.ParameterError)
     for answer, prompt in ((cup, "cup"), (table, "table")):
         assert not isinstance(answer, automask.AutomaskError)
+        assert isinstance(answer[0], automask.Result)
         np.testing.assert_array_equal(answer[0].mask, segmenter.mask(coffee, prompt).mask)
 
 

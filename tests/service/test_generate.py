@@ -22,7 +22,8 @@ import automask
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from automask.words.vocabulary import Term, Vocabulary
+from automask.words.meaning import Meaning, Term
+from automask.words.vocabulary import Vocabulary
 from support.threaded_server import connect, pending_tasks, rich_status, serving, wait_until
 
 if TYPE_CHECKING:
@@ -310,7 +311,7 @@ def test_a_prompt_is_resolved_once_per_call(tmp_path: Path, jpeg: bytes, monkeyp
     resolved: list[str] = []
     resolve = Vocabulary.resolve
 
-    def count(words: Vocabulary, prompt: str) -> tuple[Term, ...]:
+    def count(words: Vocabulary, prompt: str) -> Meaning[tuple[Term, ...]]:
         resolved.append(prompt)
         return resolve(words, prompt)
 

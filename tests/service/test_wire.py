@@ -189,8 +189,9 @@ def test_arrays_are_sent_as_rgb(coffee: NDArray[np.uint8]) -> None:
 
 
 def returned(results: list[Result], formats: tuple[Any, ...], photo: Any) -> list[Result]:
-    response = write_response(results, Task(b"", ("cup",), formats=formats))
-    return read_response(mask_pb2.MaskResponse.FromString(response.SerializeToString()), photo)
+    response = write_response(results, Task(b"", tuple(result.prompt for result in results), formats=formats))
+    answers = read_response(mask_pb2.MaskResponse.FromString(response.SerializeToString()), photo)
+    return [answer for answer in answers if isinstance(answer, Result)]
 
 
 @pytest.mark.parametrize("formats", [(MASK_PNG, LOGITS), (MASK_RAW, LOGITS), (ALPHA_PNG, LOGITS), ALL])

@@ -8,14 +8,14 @@ from __future__ import annotations
 import argparse
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import automask
 from automask.errors import AutomaskError
 from automask.words.vocabulary import Vocabulary
 
-__all__ = ["PROMPTS", "answer", "judge"]
+__all__ = ["PROMPTS", "answer", "judge", "meaning_of"]
 
 PROMPTS: Mapping[str, Mapping[str, Sequence[str]]] = tomllib.loads(
     (Path(__file__).parents[1] / "runtime" / "prompts.toml").read_text(encoding="utf-8")
@@ -23,17 +23,39 @@ PROMPTS: Mapping[str, Mapping[str, Sequence[str]]] = tomllib.loads(
 
 
 def answer(vocabulary: Vocabulary, prompt: str) -> str:
-    """Return what a prompt means, written as the keys of `prompts.toml` are."""
+    """Return what a prompt means, written as the keys of `prompts.toml` are, with the members of unions."""
     try:
-        return " + ".join(term.label for term in vocabulary.resolve(prompt))
+        meaning = vocabulary.resolve(prompt)
     except AutomaskError:
         return "refuse"
+    wanted = _joined(term.label for term in meaning.wanted)
+    rules = "not " * meaning.invert + f"{meaning.pick} of " * bool(meaning.pick)
+    return rules + wanted + (f" - {_joined(term.label for term in meaning.excluded)}" if meaning.excluded else "")
 
 
-def judge(vocabulary: Vocabulary, prompt: str, expected: str) -> str:
+def meaning_of(vocabulary: Vocabulary, key: str) -> str:
+    """Return a key of `prompts.toml` in the form of `answer`."""
+    if key == "refuse" or not {"{", "-"} & set(key):
+        return key
+    name, _, gone = key.partition(" - ")
+    union = next((union for union in vocabulary.unions if name == f"{{{union.name}}}"), None)
+    if union is None:
+        return key
+    wanted = _joined(vocabulary.labels[index] for index in union.members if vocabulary.labels[index] != gone)
+    rules = "not " * union.invert + f"{union.pick} of " * bool(union.pick)
+    return rules + wanted + (f" - {gone}" if gone else "")
+
+
+def _joined(labels: Iterable[str]) -> str:
+    return " + ".join(labels)
+
+
+def judge(vocabulary: Vocabulary, prompt: str, key: str) -> str:
     """Return "right", "refused" or "wrong"."""
-    met = answer(vocabulary, prompt)
-    return "right" if met == expected else "refused" if met == "refuse" else "wrong"
+    met, expected = answer(vocabulary, prompt), meaning_of(vocabulary, key)
+    if sorted(met.split(" + ")) == sorted(expected.split(" + ")):
+        return "right"
+    return "refused" if met == "refuse" else "wrong"
 
 
 def main() -> None:

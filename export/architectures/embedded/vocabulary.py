@@ -8,41 +8,21 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from automask.words.phrases import singulars
 
+from .languages import read_languages
+from .suggestions import near_misses, similar
+from .unions import Union, read_unions
+from .wordnet import HUMAN, VISIBLE, Noun, Synset, ancestors, plain, read_nouns, read_synsets
+
 __all__ = ["build"]
 
-# WordNet's lexicographer files of visible things other than people: animal, artifact, body part, food, place, natural
-# object, plant, substance.
-_VISIBLE: Final = frozenset({"05", "06", "08", "13", "15", "17", "20", "27"})
-_HUMAN: Final = frozenset({"14", "18"})  # groups and people; also names and nations, which belong to no class
 _LONGEST_PHRASE: Final = 4
-_INSULTS: Final = ("offensive", "disparag", "derogat", "slur", "pejorative", "obscene", "abuse for", "taboo")
-
-
-@dataclass(frozen=True, slots=True)
-class _Noun:
-    """Senses of one lemma, most frequent first; the first `tagged` occur in WordNet's sense-tagged texts."""
-
-    senses: tuple[str, ...]
-    tagged: int
-
-    @property
-    def frequent(self) -> tuple[str, ...]:
-        return self.senses[: self.tagged] or self.senses
-
-
-@dataclass(frozen=True, slots=True)
-class _Synset:
-    kind: str
-    words: tuple[str, ...]  # as written, with capitals
-    parents: tuple[str, ...]
-    insult: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +45,42 @@ def build(wordnet: Path) -> dict[str, object]:
     dict[str, object]
         ``labels``: the classes, in the detector's order. ``aliases``: class index by phrase. ``words``: for each class
         the phrases from WordNet. ``refused``: phrases that end in a known one but mean something else. ``plurals``:
-        singular by irregular plural.
+        singular by irregular plural. ``unions``: names of several classes. ``languages``: words of other languages.
+        ``similar``, ``real``: what unknown words are nearest to, and what they are no misspelling of.
     """
     table = tomllib.loads(Path(__file__).with_name("aliases.toml").read_text(encoding="utf-8"))
-    refused, plurals = set(map(_plain, table.pop("refuse"))), table.pop("plurals")
-    nouns, synsets = _nouns(wordnet / "index.noun"), _synsets(wordnet / "data.noun")
+    refused, plurals = set(map(plain, table.pop("refuse"))), table.pop("plurals")
+    nouns, synsets = read_nouns(wordnet / "index.noun"), read_synsets(wordnet / "data.noun")
     classes = [_class(entry, nouns) for entry in table.values()]
-    labels = list(table)
-    aliases = {_plain(alias): index for index, entry in enumerate(classes) for alias in (labels[index], *entry.aliases)}
+    labels, roots = list(table), [entry.roots for entry in classes]
+    aliases = {plain(alias): index for index, entry in enumerate(classes) for alias in (labels[index], *entry.aliases)}
+    unions = read_unions(labels, roots, nouns, synsets)
+    joined = {word: union for union in unions for word in union.words if word not in aliases}
     classifier = _Classifier(nouns, synsets, classes)
     words = {lemma: index for lemma in nouns if (index := classifier.classify(lemma)) is not None}
-    words = {lemma: index for lemma, index in words.items() if lemma not in aliases and lemma not in refused}
+    words = {lemma: index for lemma, index in words.items() if lemma not in aliases.keys() | joined.keys() | refused}
+    known = aliases.keys() | joined.keys() | words.keys()
+    refused |= _look_alikes(nouns, aliases, words, plurals, classifier) - joined.keys()
+    refused |= {lemma for lemma in nouns if lemma not in known and _is_other_union(lemma, joined, classifier)}
+    worth = [phrase for phrase in (*joined, *aliases) if not phrase.endswith(" of")]
     return {
         "labels": labels,
         "aliases": aliases,
         "words": [sorted(lemma for lemma, at in words.items() if at == index) for index in range(len(labels))],
-        "refused": sorted(refused | _look_alikes(nouns, aliases, words, plurals, classifier)),
+        "refused": sorted(refused),
         "plurals": plurals,
+        "unions": [union.described() for union in unions],
+        "languages": read_languages([*labels, *(f"{{{union.name}}}" for union in unions)], known, nouns, synsets),
+        "similar": similar(known, roots, nouns, synsets),
+        "real": near_misses(worth, known, nouns),
     }
 
 
 class _Classifier:
     """Assigns lemmas to classes."""
 
-    def __init__(self, nouns: dict[str, _Noun], synsets: dict[str, _Synset], classes: list[_Class]) -> None:
-        self._nouns, self._synsets = nouns, synsets
+    def __init__(self, nouns: dict[str, Noun], synsets: dict[str, Synset], classes: list[_Class]) -> None:
+        self._nouns, self._synsets, self._classes = nouns, synsets, classes
         self._roots = {root: index for index, entry in enumerate(classes) for root in entry.roots}
         self._stops = frozenset().union(*(entry.without for entry in classes))
         self._seen: dict[str, int | None] = {}
@@ -107,23 +98,28 @@ class _Classifier:
 
     def is_visible(self, lemma: str) -> bool:
         """Whether the first sense of a lemma is a visible thing other than a person."""
-        return self._synsets[self._nouns[lemma].senses[0]].kind in _VISIBLE
+        return self._synsets[self._nouns[lemma].senses[0]].kind in VISIBLE
+
+    def is_above(self, lemma: str, index: int) -> bool:
+        """Whether a class is among what the first sense of a lemma means: a dog is a domestic animal."""
+        first = self._nouns[lemma].senses[0]
+        return any(first in ancestors(root, self._synsets) for root in self._classes[index].roots)
 
     def may_be(self, lemma: str, index: int) -> bool:
         """Whether the first sense of a phrase belongs to a class; for class 0, also whether it means people at all."""
         first = self._nouns[lemma].senses[0]
-        human = index == 0 and self._synsets[first].kind in _HUMAN
+        human = index == 0 and self._synsets[first].kind in HUMAN
         return human or self._class_of(first) == index
 
-    def _is_person(self, lemma: str, noun: _Noun) -> bool:
+    def _is_person(self, lemma: str, noun: Noun) -> bool:
         """Whether a lemma below "person" means only people: "spinster" does, "printer" does not."""
         written = {word for sense in noun.senses for word in self._synsets[sense].words}
-        common = any(_plain(word) == lemma for word in written)
+        common = any(plain(word) == lemma for word in written)
         if not common and not lemma.endswith(("man", "woman")):
             return False  # capitalised: a proper name or a nation ("Swede", "Pole"), but "Englishman" is unambiguous
         if any(self._synsets[sense].insult for sense in noun.senses):
             return False  # the published vocabulary must not contain them
-        return all(self._synsets[sense].kind not in _VISIBLE for sense in noun.senses)
+        return all(self._synsets[sense].kind not in VISIBLE for sense in noun.senses)
 
     def _class_of(self, sense: str) -> int | None:
         """Return the nearest class above a sense, breadth first; None if there is none."""
@@ -139,8 +135,16 @@ class _Classifier:
         return found
 
 
+def _is_other_union(lemma: str, joined: Mapping[str, Union], classifier: _Classifier) -> bool:
+    """Return whether a phrase ends in the name of a union and has none of its classes below it: "passion fruit"."""
+    parts = lemma.split(" ")
+    tails = [" ".join(parts[place:]) for place in range(1, len(parts))]
+    union = next((joined[tail] for tail in tails if tail in joined), None)
+    return union is not None and not any(classifier.is_above(lemma, index) for index in union.members)
+
+
 def _look_alikes(
-    nouns: dict[str, _Noun],
+    nouns: dict[str, Noun],
     aliases: dict[str, int],
     words: dict[str, int],
     plurals: dict[str, str],
@@ -164,44 +168,9 @@ def _look_alikes(
     return found
 
 
-def _class(entry: dict[str, list[str]], nouns: dict[str, _Noun]) -> _Class:
+def _class(entry: dict[str, list[str]], nouns: dict[str, Noun]) -> _Class:
     def offsets(names: list[str]) -> frozenset[str]:
         pairs = (name.rsplit(".", 1) for name in names)
-        return frozenset(nouns[_plain(lemma)].senses[int(sense) - 1] for lemma, sense in pairs)
+        return frozenset(nouns[plain(lemma)].senses[int(sense) - 1] for lemma, sense in pairs)
 
     return _Class(offsets(entry["synsets"]), offsets(entry.get("without", [])), tuple(entry["aliases"]))
-
-
-def _plain(phrase: str) -> str:
-    """Normalise a phrase as the runtime does: spaces only, no possessive endings."""
-    plain = phrase.replace("_", " ").replace("-", " ").replace(".", "")
-    return plain.replace("'s ", " ").replace("s' ", "s ")
-
-
-def _nouns(path: Path) -> dict[str, _Noun]:
-    found: dict[str, _Noun] = {}
-    for fields, _ in _rows(path):
-        pointers = int(fields[3])
-        senses, tagged = int(fields[4 + pointers]), int(fields[5 + pointers])
-        lemma = _plain(fields[0])
-        found.setdefault(lemma, _Noun(tuple(fields[-senses:]), tagged))
-    return found
-
-
-def _synsets(path: Path) -> dict[str, _Synset]:
-    found: dict[str, _Synset] = {}
-    for fields, gloss in _rows(path):
-        count = int(fields[3], 16)
-        words = tuple(word.replace("-", "_") for word in fields[4 : 4 + 2 * count : 2])
-        pointers = fields[5 + 2 * count :]
-        parents = tuple(pointers[at + 1] for at, symbol in enumerate(pointers) if symbol == "@")
-        found[fields[0]] = _Synset(fields[1], words, parents, any(word in gloss for word in _INSULTS))
-    return found
-
-
-def _rows(path: Path) -> Iterator[tuple[list[str], str]]:
-    """Yield fields and gloss of each line of a WordNet file; skip its licence, which is indented."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("  "):
-            fields, _, gloss = line.partition(" | ")
-            yield fields.split(), gloss

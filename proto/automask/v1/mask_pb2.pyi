@@ -9,6 +9,7 @@ import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import google.rpc.status_pb2
 import sys
 import typing
 
@@ -135,8 +136,13 @@ class MaskTask(google.protobuf.message.Message):
     POINTS_FIELD_NUMBER: builtins.int
     KEEP_FIELD_NUMBER: builtins.int
     DROP_FIELD_NUMBER: builtins.int
+    RETURN_ERRORS_FIELD_NUMBER: builtins.int
     model: builtins.str
     """Name of a loaded model, as ListModels tells it. Default: the first model of the server."""
+    return_errors: builtins.bool
+    """A prompt that cannot be answered does not fail the others: its MaskResult carries its `error`. Default: false, one
+    such prompt fails the task.
+    """
     @property
     def image(self) -> Global___Image:
         """The photo. Required."""
@@ -199,9 +205,10 @@ class MaskTask(google.protobuf.message.Message):
         points: collections.abc.Iterable[Global___Point] | None = ...,
         keep: collections.abc.Iterable[builtins.int] | None = ...,
         drop: collections.abc.Iterable[builtins.int] | None = ...,
+        return_errors: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["box", b"box", "image", b"image", "parameters", b"parameters"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["box", b"box", "drop", b"drop", "exclude", b"exclude", "formats", b"formats", "image", b"image", "keep", b"keep", "model", b"model", "parameters", b"parameters", "points", b"points", "prompts", b"prompts"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["box", b"box", "drop", b"drop", "exclude", b"exclude", "formats", b"formats", "image", b"image", "keep", b"keep", "model", b"model", "parameters", b"parameters", "points", b"points", "prompts", b"prompts", "return_errors", b"return_errors"]) -> None: ...
 
 Global___MaskTask: typing_extensions.TypeAlias = MaskTask
 
@@ -378,7 +385,7 @@ class MaskResponse(google.protobuf.message.Message):
     DEVICE_FIELD_NUMBER: builtins.int
     TIMINGS_FIELD_NUMBER: builtins.int
     model: builtins.str
-    """Name of the model."""
+    """Name of the model; the one that the task names where no prompt could be answered."""
     device: builtins.str
     """Where it ran: cpu, cuda or tensorrt."""
     @property
@@ -424,6 +431,7 @@ class MaskResult(google.protobuf.message.Message):
     RLE_FIELD_NUMBER: builtins.int
     POLYGONS_FIELD_NUMBER: builtins.int
     INSTANCES_FIELD_NUMBER: builtins.int
+    ERROR_FIELD_NUMBER: builtins.int
     prompt: builtins.str
     """The prompt as it was given."""
     is_empty: builtins.bool
@@ -460,6 +468,10 @@ class MaskResult(google.protobuf.message.Message):
     def instances(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Instance]:
         """The objects found, best first, before growing and inverting; empty where the model scores pixels, not objects."""
 
+    @property
+    def error(self) -> google.rpc.status_pb2.Status:
+        """Why this prompt has no mask; then only `prompt` is set beside it. Only with `return_errors`."""
+
     def __init__(
         self,
         *,
@@ -474,9 +486,11 @@ class MaskResult(google.protobuf.message.Message):
         rle: Global___CocoRle | None = ...,
         polygons: collections.abc.Iterable[Global___Polygon] | None = ...,
         instances: collections.abc.Iterable[Global___Instance] | None = ...,
+        error: google.rpc.status_pb2.Status | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["rle", b"rle"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dropped", b"dropped", "height", b"height", "instances", b"instances", "is_empty", b"is_empty", "labels", b"labels", "media", b"media", "polygons", b"polygons", "prompt", b"prompt", "rle", b"rle", "warnings", b"warnings", "width", b"width"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_error", b"_error", "error", b"error", "rle", b"rle"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_error", b"_error", "dropped", b"dropped", "error", b"error", "height", b"height", "instances", b"instances", "is_empty", b"is_empty", "labels", b"labels", "media", b"media", "polygons", b"polygons", "prompt", b"prompt", "rle", b"rle", "warnings", b"warnings", "width", b"width"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_error", b"_error"]) -> typing.Literal["error"] | None: ...
 
 Global___MaskResult: typing_extensions.TypeAlias = MaskResult
 

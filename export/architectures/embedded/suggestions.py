@@ -1,0 +1,117 @@
+"""What unknown words are nearest to: known kinds by their meaning, and real words that only look like known ones."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Final
+
+from automask.words.spelling import SOUNDS, is_typo
+
+from .wordnet import VISIBLE, Noun, Synset, ancestors
+
+__all__ = ["near_misses", "similar"]
+
+_FLOOR: Final = 0.83
+_BROADEST: Final = 400  # synsets below a hypernym that says something: "feline" does, "device" does not
+_MOST: Final = 2
+
+
+def similar(
+    known: Collection[str],
+    roots: Sequence[frozenset[str]],
+    nouns: Mapping[str, Noun],
+    synsets: Mapping[str, Synset],
+) -> list[tuple[list[int], str]]:
+    """Return the kinds nearest in meaning to the commonest unknown nouns.
+
+    Parameters
+    ----------
+    known
+        Phrases that the vocabulary knows.
+    roots
+        WordNet roots of each kind.
+    nouns, synsets
+        WordNet.
+
+    Returns
+    -------
+    list[tuple[list[int], str]]
+        Indices of at most two kinds, the nearest first, and the nouns for which they are, joined by commas.
+
+    Notes
+    -----
+    The measure is Wu and Palmer's (1994): twice the depth of the nearest common hypernym over the sum of the depths.
+    Hypernyms with more than 400 others below them do not count. Common nouns are those with a sense in WordNet's tagged
+    texts.
+    """
+    depths = _Depths(synsets)
+    kinds = [(index, root) for index, group in enumerate(roots) for root in group]
+    found: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for lemma, noun in nouns.items():
+        first = noun.senses[0]
+        if lemma in known or not noun.tagged or lemma.count(" ") > 1 or synsets[first].kind not in VISIBLE:
+            continue
+        scores: dict[int, float] = {}
+        for index, root in kinds:
+            scores[index] = max(scores.get(index, 0.0), depths.similarity(first, root))
+        nearest = sorted((index for index in scores if scores[index] >= _FLOOR), key=lambda index: -scores[index])
+        if nearest:
+            found[tuple(nearest[:_MOST])].append(lemma)
+    return [(list(indices), ",".join(sorted(lemmas))) for indices, lemmas in sorted(found.items())]
+
+
+class _Depths:
+    """Depths of synsets, and their similarity."""
+
+    def __init__(self, synsets: Mapping[str, Synset]) -> None:
+        self._above = {offset: ancestors(offset, synsets) for offset in synsets}
+        below = Counter(up for ups in self._above.values() for up in ups)
+        self._telling = frozenset(offset for offset, count in below.items() if count <= _BROADEST)
+
+    def depth(self, offset: str) -> int:
+        return 1 + max(self._above[offset].values())
+
+    def similarity(self, a: str, b: str) -> float:
+        ups, others = self._above[a], self._above[b]
+        shared = [(self.depth(up), ups[up] + others[up]) for up in ups.keys() & others.keys() & self._telling]
+        return max((2 * depth / (2 * depth + way) for depth, way in shared), default=0.0)
+
+
+def near_misses(phrases: Collection[str], known: Collection[str], nouns: Mapping[str, Noun]) -> str:
+    """Return the unknown nouns that look like a mistyped phrase, joined by commas: "rocket" for "racket".
+
+    Those that sound like one are left out: "kat", a rare word for a plant, is a mistyped "cat" all the same.
+
+    Parameters
+    ----------
+    phrases
+        Phrases that are suggested.
+    known
+        All phrases that the vocabulary knows.
+    nouns
+        WordNet.
+    """
+    by_rest: dict[str, set[str]] = defaultdict(set)
+    for phrase in phrases:
+        for rest in _without_letters(phrase):
+            by_rest[rest].add(phrase)
+    sounds = {phrase.translate(SOUNDS) for phrase in phrases}
+    return ",".join(
+        lemma
+        for lemma in sorted(nouns)
+        if lemma not in known
+        and " " not in lemma
+        and len(lemma) >= 3
+        and lemma.translate(SOUNDS) not in sounds
+        and any(is_typo(lemma, phrase) for rest in _without_letters(lemma) for phrase in by_rest.get(rest, ()))
+    )
+
+
+def _without_letters(word: str) -> Iterator[str]:
+    """Yield a word with up to two letters left out: what two words share that are two errors apart."""
+    word = word.translate(SOUNDS)
+    for count in range(3):
+        for gone in combinations(range(len(word)), count):
+            yield "".join(letter for at, letter in enumerate(word) if at not in gone)
