@@ -9,6 +9,7 @@ from typing import Any
 
 from .families.family import Family, Picture, Prediction, Stopwatch
 from .instance import Instance
+from .parameters import Query
 from .selection import Selection
 from .words.meaning import Meaning
 
@@ -77,17 +78,26 @@ def select(
     family: Family[Any],
     picture: Picture,
     meaning: Meaning[Any] | None,
-    threshold: float,
-    selection: Selection,
+    query: Query,
     watch: Stopwatch,
 ) -> Finding:
-    """Return what a selection makes of what was found for a meaning, or of nothing: the object that it means itself.
+    """Return what the selection of a query makes of what was found for its prompt.
+
+    Parameters
+    ----------
+    family, picture, watch
+        As in `find`.
+    meaning
+        The prompt of the query; None without one: then the selection means an object by itself.
+    query
+        The query, with its selection and threshold.
 
     Raises
     ------
     ParameterError
         The selection does not fit the image or what was found in it.
     """
+    selection, threshold = query.selection, query.parameters.threshold
     if meaning is None:
         return Finding(family.select(picture, None, threshold, selection, watch), None, invert=False)
     if meaning.pick:

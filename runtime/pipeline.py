@@ -46,7 +46,9 @@ class Pipeline:
     def __init__(self, reader: PictureReader, family: Family[Any], model: str) -> None:
         self._reader, self._family, self._model = reader, family, model
 
-    def run(self, image: ImageSource, queries: Sequence[ResolvedQuery]) -> list[list[Result | AutomaskError] | AutomaskError]:
+    def run(
+        self, image: ImageSource, queries: Sequence[ResolvedQuery]
+    ) -> list[list[Result | AutomaskError] | AutomaskError]:
         """Return, for each query, one result for each of its prompts, or its own error.
 
         A query with `return_errors` has the errors of its prompts among its results.
@@ -124,12 +126,11 @@ class Pipeline:
         ParameterError
             The selection does not fit the image or what was found in it.
         """
-        selection, threshold = query.query.selection, query.query.parameters.threshold
-        if selection.names:
+        if query.query.selection.names:
             meaning = next((prompt for prompt in query.prompts if isinstance(prompt, Meaning)), None)
             if meaning is None and query.prompts:
                 return [prompt for prompt in query.prompts if isinstance(prompt, AutomaskError)], findings
-            return [select(self._family, picture, meaning, threshold, selection, watch)], findings
+            return [select(self._family, picture, meaning, query.query, watch)], findings
         rest = iter(findings)
         wanted = [prompt if isinstance(prompt, AutomaskError) else next(rest) for prompt in query.prompts]
         return wanted, list(rest)
@@ -181,9 +182,7 @@ class Pipeline:
         if not isinstance(finding, Finding):
             return finding
         excluded = None if finding.excluded is None else self._family.redraw(picture, finding.excluded, watch)
-        return replace(
-            finding, prediction=self._family.redraw(picture, finding.prediction, watch), excluded=excluded
-        )
+        return replace(finding, prediction=self._family.redraw(picture, finding.prediction, watch), excluded=excluded)
 
 
 def _shared(query: ResolvedQuery) -> tuple[Meaning[Any], ...]:

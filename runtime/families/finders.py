@@ -26,6 +26,7 @@ __all__ = ["FINDERS", "MAX_INSTANCES", "Detections", "Finder", "PicoDet"]
 MAX_INSTANCES = 100
 """Most objects of one prompt, the best ones first: a threshold near 0 would ask for thousands of masks."""
 
+_SAME_OBJECT = 0.7  # IoU above which two boxes of one union are the same object
 _MAX_CANDIDATES = 1000  # boxes of one class that non-maximum suppression compares
 
 R = TypeVar("R")
@@ -126,7 +127,7 @@ class PicoDet:
             for cell in _suppress(boxes, scores[:, term.index], threshold, self._nms_iou)
         ]
         pairs.sort(key=lambda pair: -scores[pair])
-        del pairs[MAX_INSTANCES:]
+        pairs = _without_doubles(pairs, boxes, {term.index: term.union for term in terms})[:MAX_INSTANCES]
         cells, indices = [cell for cell, _ in pairs], [index for _, index in pairs]
         labels = tuple(self.words.labels[index] for index in indices)
         return Detections(_describe(terms), boxes[cells], scores[cells, indices], labels)
@@ -151,6 +152,40 @@ def _suppress(boxes: NDArray[np.float32], scores: NDArray[np.float32], threshold
     sized = np.concatenate((corners[:, :2], corners[:, 2:] - corners[:, :2]), axis=1)
     kept = cv2.dnn.NMSBoxes(sized.tolist(), scores[indices].tolist(), 0.0, iou, top_k=_MAX_CANDIDATES)
     return [int(indices[i]) for i in np.array(kept, int).ravel()]
+
+
+def _without_doubles(
+    pairs: Sequence[tuple[int, int]], boxes: NDArray[np.float32], unions: Mapping[int, str]
+) -> list[tuple[int, int]]:
+    """Return the pairs of a cell and a class without objects that a better one of the same union is: a car as a truck.
+
+    Parameters
+    ----------
+    pairs
+        Best first.
+    boxes
+        (n, 4): left, top, right, bottom.
+    unions
+        Name of the union of each class; empty for a class that was named itself.
+    """
+    if not any(unions.values()):
+        return list(pairs)
+    kept: list[tuple[int, int]] = []
+    for cell, index in pairs:
+        others = [other for other, kind in kept if unions[kind] == unions[index] != ""]
+        if not others or _overlaps(boxes[cell], boxes[others]).max() <= _SAME_OBJECT:
+            kept.append((cell, index))
+        if len(kept) == MAX_INSTANCES:
+            break
+    return kept
+
+
+def _overlaps(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the IoU of a box with each of (n, 4) others."""
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    shared = np.clip(sides, 0, None).prod(axis=1)
+    areas = (others[:, 2:] - others[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
+    return np.asarray(shared / np.maximum(areas - shared, 1e-9), np.float32)
 
 
 def _cells(size: int, strides: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

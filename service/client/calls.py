@@ -99,7 +99,14 @@ class TaskTemplate:
             formats[CHOSEN["alpha"]] = None  # a soft edge cannot be computed from the mask
         return write_task(
             Task(
-                image, query.prompts, query.exclude, parameters, self.model, (*formats,), query.selection, query.return_errors
+                image,
+                query.prompts,
+                query.exclude,
+                parameters,
+                self.model,
+                (*formats,),
+                query.selection,
+                query.return_errors,
             )
         )
 

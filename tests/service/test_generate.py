@@ -19,6 +19,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 import automask
+from automask.service import Client
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
@@ -347,3 +348,31 @@ def test_health_and_reflection(server: Any) -> None:
         assert [method.name for method in found.methods] == [
             method.name for method in messages.DESCRIPTOR.services_by_name["MaskService"].methods
         ]
+
+
+def test_one_unknown_prompt_fails_the_call_unless_errors_are_returned(stub: MaskServiceStub, jpeg: bytes) -> None:
+    task = encoded(jpeg, "cup", "sky or logo", "dog", stop_on_empty_mask=True)
+    assert details(refused(stub, task))[0] == "UNKNOWN_PROMPT"
+    task.return_errors = True
+    cup, sky, dog = generate(stub, task).results
+    assert not cup.HasField("error")
+    np.testing.assert_array_equal(
+        picture(cup.media[0].data), picture(generate(stub, encoded(jpeg)).results[0].media[0].data)
+    )
+    assert (sky.prompt, details(sky.error)[0], len(sky.media)) == ("sky or logo", "UNKNOWN_PROMPT", 0)
+    assert (dog.prompt, details(dog.error)[0]) == ("dog", "EMPTY_MASK")
+    del task.prompts[0]
+    assert [result.HasField("error") for result in generate(stub, task).results] == [True, True]
+
+
+def test_a_client_gets_each_prompt_or_its_error(tmp_path: Path, jpeg: bytes) -> None:
+    with serving(tmp_path) as server, Client(server.address) as client:
+        cup, sky = client.mask(jpeg, ["cup", "sky or logo"], return_errors=True)
+        assert isinstance(cup, automask.Result)
+        assert cup.labels == ("cup",)
+        assert isinstance(sky, automask.UnknownPromptError)
+        assert sky.parts == ("sky", "logo")
+        with pytest.raises(automask.UnknownPromptError, match="'sky' and 'logo' are not among"):
+            client.mask(jpeg, ["cup", "sky or logo"])
+        with pytest.raises(automask.ParameterError, match="return_errors"):
+            client.mask(jpeg, "cup", return_errors=True)
