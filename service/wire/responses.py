@@ -47,7 +47,7 @@ def write_response(
     response = mask_pb2.MaskResponse(
         results=[
             _write_error(prompt, result) if isinstance(result, AutomaskError) else _write_result(result, formats)
-            for prompt, result in zip(task.prompts, results, strict=True)
+            for prompt, result in zip(task.prompts or ("",), results, strict=True)
         ],
         parameters=write_parameters((first or task).parameters),
         model=first.model if first else task.model,
