@@ -122,9 +122,10 @@ class Languages:
         """Yield the words of a prompt, with those apart that are written without a space."""
         before: Word | None = None
         for word in words:
-            if before and _EMOJI.match(before.key) and _EMOJI.match(word.key) and before.end == word.start:
+            if before and _EMOJI.match(before.key) and _EMOJI.match(word.key):
                 yield Word("and", word.start, word.start)
-            yield from self._split_word(word)
+            is_joiner = not word.key.isascii() and word.key in self.joiners
+            yield from [replace(word, key="and")] if is_joiner else self._split_word(word)
             before = word
 
     def _split_word(self, word: Word) -> Iterator[Word]:

@@ -244,7 +244,7 @@ class Vocabulary:
         """Return whether words before a known noun leave its meaning alone; "cat food" is no food of the cat's kind."""
         if index < len(self.labels) or not words or words[-1].key in ADJECTIVES | COLOURS:
             return True
-        return self.find(words[-1:]) is None
+        return self.find(words[-1:]) in {None, REFUSED}
 
     def _look_up(self, phrase: str) -> int | None:
         for form in self._forms(phrase):

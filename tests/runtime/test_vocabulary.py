@@ -36,7 +36,7 @@ def cases(*tables: str) -> list[tuple[str, str]]:
     return [(prompt, label) for table in tables for label, prompts in PROMPTS[table].items() for prompt in prompts]
 
 
-@pytest.mark.parametrize(("prompt", "label"), cases("first", "second", "third", "fourth", "moved"))
+@pytest.mark.parametrize(("prompt", "label"), cases("first", "second", "third", "fourth", "fifth", "moved"))
 def test_prompts_people_type(prompt: str, label: str) -> None:
     assert judge(_VOCABULARY, prompt, label) == "right", answer(_VOCABULARY, prompt)
 

@@ -38,9 +38,10 @@ def read_languages(
     Returns
     -------
     list[dict[str, Any]]
-        For each language: ``name``, ``articles``, ``joiners``; ``words``: for each name the words, joined by commas;
-        ``bound``: words that count only after an article, because English has them for another visible thing;
-        ``doubtful``: words that count with a warning, because English has them for something that is not visible.
+        For each language: ``name``; ``articles``, with possessives and small numbers; ``joiners``, words for "and" and
+        "or"; ``words``: for each name the words, joined by commas; ``bound``: words that count only after an article,
+        because English has them for another visible thing; ``doubtful``: words that count with a warning, because
+        English has them for something that is not visible.
     """
     folder = Path(__file__).parent / "languages"
     tables = [(code, tomllib.loads((folder / f"{code}.toml").read_text(encoding="utf-8"))) for code in _ORDER]
@@ -63,7 +64,7 @@ def _describe(
     bound = {word for word in shared if word in concrete}
     return {
         "name": table["name"],
-        "articles": table.get("articles", "").split(),
+        "articles": fold(table.get("articles", "")).split(),
         "joiners": table.get("joiners", "").split(),
         "words": [",".join(group) for group in words],
         "bound": sorted(bound),
