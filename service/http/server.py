@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from automask.v1.mask_pb2 import MaskResponse
 
@@ -19,37 +19,23 @@ from ..core.operations import Operations
 from ..sockets import bind, format_address
 from ..telemetry.calls import Observer
 from .app import create_app
+from .connections import ACCEPTS, Limits, limited
 from .fetch import Fetcher
 
 __all__ = ["HttpServer"]
 
 _GRACE_SECONDS = 1  # for the last responses at shutdown
+_BACKLOG = 2048
 _IDLE_SECONDS = 5  # between two calls on a connection; the headers of a call may take up to twice as long
-
-
-class _Protocol(H11Protocol):
-    """Closes a connection without a complete request in time; uvicorn would wait forever."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._last_cycle: object = self
-        self._check()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._timer.cancel()
-        super().connection_lost(exc)
-
-    def _check(self) -> None:
-        """Close the connection if no request came since the last check and none is in progress."""
-        is_waiting = self.cycle is None or self.cycle.response_complete
-        if is_waiting and self._last_cycle is self.cycle:
-            self.transport.close()
-        self._last_cycle = self.cycle if is_waiting else self
-        self._timer = self.loop.call_later(self.timeout_keep_alive, self._check)
 
 
 class _Uvicorn(uvicorn.Server):
     """A uvicorn server that installs no signal handlers."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for one in sockets or ():
+            one.listen(_BACKLOG)  # connections that wait for the server; asyncio would accept as many at once
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -101,7 +87,8 @@ class HttpServer:
         self._server = _Uvicorn(
             uvicorn.Config(
                 app,
-                http=_Protocol,
+                http=limited(Limits(self._settings.http_timeout)),
+                backlog=ACCEPTS,
                 ws="none",
                 lifespan="off",
                 log_config=None,
