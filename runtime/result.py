@@ -22,7 +22,7 @@ from .instance import Instance
 from .matting import edge_radius, foreground
 from .parameters import Parameters
 
-__all__ = ["FORMATS", "PictureKind", "Result"]
+__all__ = ["FORMATS", "PictureKind", "Result", "encode_picture"]
 
 PictureKind = Literal["mask", "alpha", "preview"]
 FORMATS: Mapping[str, Sequence[int]] = {".png": (), ".webp": (cv2.IMWRITE_WEBP_QUALITY, 101)}
@@ -152,21 +152,15 @@ class Result:
         ImageError
             A side of the photo is longer than the format can hold: 1,000,000 pixels in PNG, 16,383 in WebP.
         """
-        if suffix not in FORMATS:
-            raise ParameterError("suffix", f"be one of {', '.join(FORMATS)}, which are lossless", suffix)
-        height, width = self.mask.shape
-        if max(height, width) > _MAX_SIDES[suffix]:
-            raise ImageError(f"{suffix} holds at most {_MAX_SIDES[suffix]} pixels a side, the mask is {width}×{height}")
-        _, data = cv2.imencode(suffix, self._channels_for_opencv(kind or self.kind), FORMATS[suffix])
-        return data.tobytes()
+        return encode_picture(self._picture(kind or self.kind), suffix)
 
-    def _channels_for_opencv(self, kind: str) -> NDArray[np.uint8]:
+    def _picture(self, kind: str) -> NDArray[np.uint8]:
         if kind == "mask":
             return self.opacity if self.opacity is not None and self.parameters.feather else self.mask
         if kind == "alpha":
-            return np.asarray(cv2.cvtColor(self.alpha, cv2.COLOR_RGBA2BGRA), np.uint8)
+            return self.alpha
         if kind == "preview":
-            return np.asarray(cv2.cvtColor(self.preview, cv2.COLOR_RGB2BGR), np.uint8)
+            return self.preview
         raise ParameterError("kind", "be one of mask, alpha, preview", kind)
 
     def save(self, path: str | PathLike[str], kind: PictureKind | None = None) -> Path:
@@ -193,3 +187,32 @@ class Result:
         target = Path(path)
         target.write_bytes(self.encode(kind, target.suffix.lower()))
         return target
+
+
+def encode_picture(pixels: NDArray[np.uint8], suffix: str) -> bytes:
+    """Return a picture as a file, without loss.
+
+    Parameters
+    ----------
+    pixels
+        uint8: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA.
+    suffix
+        ``.png`` or ``.webp``.
+
+    Raises
+    ------
+    ParameterError
+        `suffix` is another one.
+    ImageError
+        A side is longer than the format can hold: 1,000,000 pixels in PNG, 16,383 in WebP.
+    """
+    if suffix not in FORMATS:
+        raise ParameterError("suffix", f"be one of {', '.join(FORMATS)}, which are lossless", suffix)
+    height, width = pixels.shape[:2]
+    if max(height, width) > _MAX_SIDES[suffix]:
+        raise ImageError(f"{suffix} holds at most {_MAX_SIDES[suffix]} pixels a side, it is {width}×{height}")
+    if pixels.ndim == 3:
+        order = cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR
+        pixels = np.asarray(cv2.cvtColor(pixels, order), np.uint8)
+    _, data = cv2.imencode(suffix, pixels, FORMATS[suffix])
+    return data.tobytes()

@@ -1,4 +1,4 @@
-"""The command line: `automask mask`, `models`, `doctor`, and the commands of service and export."""
+"""The command line: `automask mask`, `cutout`, `models`, `doctor`, and the commands of service and export."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
-from ..errors import AutomaskError, MissingDependencyError
+from ..errors import AutomaskError, MissingDependencyError, ParameterError, UnknownPromptError
+from .completion import completion
+from .cutout import cutout
 from .doctor import doctor
 from .mask import mask
 from .models import models
@@ -17,7 +19,7 @@ from .models import models
 __all__ = ["main"]
 
 _REQUESTS = "automask.service.cli.requests"
-# Imported when called: `mask`, `models` and `doctor` need none of them.
+# Imported when called: `mask`, `cutout`, `models` and `doctor` need none of them.
 _LATER = {
     "serve": "automask.service.cli.serve",
     **dict.fromkeys(("submit", "status", "watch", "result", "cancel"), _REQUESTS),
@@ -47,11 +49,14 @@ class _Automask(click.Group):
             return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort, click.ClickException):
             raise
+        except KeyboardInterrupt:
+            click.echo("automask: interrupted", err=True)
+            sys.exit(130)
         except Exception as error:  # noqa: BLE001 (the outermost handler)
             if ctx.params["debug"]:
                 traceback.print_exc()
             click.echo(f"automask: error: {_one_line(error)}", err=True)
-            sys.exit(1)
+            sys.exit(2 if isinstance(error, (ParameterError, UnknownPromptError)) else 1)
 
 
 class _Missing(click.Command):
@@ -83,15 +88,15 @@ def main(*, debug: bool) -> None:
 
     \b
     automask mask room.jpg "sofa"                     writes room.mask.png beside it
-    automask mask room.jpg "sofa" --return-alpha      the sofa cut out
+    automask cutout room.jpg "sofa"                   the sofa cut out, with a soft edge
     automask mask photos/ "dog" -o masks/             a whole folder
     automask mask - "cup" < in.jpg > mask.png         in a pipe
 
-    Exit status: 0 done, 1 an image failed, 2 wrong usage, 3 nothing found (with --stop-on-empty-mask).
+    Exit status: 0 done, 1 an image failed, 2 wrong usage or unknown prompt, 3 nothing found (with
+    --stop-on-empty-mask), 130 interrupted.
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
     del debug  # read from the context, where errors are caught
 
 
-main.add_command(mask)
-main.add_command(models)
-main.add_command(doctor)
+for _command in (mask, cutout, models, doctor, completion):
+    main.add_command(_command)

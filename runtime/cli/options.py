@@ -1,8 +1,9 @@
-"""Options of several commands: the parameters of a mask, and the credentials of a client."""
+"""Options of several commands: the parameters of a mask or a cut-out, and the credentials of a client."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import wraps
 from pathlib import Path
 from typing import Any, get_args
@@ -13,19 +14,39 @@ from ..matting import MAX_FEATHER
 from ..parameters import Edges, Options, Parameters
 from ..postprocess import MAX_RADIUS
 
-__all__ = ["mask_options", "secret_options"]
+__all__ = ["cutout_options", "mask_options", "secret_options"]
 
 _DEFAULTS = Parameters()
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
+_THRESHOLD = click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    default=_DEFAULTS.threshold,
+    show_default=True,
+    help="Least score of an object: a lower one finds more, a higher one only what is sure.",
+)
+_EXCLUDE = click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PROMPT",
+    allow_from_autoenv=False,
+    help="Leave this out of the mask; repeatable.",
+)
+_EDGES = click.option(
+    "--edges",
+    type=click.Choice(get_args(Edges)),
+    default=_DEFAULTS.edges,
+    show_default=True,
+    help="fast: the outline follows the edges in the image; fine: the largest objects are drawn a second time from "
+    "a closer view, which takes longer; model: as the model drew it.",
+)
+_STOP_ON_EMPTY_MASK = click.option(
+    "--stop-on-empty-mask", is_flag=True, help="If nothing is found, write nothing and exit with 3."
+)
+
 _MASK_OPTIONS = (
-    click.option(
-        "--threshold",
-        type=click.FloatRange(0, 1),
-        default=_DEFAULTS.threshold,
-        show_default=True,
-        help="Least score of an object: a lower one finds more, a higher one only what is sure.",
-    ),
+    _THRESHOLD,
     click.option(
         "--grow-mask",
         type=click.IntRange(0, MAX_RADIUS),
@@ -34,7 +55,7 @@ _MASK_OPTIONS = (
         help="Expand the mask by this many pixels.",
     ),
     click.option("--invert-mask", is_flag=True, help="Mask everything but the prompt."),
-    click.option("--exclude", multiple=True, metavar="PROMPT", help="Leave this out of the mask; repeatable."),
+    _EXCLUDE,
     click.option(
         "--return-alpha",
         is_flag=True,
@@ -42,14 +63,7 @@ _MASK_OPTIONS = (
         "rim of background around the object. `automask cutout` has none.",
     ),
     click.option("--preview", is_flag=True, help="Write the image, tinted where the mask is set."),
-    click.option(
-        "--edges",
-        type=click.Choice(get_args(Edges)),
-        default=_DEFAULTS.edges,
-        show_default=True,
-        help="fast: the outline follows the edges in the image; fine: the largest objects are drawn a second time from "
-        "a closer view, which takes longer; model: as the model drew it.",
-    ),
+    _EDGES,
     click.option(
         "--feather",
         type=click.IntRange(0, MAX_FEATHER),
@@ -57,8 +71,10 @@ _MASK_OPTIONS = (
         show_default=True,
         help="Add a smooth ramp of this many pixels around the mask, for inpainting.",
     ),
-    click.option("--stop-on-empty-mask", is_flag=True, help="If nothing is found, write nothing and exit with 3."),
+    _STOP_ON_EMPTY_MASK,
 )
+
+_CUTOUT_OPTIONS = (_THRESHOLD, _EXCLUDE, _EDGES, _STOP_ON_EMPTY_MASK)
 
 _SECRET_OPTIONS = (
     click.option(
@@ -78,33 +94,31 @@ def mask_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the parameters of a mask to a command, which gets them as `exclude` and `options`."""
 
     @wraps(command)
-    def gather(
-        *,
-        threshold: float,
-        grow_mask: int,
-        invert_mask: bool,
-        return_alpha: bool,
-        preview: bool,
-        edges: Edges,
-        feather: int,
-        stop_on_empty_mask: bool,
-        **others: Any,  # noqa: ANN401 (the parameters of the command)
-    ) -> Any:  # noqa: ANN401
-        if return_alpha and preview:
+    def gather(*, preview: bool, **others: Any) -> Any:  # noqa: ANN401 (the parameters of the command)
+        if others["return_alpha"] and preview:
             raise click.UsageError("--return-alpha and --preview exclude each other")
-        options: Options = {
-            "threshold": threshold,
-            "grow_mask": grow_mask,
-            "invert_mask": invert_mask,
-            "return_mask": not preview,
-            "return_alpha": return_alpha,
-            "stop_on_empty_mask": stop_on_empty_mask,
-            "edges": edges,
-            "feather": feather,
-        }
+        options: Options = {**_take_options(others), "return_mask": not preview}
         return command(options=options, **others)
 
     return _add(_MASK_OPTIONS, gather)
+
+
+def cutout_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the parameters of a soft cut-out to a command, which gets them as `exclude` and `options`."""
+
+    @wraps(command)
+    def gather(**others: Any) -> Any:  # noqa: ANN401 (the parameters of the command)
+        options: Options = {**_take_options(others), "grow_mask": 0, "return_alpha": True, "alpha": "soft"}
+        return command(options=options, **others)
+
+    return _add(_CUTOUT_OPTIONS, gather)
+
+
+def _take_options(values: dict[str, Any]) -> Options:
+    """Remove the fields of `Parameters` from the values of a command line, and return them."""
+    taken: Any = {field.name: values.pop(field.name) for field in fields(Parameters) if field.name in values}
+    options: Options = taken
+    return options
 
 
 def secret_options(command: Callable[..., Any]) -> Callable[..., Any]:

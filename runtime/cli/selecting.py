@@ -21,6 +21,7 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--box",
         callback=_parse_box,
+        allow_from_autoenv=False,
         metavar="L,T,R,B",
         help="Box around one object: left, top, right, bottom in pixels. Needs no PROMPT; with one, the box corrects "
         "an object of the prompt, or adds one.",
@@ -30,6 +31,7 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "points",
         multiple=True,
         callback=_parse_points,
+        allow_from_autoenv=False,
         metavar="X,Y[,-]",
         help="Point on the object, in pixels; with ,- a point outside it. Repeatable. Needs no PROMPT; with one, "
         "points correct the objects of the prompt.",
@@ -37,11 +39,16 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--keep",
         callback=_parse_indices,
+        allow_from_autoenv=False,
         metavar="I,J,...",
         help="Keep only these objects of the prompt, by their index in --json; 0 is the best one.",
     )
     @click.option(
-        "--drop", callback=_parse_indices, metavar="I,J,...", help="Leave out these objects of the prompt, by index."
+        "--drop",
+        callback=_parse_indices,
+        allow_from_autoenv=False,
+        metavar="I,J,...",
+        help="Leave out these objects of the prompt, by index.",
     )
     @wraps(command)
     def gather(

@@ -86,12 +86,20 @@ class BaseConnection:
         API key and certificates.
     timeout
         Seconds for a call, all its attempts together.
+
+    Raises
+    ------
+    ParameterError
+        `target` is a URL.
     """
 
     _grpc: Any
     """The module whose channels it opens: `grpc` or `grpc.aio`."""
 
     def __init__(self, target: str, credentials: Credentials, timeout: float) -> None:
+        if target.lower().startswith(("http://", "https://")):
+            requirement = f"be host:port of gRPC, such as {DEFAULT_TARGET}, or unix:/path; not a URL"
+            raise ParameterError("the server's address", requirement, target)
         self.target, self.metadata, self.timeout = target, credentials.metadata, timeout
         if credentials.tls is None:
             self._channel = self._grpc.insecure_channel(target, _CHANNEL_OPTIONS)

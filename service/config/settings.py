@@ -70,6 +70,17 @@ def state_folder() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "automask"
 
 
+class _ServerToml(TomlConfigSettingsSource):
+    """The TOML file, without the tables that `automask mask` and `automask cutout` read."""
+
+    def __call__(self) -> dict[str, Any]:
+        return {
+            name: value
+            for name, value in super().__call__().items()
+            if name not in {"mask", "cutout"} or not isinstance(value, dict)
+        }
+
+
 class Settings(BaseSettings):
     """Settings of a server. Priority: keyword arguments, variables ``AUTOMASK_…``, the TOML file, defaults.
 
@@ -176,7 +187,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the environment and the TOML file of `load_settings`; no .env file, no secrets folder."""
         del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, _ServerToml(settings_cls)
 
     @property
     def max_image_bytes(self) -> int:

@@ -80,7 +80,7 @@ def test_a_folder_goes_on_after_a_bad_file(folder: Path, tmp_path: Path) -> None
     assert written == ["a.mask.png", "b.png.mask.png", "b.webp.mask.png"]
     assert len(done.stdout.splitlines()) == 3
     assert any(line.startswith("automask: error:") and "broken.jpg" in line for line in errors(done))
-    assert errors(done)[-1] == "3 masked, 1 failed"
+    assert errors(done)[-1] == "4 images: 3 masked, 1 failed"
 
 
 def test_a_second_run_does_not_mask_the_results_of_the_first(folder: Path) -> None:
@@ -130,6 +130,10 @@ def test_exit_status_3_when_nothing_is_found(coffee_file: Path, tmp_path: Path) 
         (["mask", "EMPTY", "cup"], "holds no images"),
         (["mask", "EMPTY/*.jpg", "cup"], "no file matches"),
         (["mask", "PHOTO", "PHOTO2", "cup", "-o", "PHOTO"], "is a file; for several images give a folder"),
+        (["mask", "PHOTO", "PHOTO2", "cup", "-o", "one.png"], "one.png is the name of one picture, for 2 images"),
+        (["mask", "PHOTO", " "], "the prompt is empty"),
+        (["mask", "PHOTO", "cup", "--threads", "0"], "0 is not in the range x>=1"),
+        (["mask", "PHOTO", "cup", "--threads", "2", "--server", "unix:/x"], "--threads is for this machine"),
         (["mask", "PHOTO", "cup", "-o", "mask.jpg"], "a picture is written as .png or .webp"),
         (["mask", "PHOTO", "cup", "-o", "-", "--json"], "standard output carries the picture here"),
     ],
@@ -145,19 +149,22 @@ def test_wrong_usage_is_exit_status_2(coffee_file: Path, tmp_path: Path, argumen
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "message", "status"),
     [
-        (["PHOTO", "sky"], "'sky' is not among the 80 kinds of object that this model knows"),
-        (["nowhere.jpg", "cup"], "'nowhere.jpg': no such file"),
-        (["PHOTO", "cup", "--model", "nothing"], "no bundle 'nothing'"),
-        (["PHOTO", "cup", "-o", "/proc/none/mask.png"], "/proc/none"),
+        (["PHOTO", "sky"], "'sky' is not among the 80 kinds of object that this model knows", 2),
+        (["PHOTO", "cup", "--precision", "fp64"], "precision must be one of", 2),
+        (["PHOTO", "cup", "--server", "http://127.0.0.1:8080"], "not a URL, got 'http://127.0.0.1:8080'", 2),
+        (["PHOTO", "cup", "--max-pixels", "1000"], "over the limit of 0.001 megapixels", 1),
+        (["nowhere.jpg", "cup"], "'nowhere.jpg': no such file", 1),
+        (["PHOTO", "cup", "--model", "nothing"], "no bundle 'nothing'", 1),
+        (["PHOTO", "cup", "-o", "/proc/none/mask.png"], "/proc/none", 1),
     ],
 )
-def test_errors_are_one_line_and_exit_status_1(
-    coffee_file: Path, tmp_path: Path, arguments: list[str], message: str
+def test_errors_are_one_line(
+    coffee_file: Path, tmp_path: Path, arguments: list[str], message: str, status: int
 ) -> None:
     done = run("mask", *(argument.replace("PHOTO", str(coffee_file)) for argument in arguments), cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == status
     (line,) = errors(done)
     assert line.startswith("automask: error: ")
     assert message in line
@@ -165,7 +172,7 @@ def test_errors_are_one_line_and_exit_status_1(
 
 def test_debug_shows_the_traceback(coffee_file: Path) -> None:
     done = run("--debug", "mask", coffee_file, "sky")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Traceback" in done.stderr.decode()
 
 
@@ -236,7 +243,7 @@ def test_several_images_need_no_prompt_with_a_box(folder: Path, coffee: NDArray[
         (["--drop", "1"], 2, "give at least one image and, last, the prompt"),
         (["cup", "--drop", "1"], 1, "drop must hold indices below 1, because the prompt has 1 instances, got 1"),
         (["--box", "0,0,601,400"], 1, "box must be inside the image, which is 600×400"),
-        (["--point", "1,2,-"], 1, "points must hold a point with label 1"),
+        (["--point", "1,2,-"], 2, "points must hold a point with label 1"),
     ],
 )
 def test_a_wrong_selection_is_named(coffee_file: Path, arguments: list[str], status: int, message: str) -> None:

@@ -109,7 +109,7 @@ def test_sides_that_a_format_cannot_hold_are_refused(segmenter: automask.Segment
     result = segmenter.mask(coffee, "cup")
     for suffix, longest in ((".png", 1_000_000), (".webp", 16_383)):
         assert replace(result, mask=np.zeros((1, longest), np.uint8)).encode("mask", suffix)
-        with pytest.raises(automask.ImageError, match=rf"\{suffix} holds at most {longest} pixels a side, the mask is"):
+        with pytest.raises(automask.ImageError, match=rf"\{suffix} holds at most {longest} pixels a side, it is"):
             replace(result, mask=np.zeros((longest + 1, 1), np.uint8)).encode("mask", suffix)
 
 

@@ -1,0 +1,188 @@
+"""Runs over images, which `automask mask` and `automask cutout` share: their options, and the run itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import partial, wraps
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from ..devices import AUTO, Device, device_names
+from ..errors import AutomaskError, UnknownPromptError
+from ..images import DEFAULT_MAX_PIXELS, ImageSource
+from ..loading import load
+from ..parameters import Options
+from ..result import Result
+from .inputs import Job, count_subfolders, plan
+from .options import secret_options
+from .report import Encode, Report
+from .settings import CONTEXT, config_option, first_model
+
+__all__ = ["CONTEXT", "Batch", "batch_options"]
+
+_HERE = ("device", "precision", "threads", "max_pixels")  # options that a server has for itself
+
+_OPTIONS = (
+    click.option(
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="File for one image (.png or .webp), folder for several, - for standard output. [default: beside each "
+        "image]",
+    ),
+    click.option("--recursive", is_flag=True, help="Take the images in the subfolders of a folder, too."),
+    click.option("--skip-existing", is_flag=True, help="Skip an image whose result exists."),
+    click.option(
+        "--model",
+        metavar="MODEL",
+        callback=first_model,
+        help="Built-in name, bundle folder or Hub id; with --server, one of its models. [default: default, or its "
+        "first]",
+    ),
+    click.option("--device", type=click.Choice(device_names()), help=f"Where to run. [default: {AUTO}]"),
+    click.option("--precision", metavar="NAME", help="Precision of the model, such as int8. [default: fastest]"),
+    click.option("--threads", type=click.IntRange(min=1), help="CPU threads. [default: one per core]"),
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(min=1),
+        default=DEFAULT_MAX_PIXELS,
+        show_default=True,
+        help="Most pixels, width times height, of an image.",
+    ),
+    click.option("--server", metavar="ADDRESS", help="Use a server: host:port, or unix:/path for a socket."),
+    secret_options,
+    click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        envvar="AUTOMASK_JSON",
+        help="Print one JSON object per image to standard output.",
+    ),
+    config_option,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A run over images: where they go, and what masks them. The fields are the options of the same names."""
+
+    output: str | None
+    recursive: bool
+    skip_existing: bool
+    model: str | None
+    device: Device | None
+    precision: str | None
+    threads: int | None
+    max_pixels: int
+    server: str | None
+    secrets: Mapping[str, Any]
+    as_json: bool
+
+    def run(
+        self,
+        images: Sequence[str],
+        prompt: str | None,
+        kind: str,
+        encode: Encode,
+        *,
+        exclude: Sequence[str],
+        options: Options,
+    ) -> None:
+        """Mask each image, write its picture, and exit with the status of the run.
+
+        Parameters
+        ----------
+        images, kind
+            As for `plan`.
+        prompt, exclude, options
+            As for `Segmenter.mask_many`.
+        encode
+            Makes the picture of a result.
+
+        Raises
+        ------
+        click.UsageError
+            The options do not fit together.
+        UnknownPromptError
+            The model does not know the prompt, so that no image can be masked.
+        """
+        jobs = plan(images, self.output, kind, recursive=self.recursive)
+        self._check(jobs)
+        report = Report(len(jobs), encode, as_json=self.as_json)
+        skipped = count_subfolders(images)
+        if skipped and not self.recursive:
+            report.note(f"subfolders are not searched, {skipped} here: --recursive takes their images, too")
+        if self.skip_existing:
+            done = [job for job in jobs if job.target is not None and job.target.exists()]
+            report.skip(done)
+            jobs = [job for job in jobs if job not in done]
+        try:
+            if jobs:
+                self._mask(jobs, prompt, report, exclude=exclude, options=options)
+        except KeyboardInterrupt:
+            report.interrupt()
+        finally:
+            report.clear_progress()
+        report.close()
+
+    def _mask(
+        self, jobs: Sequence[Job], prompt: str | None, report: Report, *, exclude: Sequence[str], options: Options
+    ) -> None:
+        with self._masker() as mask_many:
+            answers = mask_many(_sources(jobs), prompt, exclude=exclude, return_errors=True, **options)
+            report.show_progress()
+            for job, answer in zip(jobs, answers, strict=True):
+                if isinstance(answer, UnknownPromptError):  # of a server; it is the same for every image
+                    raise answer
+                report.add(job, answer)
+
+    def _check(self, jobs: Sequence[Job]) -> None:
+        context = click.get_current_context()
+        named = [name for name in _HERE if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+        if self.server is not None and named:
+            option = f"--{named[0].replace('_', '-')}"
+            raise click.UsageError(f"{option} is for this machine; a server has its own")
+        if jobs[0].target is None and self.as_json:
+            raise click.UsageError("standard output carries the picture here; give -o FILE to use --json")
+        if jobs[0].target is None and sys.stdout.isatty():
+            raise click.UsageError("standard output is a terminal; redirect it or give -o FILE")
+
+    @contextmanager
+    def _masker(self) -> Iterator[Callable[..., Iterator[Result | AutomaskError]]]:
+        """Return the `mask_many` of a local model, or of a model of a server."""
+        if self.server is None:
+            yield load(
+                self.model or "default",
+                device=self.device or AUTO,
+                precision=self.precision,
+                threads=self.threads,
+                max_pixels=self.max_pixels,
+            ).mask_many
+            return
+        from automask.service import Client
+
+        with Client(self.server, **self.secrets) as client:
+            yield partial(client.mask_many, model=self.model or "")
+
+
+def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a run to a command, which gets them as `batch`."""
+
+    @wraps(command)
+    def gather(**values: Any) -> Any:  # noqa: ANN401 (the parameters of the command)
+        batch = Batch(**{field.name: values.pop(field.name) for field in fields(Batch)})
+        return command(batch=batch, **values)
+
+    for option in reversed(_OPTIONS):  # click lists the decorator that is applied last first
+        gather = option(gather)
+    return gather
+
+
+def _sources(jobs: Sequence[Job]) -> Iterator[ImageSource]:
+    for job in jobs:
+        yield sys.stdin.buffer.read() if job.source is None else job.source
