@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Final
 
 from fastapi import Request
@@ -75,7 +76,7 @@ def limit_body(receive: Receive, declared: str, limit: int, held: Held) -> Recei
     return limited
 
 
-async def read_body(request: Request, max_image_bytes: int) -> Form:
+async def read_body(request: Request, max_image_bytes: int, *, needs_prompt: bool = True) -> Form:
     """Read the body of a call.
 
     Parameters
@@ -84,6 +85,8 @@ async def read_body(request: Request, max_image_bytes: int) -> Form:
         HTTP request.
     max_image_bytes
         Maximum size of an image, in bytes.
+    needs_prompt
+        Whether a prompt, a box or points are required.
 
     Raises
     ------
@@ -94,9 +97,11 @@ async def read_body(request: Request, max_image_bytes: int) -> Form:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in {_MULTIPART, _URLENCODED}:
-        return await run_in_thread(parse_form, await _read_fields(request, kind, max_body_bytes(max_image_bytes)))
+        fields = await _read_fields(request, kind, max_body_bytes(max_image_bytes))
+        return await run_in_thread(partial(parse_form, needs_prompt=needs_prompt), fields)
     # Decoding megabytes of base64 would block the event loop. `Request.body` would keep the body.
-    return await run_in_thread(_read_json, b"".join([part async for part in request.stream()]))
+    read = partial(_read_json, needs_prompt=needs_prompt)
+    return await run_in_thread(read, b"".join([part async for part in request.stream()]))
 
 
 async def _read_fields(request: Request, kind: str, limit: int) -> dict[str, object]:
@@ -117,7 +122,7 @@ async def _read_fields(request: Request, kind: str, limit: int) -> dict[str, obj
             file.close()
 
 
-def _read_json(body: bytes) -> Form:
+def _read_json(body: bytes, *, needs_prompt: bool) -> Form:
     try:
         fields = json.loads(body)
     except ValueError as error:  # UnicodeDecodeError is one
@@ -126,7 +131,7 @@ def _read_json(body: bytes) -> Form:
         raise ParameterError("body", "be JSON without deep nesting", _start(body)) from None
     if not isinstance(fields, dict):
         raise ParameterError("body", "be a JSON object", _start(body))
-    return parse_form(fields)
+    return parse_form(fields, needs_prompt=needs_prompt)
 
 
 def _start(body: bytes) -> str:

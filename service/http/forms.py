@@ -82,7 +82,7 @@ class Form:
         )
 
 
-def parse_form(fields: Mapping[str, object]) -> Form:
+def parse_form(fields: Mapping[str, object], *, needs_prompt: bool = True) -> Form:
     """Parse the fields of a body.
 
     Parameters
@@ -90,6 +90,8 @@ def parse_form(fields: Mapping[str, object]) -> Form:
     fields
         Fields of JSON or of a form: numbers and booleans may be text; None and blank text count as missing. An uploaded
         file is bytes.
+    needs_prompt
+        Whether a prompt is required where no box or points mean an object.
 
     Raises
     ------
@@ -109,7 +111,7 @@ def parse_form(fields: Mapping[str, object]) -> Form:
     selection = Selection.build(**{name: _parse_array(name, present[name]) for name in ARRAYS if name in present})
     return Form(
         image=_parse_image(present.get("image")),
-        prompt=_parse_prompt(fields.get("prompt"), is_needed=not selection.is_object),
+        prompt=_parse_prompt(fields.get("prompt"), is_needed=needs_prompt and not selection.is_object),
         exclude=_parse_text("exclude", present.get("exclude", "")),
         parameters=Parameters(**parameters),
         model=_parse_text("model", present.get("model", "")),

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from google.protobuf.json_format import MessageToDict
 
+from automask import Parameters
 from automask.errors import ImageError
 from automask.v1 import mask_pb2
 
 from ..config.settings import Settings
+from ..core.backend import find_model
 from ..core.operations import Operations
-from ..core.task import OutputFormat
+from ..core.task import OutputFormat, Task
 from ..keys.key import Key
+from ..limits import MAX_PROMPT_LENGTH, MAX_PROMPTS
 from .authentication import authenticator
 from .bodies import read_body
 from .disconnects import unless_disconnected
@@ -51,6 +56,19 @@ def router(operations: Operations[mask_pb2.MaskResponse], settings: Settings, *,
         task = form.to_task(form.image, _FORMATS)
         return _describe(await unless_disconnected(request, operations.generate(task, key)))
 
+    @routes.post("/playground/objects")
+    async def objects(request: Request, key: Key = authenticated) -> dict[str, Any]:
+        """List what a model with a fixed vocabulary finds in a photo, the kind with the best score first."""
+        form = await read_body(request, settings.max_image_bytes, needs_prompt=False)
+        if not isinstance(form.image, bytes):
+            raise ImageError("the playground does not fetch URLs: upload a file in the field `image`")
+        prompts = _name_all(find_model(operations.models, form.model).vocabulary)
+        if not prompts:
+            return {"objects": []}
+        parameters = Parameters(threshold=form.parameters.threshold, grow_mask=0, edges="model")
+        task = Task(form.image, prompts, parameters=parameters, model=form.model)
+        return _describe_objects(await unless_disconnected(request, operations.generate(task, key)))
+
     return routes
 
 
@@ -65,6 +83,26 @@ def _describe_models(operations: Operations[Any]) -> list[dict[str, Any]]:
         }
         for name, segmenter in operations.models.items()
     ]
+
+
+def _name_all(labels: Sequence[str]) -> tuple[str, ...]:
+    """Return as few prompts as possible that name every label; those that would be too many are left out."""
+    prompts: list[str] = []
+    for label in labels:
+        longer = f"{prompts[-1]} and {label}" if prompts else label
+        if prompts and len(longer) <= MAX_PROMPT_LENGTH:
+            prompts[-1] = longer
+        else:
+            prompts.append(label)
+    return tuple(prompts[:MAX_PROMPTS])
+
+
+def _describe_objects(response: mask_pb2.MaskResponse) -> dict[str, Any]:
+    instances = [instance for result in response.results for instance in result.instances]
+    best = {one.label: one.score for one in sorted(instances, key=lambda one: one.score)}
+    labels = sorted(best, key=lambda label: -best[label])
+    counts = Counter(one.label for one in instances)
+    return {"objects": [{"label": one, "score": best[one], "count": counts[one]} for one in labels]}
 
 
 def _describe(response: mask_pb2.MaskResponse) -> dict[str, Any]:

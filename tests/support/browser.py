@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -9,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -85,3 +89,44 @@ class Page:
         yield
         assert self.console() == []
         assert {url for url in self.requested() if not url.startswith((self.origin, "blob:", "data:"))} == set()
+
+
+class Playground(Page):
+    """The playground, open in a browser."""
+
+    def open(self) -> None:
+        """Open the page without the state of earlier tests."""
+        self.browser.get(f"{self.origin}static/style.css")  # of the same origin, without scripts that store anything
+        self.browser.execute_script("sessionStorage.clear()")
+        self.browser.get(self.origin)
+        self.until("document.querySelector('#model').options.length || !document.querySelector('#key-form').hidden")
+
+    def settle(self) -> None:
+        """Wait until no request is running."""
+        self.until("document.querySelector('#stage').getAttribute('aria-busy') === 'false'")
+
+    def settle_after(self, action: str) -> None:
+        """Run a script that makes the page send a request, and wait for its response."""
+        assert self.run(f"{action}; return document.querySelector('#stage').getAttribute('aria-busy')") == "true"
+        self.settle()
+
+    def masked(self, photo: Path, prompt: str) -> None:
+        self.at("#file").send_keys(str(photo))
+        self.until("!document.querySelector('#picture').hidden")
+        self.at("#prompt").send_keys(prompt)
+        self.settle()
+
+    def move(self, slider: str, value: float) -> None:
+        self.settle_after(f"""
+            const slider = document.querySelector("{slider}");
+            slider.value = {value};
+            slider.dispatchEvent(new Event("input", {{bubbles: true}}));
+        """)
+
+    def pixels(self) -> Any:
+        """Pixels of the canvas, (H, W, 4)."""
+        url = self.run("return document.querySelector('#canvas').toDataURL()")
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGBA"))
+
+    def status(self) -> str:
+        return self.at("#status").text

@@ -4,15 +4,21 @@ import { examples } from "./examples.js";
 import { History } from "./history.js";
 import { Camera, readPhoto } from "./photo.js";
 import { copy, save } from "./download.js";
-import { fetchMask, fetchModels, key } from "./api.js";
-import { COLOURS, readMask, Stage } from "./canvas.js";
-import { describe, facts } from "./text.js";
+import { fetchMask, fetchModels, fetchObjects, key } from "./api.js";
+import { readMask, Stage } from "./canvas.js";
+import { listFound } from "./found.js";
+import { recall, rememberForm, rememberPhoto } from "./memory.js";
+import { inFullSize, objectAt, Selection } from "./selection.js";
+import { describe, explain, facts } from "./text.js";
 
 const TYPING_DELAY = 350; // ms
 const SLIDER_DELAY = 200; // ms with an API key: masks may cost credits, so none is requested while a slider moves
 const SAMPLE = { url: "static/sample.jpg", prompt: "cup" };
 const EXAMPLES = ["person", "cup", "dog", "cat", "chair", "car"];
 const MAX_EXAMPLES = 5;
+const MAX_SUGGESTIONS = 8;
+const SLOP = 5; // CSS pixels that a click may move
+const HANDLE = 24; // CSS pixels around the before/after handle that belong to it
 
 const at = Object.fromEntries([...document.querySelectorAll("[id]")].map((element) => [element.id, element]));
 const stage = new Stage(at.canvas);
@@ -26,6 +32,9 @@ let grpcPort = 0;
 let timer = 0;
 let running = null; // the running request: {photo, subject, abort}
 let isStale = false; // whether the form changed since that request was sent
+let subject = ""; // what the selection belongs to
+let press = null; // where and when the picture was pressed
+const selection = new Selection();
 
 // ---- form
 
@@ -34,7 +43,7 @@ function readForm() {
   if (at.exclude.value.trim()) fields.exclude = at.exclude.value.trim();
   if (at.invert.checked) fields.invert_mask = true;
   if (at.model.value && at.model.value !== models[0]?.name) fields.model = at.model.value;
-  return fields;
+  return { ...fields, ...selection.fields };
 }
 
 // The history has one entry for each subject; sliders and switches only vary it.
@@ -52,11 +61,26 @@ function fillForm(fields) {
 // ---- requests
 
 function update(delay = 0) {
+  const fields = readForm();
+  if (subject && subjectOf(fields) !== subject) selection.clear(); // its indices and points belong to other objects
+  subject = subjectOf(fields);
   showSettings();
+  rememberForm(fields);
   clearTimeout(timer);
-  if (!photo || !at.prompt.value.trim()) return;
+  if (!photo) return;
+  if (!fields.prompt && !selection.marksObject) {
+    stop();
+    clear();
+    return;
+  }
   at.stage.setAttribute("aria-busy", "true");
   timer = setTimeout(send, delay);
+}
+
+function stop() {
+  running?.abort.abort();
+  running = null;
+  at.stage.setAttribute("aria-busy", "false");
 }
 
 // Aborts a running request about another subject. A request about the same subject finishes first, so that masks appear
@@ -83,13 +107,14 @@ async function receive(request, fields) {
   const result = { ...response, png, mask: await readMask(png), fields, ms: performance.now() - started };
   if (running !== request) return;
   show(request.photo, result);
+  result.selection = selection.copy();
   history.add(request.photo, result, request.subject);
 }
 
 function fail(error, request) {
   if (running !== request || error.name === "AbortError") return;
   if (error.status !== 429) clear(); // an old mask must not be shown with the error
-  showStatus(error.message, true);
+  showStatus(explain(error), true);
   if (error.status === 401) showKeyForm(error.message);
   if (error.status === 429 && error.retryAfter <= 10) timer = setTimeout(send, 1000 * error.retryAfter);
 }
@@ -108,29 +133,46 @@ function view() {
 }
 
 function show(source, result) {
-  shown = { photo: source, ...result };
-  stage.show(source, result, view());
+  const objects = selection.read(result);
+  shown = { photo: source, ...result, objects };
+  stage.show(source, result, view(), objects, selection.points);
   at.compare.hidden = at.handle.hidden = false;
   at.picture.classList.toggle("is-cutout", at.cutout.checked);
   at.canvas.setAttribute("aria-label", describe(result));
   showStatus([describe(result), ...result.warnings].join(" "));
   at.facts.textContent = facts(source, result);
-  listInstances(result.instances);
+  listObjects(objects);
   for (const button of document.querySelectorAll("[data-save]")) button.disabled = false;
 }
 
-function listInstances(instances) {
-  at.found.replaceChildren(
-    ...instances.map(({ label, score }, index) => {
-      const item = document.createElement("li");
-      const dot = document.createElement("span");
-      dot.style.background = COLOURS[index % COLOURS.length];
-      item.append(dot, `${label} ${score.toFixed(2)}`);
-      item.addEventListener("pointerenter", () => select(index));
-      item.addEventListener("pointerleave", () => select(-1));
-      return item;
-    }),
-  );
+function listObjects(objects) {
+  listFound(at.found, objects, selection.points.length, { toggle, clearPoints, select });
+}
+
+function toggle(index) {
+  selection.toggle(index);
+  update();
+}
+
+function clearPoints() {
+  selection.points = [];
+  update();
+}
+
+// A click keeps or drops the object under it; with Shift it adds a point, with Alt it takes away.
+function clickPicture({ offsetX, offsetY, shiftKey, altKey }) {
+  const reach = at.canvas.width / at.compare.clientWidth;
+  const [x, y] = [offsetX * reach, (offsetY * at.canvas.height) / at.compare.clientHeight];
+  const tool = shiftKey ? "add" : altKey ? "remove" : document.querySelector("[name=tool]:checked").value;
+  if (tool === "pick") {
+    const object = objectAt((shown?.objects ?? []).filter(({ index }) => index >= 0), x, y);
+    if (object) toggle(object.index);
+    return;
+  }
+  selection.mark(x, y, tool === "add" ? 1 : 0, reach);
+  stage.points = selection.points;
+  stage.draw();
+  update();
 }
 
 function select(index) {
@@ -152,10 +194,10 @@ function showSettings() {
 
 function showExample() {
   const language = document.querySelector("[name=language]:checked").value;
-  const fields = readForm();
+  const fields = photo ? inFullSize(readForm(), photo) : readForm();
   at.example.textContent = examples[language]({
     photo: photo?.name ?? "photo.jpg",
-    fields: { ...fields, prompt: fields.prompt || "cup" },
+    fields: { ...fields, prompt: fields.prompt || (selection.marksObject ? "" : "cup") },
     isCutout: at.cutout.checked,
     hasKey: key.get() !== "",
     base: new URL(".", document.baseURI).href,
@@ -177,39 +219,43 @@ async function loadPhoto(file, prompt) {
   }
   if (prompt) at.prompt.value = prompt;
   setPhoto(read);
+  rememberPhoto(file, readForm());
   update();
+  suggest(read);
   if (at.prompt.value.trim()) return;
   showStatus("Photo loaded. What should be masked?");
   at.prompt.focus();
 }
 
 function setPhoto(read) {
-  running?.abort.abort();
-  running = null;
+  stop();
+  selection.clear();
   photo = read;
   at.welcome.hidden = true;
-  at.picture.hidden = at.under.hidden = false;
+  at.picture.hidden = at.under.hidden = at["tool-hint"].hidden = false;
   at.picture.style.setProperty("--ratio", read.canvas.width / read.canvas.height);
-  at.stage.setAttribute("aria-busy", "false");
   clear();
 }
 
 function clear() {
   shown = null;
-  at.compare.hidden = at.handle.hidden = true;
+  at.compare.hidden = !photo; // it takes the clicks of the picture
+  at.handle.hidden = true;
   at.canvas.setAttribute("aria-label", "The photo");
   at.picture.classList.remove("is-cutout");
   at.facts.textContent = "";
   showStatus("");
-  listInstances([]);
+  listObjects([]);
   for (const button of document.querySelectorAll("[data-save]")) button.disabled = true;
-  stage.show(photo, null, view());
+  if (photo) stage.show(photo, null, view(), [], selection.points);
 }
 
 function restoreEntry({ photo: source, result }) {
   clearTimeout(timer);
   setPhoto(source);
   fillForm(result.fields);
+  selection.restore(result.selection);
+  subject = subjectOf(result.fields);
   show(source, result);
   showSettings();
   at.stage.setAttribute("aria-busy", "false");
@@ -229,6 +275,11 @@ async function loadModels() {
   at.model.replaceChildren(...models.map(({ name }) => new Option(name)));
   chooseModel();
   showStatus("");
+  const kept = photo ? null : await recall();
+  if (kept) {
+    await loadPhoto(kept.file);
+    fillForm(kept.fields);
+  }
   update();
 }
 
@@ -236,9 +287,22 @@ function chooseModel() {
   const { description, device, vocabulary } = models.find(({ name }) => name === at.model.value);
   at["model-hint"].textContent = `${description} Runs on ${device}.`;
   at.words.replaceChildren(...vocabulary.map((word) => new Option(word)));
+  suggest(photo);
+}
+
+// Shows words below the prompt: what the model finds in the photo, else examples.
+async function suggest(source) {
+  const model = at.model.value;
+  const { vocabulary } = models.find(({ name }) => name === model) ?? { vocabulary: [] };
+  at.chips.setAttribute("aria-label", "Examples");
   const known = EXAMPLES.filter((word) => vocabulary.includes(word));
   const words = vocabulary.length && !known.length ? vocabulary : known;
   at.chips.replaceChildren(...words.slice(0, MAX_EXAMPLES).map(chip));
+  if (!source || !vocabulary.length || key.get()) return; // with a key, a look at the photo may cost credits
+  const { objects } = await fetchObjects(source, model).catch(() => ({ objects: [] }));
+  if (photo !== source || at.model.value !== model || !objects.length) return;
+  at.chips.setAttribute("aria-label", "Found in this photo");
+  at.chips.replaceChildren(...objects.slice(0, MAX_SUGGESTIONS).map(({ label }) => chip(label)));
 }
 
 function chip(word) {
@@ -266,6 +330,20 @@ async function trySample() {
   loadPhoto(new File([await response.blob()], "coffee.jpg", { type: "image/jpeg" }), SAMPLE.prompt);
 }
 
+async function download(button) {
+  const { original, canvas } = shown.photo;
+  const isScaled = original.width !== canvas.width;
+  if (isScaled) showStatus(`Masking the photo in its own size, ${original.width} × ${original.height} …`);
+  button.disabled = true;
+  try {
+    await save(button.dataset.save, shown);
+    if (isScaled) showStatus(`Saved in the photo's own size, ${original.width} × ${original.height}.`);
+  } catch (error) {
+    showStatus(explain(error), true);
+  }
+  button.disabled = false;
+}
+
 const ACTIONS = {
   choose: () => at.file.click(),
   camera: () => (Camera.usesApp ? at.capture.click() : camera.open().catch((error) => showStatus(error.message, true))),
@@ -280,10 +358,11 @@ const ACTIONS = {
 document.addEventListener("click", ({ target }) => {
   const button = target.closest("button");
   if (button?.dataset.do) ACTIONS[button.dataset.do]();
-  if (button?.dataset.save) save(button.dataset.save, shown);
+  if (button?.dataset.save) download(button);
 });
 for (const input of [at.prompt, at.exclude]) input.addEventListener("input", () => update(TYPING_DELAY));
 for (const input of [at.threshold, at.grow]) input.addEventListener("input", () => update(key.get() ? SLIDER_DELAY : 0));
+at.threshold.addEventListener("input", () => selection.dropped.clear()); // another threshold finds other objects
 at.invert.addEventListener("change", () => update());
 for (const input of [at.compare, at.cutout, at.outlines]) {
   input.addEventListener("input", () => {
@@ -292,8 +371,23 @@ for (const input of [at.compare, at.cutout, at.outlines]) {
     showSettings();
   });
 }
-at.compare.addEventListener("pointermove", ({ buttons, offsetX }) => {
-  if (!buttons) return;
+at.compare.addEventListener("pointerdown", (event) => {
+  const { offsetX, clientX, clientY } = event;
+  const handle = (at.compare.value / 100) * at.compare.clientWidth;
+  press = { x: clientX, y: clientY, value: at.compare.value, isHandle: Math.abs(offsetX - handle) < HANDLE && shown !== null };
+});
+at.compare.addEventListener("mousedown", (event) => {
+  if (!press?.isHandle) event.preventDefault(); // a click on an object must not move the slider there
+});
+at.compare.addEventListener("click", (event) => {
+  if (!press || press.isHandle || hasMoved(event)) return;
+  at.compare.value = press.value;
+  at.compare.dispatchEvent(new Event("input"));
+  clickPicture(event);
+});
+at.compare.addEventListener("pointermove", (event) => {
+  const { buttons, offsetX } = event;
+  if (!buttons || !press || !hasMoved(event) || !shown) return;
   at.compare.value = (100 * offsetX) / at.compare.clientWidth; // Safari drags only the thumb
   at.compare.dispatchEvent(new Event("input"));
 });
@@ -332,6 +426,7 @@ document.addEventListener("drop", (event) => {
   loadPhoto(event.dataTransfer.files[0]);
 });
 
+const hasMoved = ({ clientX, clientY }) => Math.hypot(clientX - press.x, clientY - press.y) > SLOP;
 const pictureIn = (data) => [...data.files].find(({ type }) => type.startsWith("image/"));
 
 showSettings();

@@ -14,12 +14,16 @@ export class Stage {
     this.view = { split: 0, isCutout: false, hasOutlines: true };
     this.selected = -1; // index of the instance under the pointer
     this.result = null;
+    this.objects = []; // of the result and those that are left out
+    this.points = [];
     new ResizeObserver(() => this.draw()).observe(canvas);
   }
 
-  show(photo, result, view) {
+  show(photo, result, view, objects = [], points = []) {
     this.photo = photo;
     this.result = result;
+    this.objects = objects;
+    this.points = points;
     this.view = { ...this.view, ...view };
     const { width, height } = photo.canvas;
     if (this.canvas.width !== width || this.canvas.height !== height) {
@@ -63,22 +67,51 @@ export class Stage {
     const context = this.context;
     context.clearRect(0, 0, width, height);
     context.drawImage(this.result ? this.after : this.photo.canvas, 0, 0);
-    if (!this.result) return;
+    if (!this.result) {
+      this.mark();
+      return;
+    }
     if (this.view.hasOutlines) this.outline();
+    this.mark();
     const split = (this.view.split / 100) * width;
     if (split > 0) context.drawImage(this.photo.canvas, 0, 0, split, height, 0, 0, split, height);
   }
 
   outline() {
     const scale = this.canvas.width / (this.canvas.clientWidth || this.canvas.width);
-    const instances = [...this.result.instances.entries()];
+    const instances = [...this.objects.entries()];
     for (const [index, instance] of instances) {
+      this.context.setLineDash(instance.isDropped ? [6 * scale, 6 * scale] : []);
       const isSelected = index === this.selected;
       this.trace(instance.polygons, "rgb(0 0 0 / 65%)", (isSelected ? 7 : 4) * scale);
       this.trace(instance.polygons, COLOURS[index % COLOURS.length], (isSelected ? 4 : 2) * scale);
     }
+    this.context.setLineDash([]);
     // Labels last, the best one on top.
-    for (const [index, instance] of instances.reverse()) this.label(instance, COLOURS[index % COLOURS.length], scale);
+    for (const [index, instance] of instances.reverse()) if (!instance.isDropped) this.label(instance, COLOURS[index % COLOURS.length], scale);
+  }
+
+  // Draws the points: + on the object, − outside.
+  mark() {
+    const context = this.context;
+    const scale = this.canvas.width / (this.canvas.clientWidth || this.canvas.width);
+    for (const { x, y, label } of this.points) {
+      context.beginPath();
+      context.arc(x, y, 9 * scale, 0, 2 * Math.PI);
+      context.fillStyle = label ? "#0a7d32" : "#b3261e";
+      context.fill();
+      context.strokeStyle = "#fff";
+      context.lineWidth = 2 * scale;
+      context.stroke();
+      context.beginPath();
+      context.moveTo(x - 4 * scale, y);
+      context.lineTo(x + 4 * scale, y);
+      if (label) {
+        context.moveTo(x, y - 4 * scale);
+        context.lineTo(x, y + 4 * scale);
+      }
+      context.stroke();
+    }
   }
 
   trace(polygons, colour, width) {

@@ -11,16 +11,19 @@ function curl({ photo, fields, isCutout, hasKey, base }) {
   if (hasKey) lines.push(`-H "x-api-key: $${KEY}"`);
   lines.push(`-F ${quote(`image=@"${photo.replaceAll(/[\\"]/g, "\\$&")}"`)}`);
   // -F would read a prompt that starts with @ as a file name.
-  for (const [name, value] of Object.entries(fields)) lines.push(`--form-string ${quote(`${name}=${value}`)}`);
+  for (const [name, value] of Object.entries(fields)) if (value !== "") lines.push(`--form-string ${quote(`${name}=${value}`)}`);
   if (isCutout) lines.push("--form-string return_alpha=true");
   lines.push(`-o ${isCutout ? "cutout.png" : "mask.png"}`);
   return lines.join(" \\\n  ");
 }
 
 function python({ photo, fields, isCutout, hasKey, isSecure, grpc }) {
+  const prompt = fields.prompt ? JSON.stringify(fields.prompt) : "None";
   const options = [`threshold=${fields.threshold}`, `grow_mask=${fields.grow_mask}`];
   if (fields.invert_mask) options.push("invert_mask=True");
   if (isCutout) options.push("return_alpha=True");
+  if (fields.points) options.push(`points=[${points(fields).map((point) => `(${point.join(", ")})`).join(", ")}]`);
+  if (fields.drop) options.push(`drop=[${fields.drop.replaceAll(",", ", ")}]`);
   if (fields.exclude) options.push(`exclude=${JSON.stringify(fields.exclude)}`);
   if (fields.model) options.push(`model=${JSON.stringify(fields.model)}`);
   return `from automask.service import Client  # pip install 'automask[cpu,service]'
@@ -28,7 +31,7 @@ function python({ photo, fields, isCutout, hasKey, isSecure, grpc }) {
 with Client(${JSON.stringify(grpc)}${isSecure ? ', ca="ca.pem"' : ""}) as client:${hasKey ? `  # API key: environment variable ${KEY}` : ""}
     result = client.mask(
         ${JSON.stringify(photo)},
-        ${JSON.stringify(fields.prompt)},
+        ${prompt},
         ${options.join(",\n        ")},
     )
     result.save("${isCutout ? "cutout.png" : "mask.png"}")
@@ -40,7 +43,9 @@ function grpc({ photo, fields, isCutout, hasKey, isSecure, grpc }) {
   const parameters = { threshold: fields.threshold, growMask: fields.grow_mask };
   if (fields.invert_mask) parameters.invertMask = true;
   if (isCutout) parameters.returnAlpha = true;
-  const task = { image: { encoded: "PHOTO" }, prompts: [fields.prompt] };
+  const task = { image: { encoded: "PHOTO" }, prompts: fields.prompt ? [fields.prompt] : [] };
+  if (fields.points) task.points = points(fields).map(([x, y, label]) => ({ x, y, negative: label === 0 }));
+  if (fields.drop) task.drop = fields.drop.split(",").map(Number);
   if (fields.exclude) task.exclude = [fields.exclude];
   if (fields.model) task.model = fields.model;
   const [before, after] = JSON.stringify({ task: { ...task, parameters } }).split(/(?<="encoded":")PHOTO/);
@@ -53,6 +58,8 @@ grpcurl ${isSecure ? "-cacert ca.pem" : "-plaintext"} -max-msg-sz 67108864 ${has
 jq -r '.response.results[0].media[0].data' | base64 -d > ${isCutout ? "cutout.png" : "mask.png"}
 `;
 }
+
+const points = (fields) => fields.points.split(";").map((point) => point.split(",").map(Number));
 
 // For a POSIX shell.
 function quote(text) {

@@ -20,7 +20,17 @@ export async function readPhoto(file) {
     name: isSent ? file.name || "photo" : (file.name || "photo").replace(/\.\w+$/, "") + ".jpg",
     canvas,
     original,
+    source: file,
   };
+}
+
+// Returns the file of a photo in its own size, in a format that the server reads.
+export async function fullFile({ source, name }) {
+  if (SENT_TYPES.has(source.type)) return { file: source, name: source.name || name };
+  const bitmap = await createImageBitmap(source, { imageOrientation: "from-image" });
+  const file = await encode(draw(bitmap, 1), "image/jpeg", 0.95);
+  bitmap.close();
+  return { file, name };
 }
 
 function draw(bitmap, scale) {
