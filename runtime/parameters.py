@@ -30,6 +30,8 @@ class Parameters:
     ----------
     threshold
         Least score of an object or a pixel, 0..1. Scores are calibrated, so that 0.2 is a good value for every model.
+        Of a model that finds objects, at most 100 are drawn, and at most 20 where some score below 0.1; a warning of
+        the result says so.
     grow_mask
         Pixels by which the mask is expanded in every direction, 0..100.
     invert_mask

@@ -114,6 +114,8 @@ def by_objects(models: Models, options: RunOptions) -> Growth:
     scores = [one.score for one in models.embedded.mask(jpeg, prompt, threshold=0).instances]
     found = {}
     for number in options.pick(MANY_OBJECTS, MANY_OBJECTS[:2]):
+        if number > len(scores):
+            break  # the model draws only so many where scores are low
         mask = partial(models.embedded.mask, prompt=prompt, threshold=scores[number - 1])
         objects = len(mask(unseen(jpeg)).instances)
         contender: Contender = lambda _, mask=mask: mask(unseen(jpeg)).output  # type: ignore[misc] # noqa: E731

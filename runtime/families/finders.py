@@ -6,7 +6,7 @@ Source of PicoDet: arXiv:2111.00902.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeVar
 
 import cv2
@@ -21,10 +21,15 @@ from ..words.meaning import Term
 from ..words.vocabulary import Vocabulary
 from .family import Picture, Prediction, Stopwatch, Words
 
-__all__ = ["FINDERS", "MAX_INSTANCES", "Detections", "Finder", "PicoDet"]
+__all__ = ["FINDERS", "MAX_INSTANCES", "MAX_WITH_WEAK", "Detections", "Finder", "PicoDet"]
 
 MAX_INSTANCES = 100
-"""Most objects of one prompt, the best ones first: a threshold near 0 would ask for thousands of masks."""
+"""Most objects of one prompt, the best ones first."""
+
+MAX_WITH_WEAK = 20
+"""Most objects of one prompt where some are weak: a threshold near 0 asks for a mask of nearly every box."""
+
+_WEAK = 0.1  # nearly all scores below half of the default threshold are noise
 
 _SAME_OBJECT = 0.7  # IoU above which two boxes of one union are the same object
 _MAX_CANDIDATES = 1000  # boxes of one class that non-maximum suppression compares
@@ -70,7 +75,7 @@ class Finder(Protocol[R]):
     def find(
         self, picture: Picture, prompts: Sequence[R], thresholds: Sequence[float], watch: Stopwatch
     ) -> list[Detections]:
-        """Return the objects of each prompt with a score at or above its threshold, at most `MAX_INSTANCES`."""
+        """Return the objects of each prompt with a score at or above its threshold, up to `MAX_INSTANCES`."""
 
 
 class PicoDet:
@@ -103,7 +108,7 @@ class PicoDet:
     def find(
         self, picture: Picture, prompts: Sequence[tuple[Term, ...]], thresholds: Sequence[float], watch: Stopwatch
     ) -> list[Detections]:
-        """Return the objects of each prompt with a score at or above its threshold, at most `MAX_INSTANCES`."""
+        """Return the objects of each prompt with a score at or above its threshold, up to `MAX_INSTANCES`."""
         with watch.stage("detect"):
             boxes, scores = self._cache.get((picture.key, "detections"), lambda: self._detect(picture))
             return [self._choose(boxes, scores, *pair) for pair in zip(prompts, thresholds, strict=True)]
@@ -127,14 +132,32 @@ class PicoDet:
             for cell in _suppress(boxes, scores[:, term.index], threshold, self._nms_iou)
         ]
         pairs.sort(key=lambda pair: -scores[pair])
-        pairs = _without_doubles(pairs, boxes, {term.index: term.union for term in terms})[:MAX_INSTANCES]
+        found = _without_doubles(pairs, boxes, {term.index: term.union for term in terms})
+        most = _most([float(scores[pair]) for pair in found[:MAX_INSTANCES]])
+        prediction = _describe(terms)
+        if most < len(found) or len(found) == MAX_INSTANCES < len(pairs):
+            prediction = replace(prediction, warnings=(*prediction.warnings, _left_out(most, threshold)))
+        pairs = found[:most]
         cells, indices = [cell for cell, _ in pairs], [index for _, index in pairs]
         labels = tuple(self.words.labels[index] for index in indices)
-        return Detections(_describe(terms), boxes[cells], scores[cells, indices], labels)
+        return Detections(prediction, boxes[cells], scores[cells, indices], labels)
 
 
 FINDERS: Final[Mapping[str, type[Finder[Any]]]] = {"picodet": PicoDet}
 """Finders by the name that a manifest gives; see `automask.families.boxes`."""
+
+
+def _most(scores: Sequence[float]) -> int:
+    """Return how many of the best objects are drawn, given their scores, best first, at most `MAX_INSTANCES`."""
+    strong = sum(score >= _WEAK for score in scores)
+    return min(len(scores), max(strong, MAX_WITH_WEAK))
+
+
+def _left_out(most: int, threshold: float) -> str:
+    return (
+        f"there are more objects with a score of at least {threshold:g} than the {most} best ones, which are in the "
+        f"mask: at most {MAX_INSTANCES} are drawn, and at most {MAX_WITH_WEAK} where scores are below {_WEAK:g}"
+    )
 
 
 def _suppress(boxes: NDArray[np.float32], scores: NDArray[np.float32], threshold: float, iou: float) -> list[int]:

@@ -19,6 +19,7 @@ from pycocotools import mask as coco
 
 import automask
 from automask import postprocess
+from automask.families.finders import MAX_WITH_WEAK
 from automask.images import read_image
 
 Pixels = NDArray[np.uint8]
@@ -69,7 +70,15 @@ def test_each_parameter_has_its_effect(segmenter: automask.Segmenter, coffee: Pi
 def test_a_lower_threshold_never_finds_less(segmenter: automask.Segmenter, coffee: Pixels) -> None:
     found = [len(segmenter.mask(coffee, "spoon", threshold=t).instances) for t in (1, 0.5, 0.2, 0.1, 0.05)]
     assert found == sorted(found)
-    assert len(segmenter.mask(coffee, "spoon", threshold=0).instances) == 100
+
+
+def test_a_threshold_of_zero_draws_few_objects_and_says_so(segmenter: automask.Segmenter, coffee: Pixels) -> None:
+    for image in (coffee, np.asarray(coffee[:48, :64])):
+        result = segmenter.mask(image, "spoon", threshold=0)
+        assert len(result.instances) == MAX_WITH_WEAK
+        (warning,) = result.warnings
+        assert warning.startswith("there are more objects with a score of at least 0 than the 20 best ones")
+    assert not segmenter.mask(coffee, "spoon").warnings
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_late_and_cancelled_calls_have_different_codes(
 
 
 def test_waiting_tasks_are_counted(tmp_path: Path, jpeg: bytes, segmenter: automask.Segmenter) -> None:
-    slow = task(jpeg, *segmenter.vocabulary[:2])
+    slow = task(jpeg, *segmenter.vocabulary[:10])
     slow.parameters.threshold = 0
     with (
         serving(tmp_path, metrics_port=0, workers=1, max_batch=1) as server,
