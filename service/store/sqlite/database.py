@@ -97,7 +97,7 @@ class Database:
 
     def _identify_files(self) -> _Files:
         # SQLite's log exists as long as a connection is open; what is written to a deleted one is lost as well.
-        return [_identify(path) for path in (self._path, self._path.with_name(f"{self._path.name}-wal"))]
+        return [_identify(str(self._path)), _identify(f"{self._path}-wal")]
 
     def _check_files(self) -> None:
         """Raise `StoreUnavailableError` unless the files at the path are those that SQLite has open."""
@@ -139,10 +139,10 @@ class Database:
             _LOG.warning("could not free disk space: %s", error)
 
 
-def _identify(path: Path) -> tuple[int, int] | None:
+def _identify(path: str) -> tuple[int, int] | None:
     """Return device and number of a file, None if there is none."""
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116 (twice as fast, and part of every transaction)
     except OSError:
         return None
     return found.st_dev, found.st_ino
