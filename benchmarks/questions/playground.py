@@ -73,6 +73,8 @@ def measure(options: RunOptions) -> dict[str, Any]:
     ):
         browser.set_script_timeout(60)
         for width, height in SIZES:
+            browser.get(f"http://{server.http_address}/static/style.css")
+            browser.execute_script("sessionStorage.clear()")  # or the page would restore the photo of the other size
             browser.get(f"http://{server.http_address}/")
             figures[f"{width}×{height}"] = _time_actions(browser, photo(width, height), options.pick(40, 1))
     return figures

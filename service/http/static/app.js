@@ -32,6 +32,7 @@ let grpcPort = 0;
 let timer = 0;
 let running = null; // the running request: {photo, subject, abort}
 let isStale = false; // whether the form changed since that request was sent
+let suggested = null; // the photo whose objects are suggested
 let subject = ""; // what the selection belongs to
 let press = null; // where and when the picture was pressed
 const selection = new Selection();
@@ -122,8 +123,12 @@ function fail(error, request) {
 function settle(request) {
   if (running !== request) return;
   running = null;
-  if (isStale) send();
-  else at.stage.setAttribute("aria-busy", "false");
+  if (isStale) {
+    send();
+    return;
+  }
+  at.stage.setAttribute("aria-busy", "false");
+  if (suggested !== photo) suggest(photo); // after the mask, which it would slow down
 }
 
 // ---- display
@@ -221,8 +226,8 @@ async function loadPhoto(file, prompt) {
   setPhoto(read);
   rememberPhoto(file, readForm());
   update();
-  suggest(read);
   if (at.prompt.value.trim()) return;
+  suggest(read);
   showStatus("Photo loaded. What should be masked?");
   at.prompt.focus();
 }
@@ -256,6 +261,7 @@ function restoreEntry({ photo: source, result }) {
   fillForm(result.fields);
   selection.restore(result.selection);
   subject = subjectOf(result.fields);
+  rememberPhoto(source.source, result.fields);
   show(source, result);
   showSettings();
   at.stage.setAttribute("aria-busy", "false");
@@ -298,6 +304,7 @@ async function suggest(source) {
   const known = EXAMPLES.filter((word) => vocabulary.includes(word));
   const words = vocabulary.length && !known.length ? vocabulary : known;
   at.chips.replaceChildren(...words.slice(0, MAX_EXAMPLES).map(chip));
+  suggested = source;
   if (!source || !vocabulary.length || key.get()) return; // with a key, a look at the photo may cost credits
   const { objects } = await fetchObjects(source, model).catch(() => ({ objects: [] }));
   if (photo !== source || at.model.value !== model || !objects.length) return;
