@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from . import postprocess
 from .families.family import Picture, Prediction
+from .fragments import remove_fragments
 from .matting import edge_radius, feather, matte, refine
 from .parameters import Parameters
 
 __all__ = ["Outline", "cut", "draw", "finish"]
 
-_INSIDE = 128  # the least opacity of a pixel of the mask
-_LEAST_PART, _LEAST_HOLE = 0.1, 0.01  # of the area of the largest part, as where a drawer removes specks
 
 
 class Outline(NamedTuple):
@@ -49,7 +48,7 @@ def draw(picture: Picture, prediction: Prediction, parameters: Parameters) -> Ou
         seen = _inside(_resize(mask, pixels.shape, cv2.INTER_AREA))
     is_soft = parameters.alpha == "soft"
     filtered = (matte if is_soft else refine)(seen, pixels, edge_radius(*seen.shape))
-    filtered = _remove_fragments(filtered, seen)
+    remove_fragments(filtered, seen)
     if filtered.shape != mask.shape:
         filtered = _resize(filtered, mask.shape, cv2.INTER_LINEAR)
     return Outline(_inside(filtered), filtered if is_soft else None)
@@ -87,34 +86,10 @@ def _union(prediction: Prediction, size: tuple[int, int], threshold: float) -> N
     return canvas
 
 
-def _remove_fragments(filtered: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a filtered mask without the specks and holes that the filter made in texture along the outline."""
-    inside = filtered >= _INSIDE
-    specks = _fragments(inside, mask > 0, _LEAST_PART)
-    holes = _fragments(~inside | specks, mask == 0, _LEAST_HOLE)
-    filtered = np.where(specks, np.minimum(filtered, _INSIDE - 1), filtered)
-    return np.where(holes, np.maximum(filtered, _INSIDE), filtered)
-
-
-def _fragments(now: NDArray[np.bool_], before: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:
-    """Return the parts mostly outside what was set before, and small ones that broke off a larger part of it."""
-    _, parts, facts, _ = cv2.connectedComponentsWithStats(now.view(np.uint8), connectivity=4)
-    _, origins = cv2.connectedComponents(before.view(np.uint8), connectivity=4)
-    areas = np.asarray(facts)[:, cv2.CC_STAT_AREA]
-    both = now & before
-    kept = np.bincount(parts[both], minlength=len(areas))
-    origin = np.zeros(len(areas), np.intp)
-    origin[parts[both]] = origins[both]
-    largest = np.zeros(origins.max() + 1, areas.dtype)
-    np.maximum.at(largest, origin[1:], areas[1:])
-    is_fragment = (2 * kept < areas) | (areas < least * largest[origin])
-    is_fragment[0] = False  # everything that is not set
-    return np.asarray(is_fragment[parts], np.bool_)
-
-
 def _resize(plane: NDArray[np.uint8], shape: tuple[int, ...], interpolation: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(plane, (shape[1], shape[0]), interpolation=interpolation), np.uint8)
 
 
 def _inside(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.where(plane >= _INSIDE, np.uint8(255), np.uint8(0))
+    bits = plane >> 7  # 128, the least opacity of a pixel of the mask, is the highest bit
+    return np.negative(bits, out=bits)

@@ -70,7 +70,8 @@ def refine(mask: NDArray[np.uint8], image: NDArray[np.uint8], radius: int) -> ND
         A wrong dtype, shapes that do not belong together, or a negative radius.
     """
     _check(mask, image, radius)
-    return np.where(_filter(mask, image, radius) >= _HALF, np.uint8(255), np.uint8(0))
+    bits = _filter(mask, image, radius) >> 7  # the highest bit is that of 128
+    return np.negative(bits, out=bits)
 
 
 def matte(mask: NDArray[np.uint8], image: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:

@@ -1,0 +1,119 @@
+"""Fragments: the specks and holes that a filter makes in texture along the outline of a mask.
+
+The parts of a mask are found over its runs, rows cut where a value changes, not over its pixels: a photo of 12 megapixels
+has some ten thousand of them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["remove_fragments"]
+
+_INSIDE = 128  # the least opacity of a pixel of the mask
+_LEAST_PART, _LEAST_HOLE = 0.1, 0.01  # of the area of the largest part, as where a drawer removes specks
+
+Numbers = NDArray[np.intp]
+Bits = NDArray[np.bool_]
+
+
+def remove_fragments(filtered: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    """Remove, in place, the specks and holes of a filtered mask that the mask itself does not have.
+
+    Parameters
+    ----------
+    filtered
+        (H, W) uint8, 0..255, C-contiguous; at least 128 inside.
+    mask
+        (H, W) uint8, 0 or 255: the mask before the filter.
+    """
+    runs = _Runs.of(filtered, mask)
+    specks = runs.now & runs.fragments(runs.now, runs.before, _LEAST_PART)
+    outside = ~runs.now | specks
+    holes = outside & runs.fragments(outside, ~runs.before, _LEAST_HOLE)
+    pixels = filtered.reshape(-1)
+    for runs_of_kind, limit, value in ((specks, np.minimum, _INSIDE - 1), (holes, np.maximum, _INSIDE)):
+        where = runs.pixels(runs_of_kind)
+        pixels[where] = limit(pixels[where], np.uint8(value))
+
+
+class _Runs(NamedTuple):
+    """The runs of pixels of one row in which two masks are constant.
+
+    Attributes
+    ----------
+    starts, lengths
+        (n,) first pixel, counted over all rows, and number of pixels.
+    now, before
+        (n,) whether a run is set in the filtered mask, and in the mask before.
+    neighbours
+        (2, m) pairs of runs that share an edge.
+    """
+
+    starts: Numbers
+    lengths: Numbers
+    now: Bits
+    before: Bits
+    neighbours: Numbers
+
+    @classmethod
+    def of(cls, filtered: NDArray[np.uint8], mask: NDArray[np.uint8]) -> _Runs:
+        """Find the runs of a filtered mask and the mask before."""
+        width = filtered.shape[1]
+        values = (filtered & 0x80 | mask & 1).reshape(-1)
+        changes = values[1:] != values[:-1]
+        changes[width - 1 :: width] = True  # each row begins a run
+        starts = np.concatenate(([0], np.flatnonzero(changes) + 1))
+        values = values[starts]
+        return cls(
+            starts,
+            np.diff(starts, append=filtered.size),
+            values >= _INSIDE,
+            values & 1 > 0,
+            _neighbours(starts, width),
+        )
+
+    def fragments(self, now: Bits, before: Bits, least: float) -> Bits:
+        """Return the runs of parts that lie mostly outside what was set before, or broke off a larger part of it."""
+        parts, origins = self._parts(now), self._parts(before)
+        count = len(self.starts)
+        areas = np.bincount(parts, self.lengths, count)
+        both = now & before
+        kept = np.bincount(parts[both], self.lengths[both], count)
+        origin = np.full(count, count)
+        origin[parts[both]] = origins[both]
+        largest = np.zeros(count + 1)
+        set_parts = np.unique(parts[now])
+        np.maximum.at(largest, origin[set_parts], areas[set_parts])
+        is_fragment = (2 * kept < areas) | (areas < least * largest[origin])
+        return np.asarray(is_fragment[parts], np.bool_)
+
+    def pixels(self, chosen: Bits) -> Numbers:
+        """Return the pixels of the chosen runs, counted over all rows."""
+        starts, lengths = self.starts[chosen], self.lengths[chosen]
+        ends = np.cumsum(lengths)
+        return np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
+
+    def _parts(self, bits: Bits) -> Numbers:
+        """Number the parts that are set, and those that are not, by the first run of each."""
+        first, second = self.neighbours[:, bits[self.neighbours[0]] == bits[self.neighbours[1]]]
+        parts = np.arange(len(bits))
+        while True:
+            one, other = parts[first], parts[second]
+            if np.array_equal(one, other):
+                return parts
+            np.minimum.at(parts, np.maximum(one, other), np.minimum(one, other))
+            while not np.array_equal(parts, above := parts[parts]):
+                parts = above
+
+
+def _neighbours(starts: Numbers, width: int) -> Numbers:
+    """Return the pairs of runs that touch: in one row, and in two, where a run of either begins over one of the other."""
+    begin_in_row = np.flatnonzero(starts % width)
+    last = starts[-1] // width * width + width
+    places = np.concatenate((starts[starts >= width], starts[starts < last - width] + width))
+    upper, lower = (np.searchsorted(starts, place, "right") - 1 for place in (places - width, places))
+    return np.stack((np.concatenate((begin_in_row - 1, upper)), np.concatenate((begin_in_row, lower))))
