@@ -18,7 +18,6 @@ from .parameters import Parameters
 __all__ = ["Outline", "cut", "draw", "finish"]
 
 
-
 class Outline(NamedTuple):
     """A mask, and how opaque each pixel is.
 
