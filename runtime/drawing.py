@@ -90,5 +90,5 @@ def _resize(plane: NDArray[np.uint8], shape: tuple[int, ...], interpolation: int
 
 
 def _inside(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    bits = plane >> 7  # 128, the least opacity of a pixel of the mask, is the highest bit
-    return np.negative(bits, out=bits)
+    bits = np.asarray(plane >> 7, np.uint8)  # the highest bit is that of 128
+    return np.asarray(np.negative(bits, out=bits), np.uint8)

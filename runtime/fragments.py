@@ -1,7 +1,7 @@
 """Fragments: the specks and holes that a filter makes in texture along the outline of a mask.
 
-The parts of a mask are found over its runs, rows cut where a value changes, not over its pixels: a photo of 12 megapixels
-has some ten thousand of them.
+The parts of a mask are found over its runs, rows cut where a value changes, not over its pixels: a photo of 12
+megapixels has some ten thousand of them.
 """
 
 from __future__ import annotations
@@ -78,16 +78,17 @@ class _Runs(NamedTuple):
 
     def fragments(self, now: Bits, before: Bits, least: float) -> Bits:
         """Return the runs of parts that lie mostly outside what was set before, or broke off a larger part of it."""
-        parts, origins = self._parts(now), self._parts(before)
-        count = len(self.starts)
-        areas = np.bincount(parts, self.lengths, count)
-        both = now & before
-        kept = np.bincount(parts[both], self.lengths[both], count)
+        count, both, parts = len(self.starts), now & before, self._parts(now)
+        areas = np.bincount(parts, self.lengths * now, count)
+        kept = np.bincount(parts, self.lengths * both, count)
+        small = (areas > 0) & ((2 * kept < areas) | (areas < least * areas.max()))
+        if not small.any():
+            return np.zeros(count, np.bool_)
+        origins = self._parts(before)
         origin = np.full(count, count)
         origin[parts[both]] = origins[both]
         largest = np.zeros(count + 1)
-        set_parts = np.unique(parts[now])
-        np.maximum.at(largest, origin[set_parts], areas[set_parts])
+        np.maximum.at(largest, origin, areas)
         is_fragment = (2 * kept < areas) | (areas < least * largest[origin])
         return np.asarray(is_fragment[parts], np.bool_)
 
@@ -98,20 +99,20 @@ class _Runs(NamedTuple):
         return np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
 
     def _parts(self, bits: Bits) -> Numbers:
-        """Number the parts that are set, and those that are not, by the first run of each."""
+        """Return for each run the first run of its part, whether that is set or not."""
         first, second = self.neighbours[:, bits[self.neighbours[0]] == bits[self.neighbours[1]]]
         parts = np.arange(len(bits))
         while True:
             one, other = parts[first], parts[second]
-            if np.array_equal(one, other):
+            if (one == other).all():
                 return parts
             np.minimum.at(parts, np.maximum(one, other), np.minimum(one, other))
-            while not np.array_equal(parts, above := parts[parts]):
+            while not (parts == (above := parts[parts])).all():
                 parts = above
 
 
 def _neighbours(starts: Numbers, width: int) -> Numbers:
-    """Return the pairs of runs that touch: in one row, and in two, where a run of either begins over one of the other."""
+    """Return the pairs of runs that touch: beside each other, and in two rows, wherever a run of either begins."""
     begin_in_row = np.flatnonzero(starts % width)
     last = starts[-1] // width * width + width
     places = np.concatenate((starts[starts >= width], starts[starts < last - width] + width))
