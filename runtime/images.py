@@ -15,13 +15,14 @@ import stat
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, BinaryIO, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
@@ -29,6 +30,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from . import headers
 from .errors import ImageError, ParameterError
+from .headers.formats import HEAD, SUPPORTED, identify
 from .limits import Limit, decoding_memory
 
 __all__ = [
@@ -44,30 +46,16 @@ __all__ = [
     "read_reduced",
 ]
 
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[Any] | Image.Image"
+ImageSource: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray[Any] | Image.Image"
+)
 
 DEFAULT_MAX_PIXELS = 50_000_000
 
-SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
-SUPPORTED = "JPEG, PNG, WebP, AVIF, TIFF or BMP"
-_HEAD = 512  # bytes that identify every format; read before the rest of a file
 _STRIP_PIXELS = 1 << 16  # a strip stays in the processor's cache: three times as fast as 12 megapixels at once
 
-_SIGNATURES: dict[str, bytes | tuple[bytes, ...]] = {
-    "JPEG": b"\xff\xd8\xff",
-    "PNG": b"\x89PNG\r\n\x1a\n",
-    "TIFF": (b"II*\0", b"MM\0*"),
-    "BMP": b"BM",
-    "GIF": b"GIF8",
-    "PSD": b"8BPS",
-    "PDF": b"%PDF",
-    "PostScript": b"%!PS",
-    "ICO": b"\0\0\1\0",
-    "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL "),
-    "JPEG 2000": (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "),
-    "BigTIFF": (b"II+\0", b"MM\0+"),
-}
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"})
 
 _TURNS = {
@@ -106,8 +94,9 @@ def read_image(
     source
         One of
 
-        - a path to, or the bytes of, a JPEG, PNG, WebP, AVIF, TIFF or BMP file. Of several frames or pages
+        - a path to, or the bytes of, a JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF file. Of several frames or pages
           the first is read; of an animated PNG, its still image.
+        - a file that is open for reading in binary mode, or an `io.BytesIO`; it is read from its position on.
         - a uint8 array: H×W or H×W×1 (grey), H×W×3 (RGB) or H×W×4 (RGBA).
         - a PIL image, in its current frame. One that was opened lazily is loaded.
     max_pixels
@@ -147,7 +136,7 @@ def read_image(
     data = encoded_bytes(source) if encoded is None else encoded
     if data is None:
         kind = type(source).__name__
-        raise ImageError(f"an image must be a path, bytes, a numpy array or a PIL image, got {kind}")
+        raise ImageError(f"an image must be a path, bytes, an open file, a numpy array or a PIL image, got {kind}")
     with _naming(source):
         return decode(data, max_pixels=max_pixels)[0]
 
@@ -237,7 +226,19 @@ def encoded_bytes(source: ImageSource) -> bytes | None:
     if isinstance(source, str | os.PathLike):
         with _naming(source):
             return _read_file(os.fsdecode(source))
-    return None
+    if isinstance(source, io.TextIOBase):
+        raise ImageError("the file is open in text mode: open it with open(path, 'rb')")
+    return None if isinstance(source, np.ndarray | Image.Image) or not hasattr(source, "read") else _read_open(source)
+
+
+def _read_open(file: BinaryIO) -> bytes:
+    try:
+        data = file.read()
+    except (OSError, ValueError) as error:  # ValueError: it is closed
+        raise ImageError(f"cannot read the open file: {error}") from error
+    if not isinstance(data, bytes):
+        raise ImageError(f"the file's read() must return bytes, got {type(data).__name__}")
+    return data
 
 
 def _from_array(array: NDArray[Any], max_pixels: int) -> NDArray[np.uint8]:
@@ -279,7 +280,7 @@ def _read_file(name: str) -> bytes:
         if not stat.S_ISREG(Path(name).stat().st_mode):
             raise ImageError("this is not a file")
         with Path(name).open("rb") as file:
-            identify(file.read(_HEAD))
+            identify(file.read(HEAD))
             file.seek(0)
             return file.read()
     except FileNotFoundError as error:
@@ -336,36 +337,6 @@ def _reduce(image: ImageFile.ImageFile, shortest: int) -> None:
         image.draft(None, (image.width // times, image.height // times))
 
 
-def identify(data: bytes) -> str:
-    r"""Return the format of a file by its first bytes, not by its name.
-
-    Raises
-    ------
-    ImageError
-        The file is empty, no image, or has an unsupported format.
-
-    Examples
-    --------
-    >>> identify(b"\xff\xd8\xff\xe0")
-    'JPEG'
-    """
-    if not data:
-        raise ImageError("file is empty, no image in it")
-    kind = next((kind for kind, magic in _SIGNATURES.items() if data.startswith(magic)), None)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        kind = "WebP"
-    elif data[4:8] == b"ftyp":
-        brands = data[8 : min(int.from_bytes(data[:4], "big"), _HEAD)]
-        kind = "AVIF" if b"avi" in brands else "HEIC" if re.search(b"hei|hev|mif1|msf1", brands) else "MP4"
-    elif b"<svg" in data[:_HEAD]:
-        kind = "SVG"
-    if kind is None:
-        raise ImageError(f"not an image: starts with {data[:16]!r}")
-    if kind not in _OPENERS:
-        raise ImageError(f"{kind} is not supported; use {SUPPORTED}")
-    return kind
-
-
 def _check_mode(image: Image.Image) -> None:
     if image.mode not in _MODES and not image.mode.startswith("I;16"):
         kind = {"I": "32-bit integer", "F": "floating-point"}.get(image.mode, image.mode)
@@ -406,6 +377,7 @@ _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "AVIF": AvifImageFile,
     "TIFF": _Tiff,
     "BMP": BmpImageFile,
+    "GIF": GifImageFile,
 }
 
 

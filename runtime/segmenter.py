@@ -143,8 +143,8 @@ class Segmenter:
         Parameters
         ----------
         image
-            Path, encoded bytes (JPEG, PNG, WebP, AVIF, TIFF, BMP), (H, W[, 1|3|4]) uint8 array in RGB order, or PIL
-            image.
+            Path, encoded bytes or open file (JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF), (H, W[, 1|3|4]) uint8 array in
+            RGB order, or PIL image.
         prompt
             What to mask, such as ``"sofa"``, ``"cup and spoon"`` or ``"animals except dogs"``; or several prompts,
             which share the work on the image. None where a box or points mean the object by themselves.

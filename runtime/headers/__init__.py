@@ -7,7 +7,7 @@ does not need. A loop over a file's parts always has a bound; what scans whole f
 
 from __future__ import annotations
 
-from . import avif, bmp, jpeg, png, tiff, webp
+from . import avif, bmp, gif, jpeg, png, tiff, webp
 from .exif import ORIENTATION, orientation
 from .trimmed import CheckSize, Trim, Trimmed
 
@@ -16,6 +16,7 @@ __all__ = ["ORIENTATION", "TRIMS", "CheckSize", "Trim", "Trimmed", "orientation"
 TRIMS: dict[str, Trim] = {
     "AVIF": avif.trim,
     "BMP": bmp.trim,
+    "GIF": gif.trim,
     "JPEG": jpeg.trim,
     "PNG": png.trim,
     "TIFF": tiff.trim,

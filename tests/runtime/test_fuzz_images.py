@@ -61,6 +61,10 @@ def seeds() -> dict[str, list[bytes]]:
             run_lengths(8),
             run_lengths(4),
         ],
+        "GIF": [
+            *files("GIF", {"comment": b"x" * 40}, {"interlace": 0}, frames),
+            encode(rgb.quantize(9), "GIF", transparency=1),
+        ],
     }
 
 

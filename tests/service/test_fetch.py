@@ -363,7 +363,7 @@ def test_a_compressed_body_is_rejected() -> None:
             http_response(b"<html>secret</html>", Content_Type="image/jpeg"),
             "not a supported image; it must be JPEG, PNG",
         ),
-        (http_response(b"GIF89a secret"), "not a supported image"),
+        (http_response(b"8BPS secret"), "not a supported image"),
         (http_response(b""), "not a supported image"),
         (http_response(PHOTO, status="404 Not Found"), "HTTP status 404, expected 200"),
         (http_response(status="302 Found"), "HTTP status 302, expected 200"),

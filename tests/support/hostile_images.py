@@ -365,5 +365,6 @@ LARGE: Mapping[str, Callable[[], bytes]] = {
     "tiff-deflate": partial(_large, "TIFF", compression="tiff_adobe_deflate"),
     "tiff-jpeg": partial(_large, "TIFF", compression="jpeg"),
     "bmp": partial(_large, "BMP"),
+    "gif": partial(_large, "GIF", mode="L"),
 }
 """Legal files of 50 megapixels, by name."""
