@@ -16,7 +16,7 @@ EXTRAS := cpu,text,service,http
 help:
 	@echo 'make demo     mask a real photo with the embedded model, and say where the picture is'
 	@echo 'make test     run the tests'
-	@echo 'make fuzz     read mutated and huge image files, 2000 of each format, and mutated stores (make fuzz EXAMPLES=10000: that many)'
+	@echo 'make fuzz     read mutated and huge image files, 2000 of each format, and mutated stores, bodies and messages (make fuzz EXAMPLES=10000: that many)'
 	@echo 'make check    lint (ruff) and types (mypy)'
 	@echo 'make proto    make the gRPC code from proto/ and lint the contract (make proto-check only compares)'
 	@echo 'make constraints   write deploy/constraints.txt anew: the newest versions, for the images and for the tests'
@@ -83,7 +83,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 fuzz: $(VENV)/.dev
-	AUTOMASK_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --timeout 0 tests/runtime/test_fuzz_images.py tests/runtime/test_hostile_images.py tests/runtime/fuzz_large_images.py tests/service/test_store_damage.py
+	AUTOMASK_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --timeout 0 tests/runtime/test_fuzz_images.py tests/runtime/test_hostile_images.py tests/runtime/fuzz_large_images.py tests/service/test_store_damage.py tests/service/test_fuzz_calls.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
