@@ -235,3 +235,25 @@ def test_submit_takes_a_selection_instead_of_a_prompt(
     missing = run(server, "submit", coffee_file, "--drop", "0")
     assert missing.exit_code == 2
     assert "Missing argument 'PROMPT'" in missing.stderr
+
+
+@pytest.mark.parametrize("background", [None, "blur", "#20c0ff"])
+def test_a_cutout_by_a_server_is_laid_on_its_background_here(
+    segmenter: automask.Segmenter, server: ServerProcess, coffee_file: Path, tmp_path: Path, background: str | None
+) -> None:
+    options = [] if background is None else ["--background", background]
+    here, there = tmp_path / "here.png", tmp_path / "there.png"
+    local = CliRunner().invoke(main, ["cutout", str(coffee_file), "cup", "-o", str(here), *options])
+    assert local.exit_code == 0, local.stderr
+    done = run(server, "cutout", coffee_file, "cup", "--trim", "-o", there, *options)
+    assert done.exit_code == 0, done.stderr
+    alpha = segmenter.mask(coffee_file, "cup", grow_mask=0, alpha="soft").alpha[..., 3]
+    rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
+    whole = pixels(here)[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    np.testing.assert_array_equal(pixels(there), whole)
+
+
+def test_a_prompt_that_the_server_does_not_know_ends_the_run(server: ServerProcess, coffee_file: Path) -> None:
+    done = run(server, "mask", coffee_file, coffee_file.with_name("other.png"), "sky")
+    assert done.exit_code == 2
+    assert done.stderr.count("'sky' is not among the 80 kinds") == 1
