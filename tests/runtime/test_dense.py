@@ -187,3 +187,16 @@ def test_a_broken_tokenizer_is_named(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(automask.BundleError, match=r"tokenizer\.json is no tokenizer"):
         Tokenizer(tmp_path / "tokenizer.json", 77)
     assert Tokenizer(bundle / "tokenizer.json", 77).encode("the cup").ids
+
+
+@pytest.mark.parametrize(
+    ("prompt", "selected"),
+    [(None, {"box": (1, 1, 20, 20)}), ("cup", {"points": [(1, 1, 1)]}), ("cup", {"keep": [0]}), ("cup", {"drop": [0]})],
+)
+def test_a_selection_needs_objects(
+    segmenter: automask.Segmenter, coffee: Pixels, prompt: str | None, selected: dict[str, Any]
+) -> None:
+    with pytest.raises(
+        automask.ParameterError, match="must be left out for .*, which scores pixels and finds no objects"
+    ):
+        segmenter.mask(coffee, prompt, **selected)
