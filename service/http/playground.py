@@ -53,7 +53,8 @@ def router(operations: Operations[mask_pb2.MaskResponse], settings: Settings, *,
         form = await read_body(request, settings.max_image_bytes)
         if not isinstance(form.image, bytes):
             raise ImageError("the playground does not fetch URLs: upload a file in the field `image`")
-        task = form.to_task(form.image, _FORMATS)
+        is_soft = form.parameters.alpha == "soft"  # the page cannot compute a soft edge from the mask
+        task = form.to_task(form.image, (*_FORMATS, OutputFormat.ALPHA_PNG) if is_soft else _FORMATS)
         return _describe(await unless_disconnected(request, operations.generate(task, key)))
 
     @routes.post("/playground/objects")
@@ -107,8 +108,10 @@ def _describe_objects(response: mask_pb2.MaskResponse) -> dict[str, Any]:
 
 def _describe(response: mask_pb2.MaskResponse) -> dict[str, Any]:
     result = response.results[0]
+    mask, *cutout = (base64.b64encode(media.data).decode("ascii") for media in result.media)
     return {
-        "mask": base64.b64encode(result.media[0].data).decode("ascii"),
+        "mask": mask,
+        "cutout": next(iter(cutout), None),
         "width": result.width,
         "height": result.height,
         "is_empty": result.is_empty,

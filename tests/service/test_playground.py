@@ -381,3 +381,37 @@ def test_an_incomplete_form_is_an_error(origin: str) -> None:
     kind = {"content-type": "multipart/form-data; boundary=b"}
     response = httpx.post(f"{origin}playground/mask", content=b"what", headers=kind)
     assert (response.status_code, response.json()["reason"]) == (400, "INVALID_PARAMETER")
+
+
+def test_edges_and_the_soft_cutout(page: Playground, segmenter: automask.Segmenter) -> None:
+    with page.clean():
+        page.masked(COFFEE, "cup")
+        grown = page.pixels()
+        page.settle_after("document.querySelector('#soft').click()")
+        assert page.at("#cutout").is_selected()
+        assert page.at("#grow-value").text == "0 px"
+        assert not page.at("#grow").is_enabled()
+        expected = segmenter.mask(COFFEE, "cup", grow_mask=0, alpha="soft").alpha
+        page.run("document.querySelector('#outlines').click()")
+        shown = page.pixels()
+        assert np.abs(shown[..., 3].astype(int) - expected[..., 3]).max() <= 1
+        assert ((shown[..., 3] > 0) & (shown[..., 3] < 255)).any()
+        for name in ('alpha="soft"', "grow_mask=0"):
+            page.run("document.querySelector('[name=language][value=python]').click()")
+            assert name in page.at("#example").text
+        page.settle_after(choose_edges("model"))
+        drawn = page.pixels()
+        assert not np.array_equal(drawn, shown)
+        assert 'edges="model"' in page.at("#example").text
+        page.settle_after("document.querySelector('#soft').click()")
+        assert not page.at("#cutout").is_selected()
+        page.settle_after(choose_edges("fast"))
+        page.run("document.querySelector('#outlines').click()")
+        np.testing.assert_array_equal(page.pixels(), grown)
+
+
+def choose_edges(value: str) -> str:
+    return (
+        f"const edges = document.querySelector('#edges'); edges.value = '{value}'; "
+        "edges.dispatchEvent(new Event('change'))"
+    )

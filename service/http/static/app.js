@@ -40,7 +40,10 @@ const selection = new Selection();
 // ---- form
 
 function readForm() {
-  const fields = { prompt: at.prompt.value.trim(), threshold: +at.threshold.value, grow_mask: +at.grow.value };
+  const isSoft = at.soft.checked; // a grown mask would cover the soft edge
+  const fields = { prompt: at.prompt.value.trim(), threshold: +at.threshold.value, grow_mask: isSoft ? 0 : +at.grow.value };
+  if (isSoft) fields.alpha = "soft";
+  if (at.edges.value !== "fast") fields.edges = at.edges.value;
   if (at.exclude.value.trim()) fields.exclude = at.exclude.value.trim();
   if (at.invert.checked) fields.invert_mask = true;
   if (at.model.value && at.model.value !== models[0]?.name) fields.model = at.model.value;
@@ -54,7 +57,9 @@ function fillForm(fields) {
   at.prompt.value = fields.prompt;
   at.exclude.value = fields.exclude ?? "";
   at.threshold.value = fields.threshold;
-  at.grow.value = fields.grow_mask;
+  at.soft.checked = fields.alpha === "soft";
+  if (!at.soft.checked) at.grow.value = fields.grow_mask;
+  at.edges.value = fields.edges ?? "fast";
   at.invert.checked = fields.invert_mask ?? false;
   at.model.value = fields.model ?? models[0]?.name ?? "";
 }
@@ -104,8 +109,9 @@ function send() {
 async function receive(request, fields) {
   const started = performance.now();
   const response = await fetchMask(request.photo, fields, request.abort.signal);
-  const png = new Blob([Uint8Array.from(atob(response.mask), (byte) => byte.charCodeAt(0))], { type: "image/png" });
-  const result = { ...response, png, mask: await readMask(png), fields, ms: performance.now() - started };
+  const [png, cutout] = [toBlob(response.mask), response.cutout && toBlob(response.cutout)];
+  const picture = cutout && (await createImageBitmap(cutout));
+  const result = { ...response, png, cutout, picture, mask: await readMask(png), fields, ms: performance.now() - started };
   if (running !== request) return;
   show(request.photo, result);
   result.selection = selection.copy();
@@ -192,7 +198,8 @@ function showStatus(text, isError = false) {
 
 function showSettings() {
   at["threshold-value"].textContent = (+at.threshold.value).toFixed(2);
-  at["grow-value"].textContent = `${at.grow.value} px`;
+  at.grow.disabled = at.soft.checked;
+  at["grow-value"].textContent = `${readForm().grow_mask} px`;
   at.picture.style.setProperty("--at", at.compare.value);
   showExample();
 }
@@ -370,7 +377,8 @@ document.addEventListener("click", ({ target }) => {
 for (const input of [at.prompt, at.exclude]) input.addEventListener("input", () => update(TYPING_DELAY));
 for (const input of [at.threshold, at.grow]) input.addEventListener("input", () => update(key.get() ? SLIDER_DELAY : 0));
 at.threshold.addEventListener("input", () => selection.dropped.clear()); // another threshold finds other objects
-at.invert.addEventListener("change", () => update());
+for (const input of [at.invert, at.edges, at.soft]) input.addEventListener("change", () => update());
+at.soft.addEventListener("change", () => at.cutout.checked !== at.soft.checked && at.cutout.click());
 for (const input of [at.compare, at.cutout, at.outlines]) {
   input.addEventListener("input", () => {
     at.picture.classList.toggle("is-cutout", at.cutout.checked && shown !== null);
@@ -433,6 +441,7 @@ document.addEventListener("drop", (event) => {
   loadPhoto(event.dataTransfer.files[0]);
 });
 
+const toBlob = (text) => new Blob([Uint8Array.from(atob(text), (byte) => byte.charCodeAt(0))], { type: "image/png" });
 const hasMoved = ({ clientX, clientY }) => Math.hypot(clientX - press.x, clientY - press.y) > SLOP;
 const pictureIn = (data) => [...data.files].find(({ type }) => type.startsWith("image/"));
 

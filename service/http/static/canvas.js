@@ -47,7 +47,7 @@ export class Stage {
     const context = this.after.getContext("2d");
     context.globalCompositeOperation = "copy";
     if (this.view.isCutout) {
-      context.drawImage(cutOut(canvas, result.mask), 0, 0);
+      context.drawImage(result.picture ?? cutOut(canvas, result.mask), 0, 0);
       return;
     }
     context.drawImage(canvas, 0, 0);

@@ -8,7 +8,7 @@ import { inFullSize } from "./selection.js";
 // Of a photo that was sent as it is: nothing is computed again.
 const FILES = {
   mask: async ({ png }) => png,
-  cutout: async ({ photo, mask }) => encode(cutOut(photo.canvas, mask), "image/png"),
+  cutout: async ({ photo, mask, cutout }) => cutout ?? encode(cutOut(photo.canvas, mask), "image/png"),
   rle: async ({ rle }) => json(rle),
 };
 

@@ -22,6 +22,7 @@ function python({ photo, fields, isCutout, hasKey, isSecure, grpc }) {
   const options = [`threshold=${fields.threshold}`, `grow_mask=${fields.grow_mask}`];
   if (fields.invert_mask) options.push("invert_mask=True");
   if (isCutout) options.push("return_alpha=True");
+  for (const name of ["edges", "alpha"]) if (fields[name]) options.push(`${name}="${fields[name]}"`);
   if (fields.points) options.push(`points=[${points(fields).map((point) => `(${point.join(", ")})`).join(", ")}]`);
   if (fields.drop) options.push(`drop=[${fields.drop.replaceAll(",", ", ")}]`);
   if (fields.exclude) options.push(`exclude=${JSON.stringify(fields.exclude)}`);
@@ -43,6 +44,8 @@ function grpc({ photo, fields, isCutout, hasKey, isSecure, grpc }) {
   const parameters = { threshold: fields.threshold, growMask: fields.grow_mask };
   if (fields.invert_mask) parameters.invertMask = true;
   if (isCutout) parameters.returnAlpha = true;
+  if (fields.edges) parameters.edges = `EDGES_${fields.edges.toUpperCase()}`;
+  if (fields.alpha) parameters.alpha = `ALPHA_${fields.alpha.toUpperCase()}`;
   const task = { image: { encoded: "PHOTO" }, prompts: fields.prompt ? [fields.prompt] : [] };
   if (fields.points) task.points = points(fields).map(([x, y, label]) => ({ x, y, negative: label === 0 }));
   if (fields.drop) task.drop = fields.drop.split(",").map(Number);
