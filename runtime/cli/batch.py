@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import partial, wraps
+from itertools import groupby
 from typing import Any
 
 import click
@@ -18,7 +19,7 @@ from ..images import DEFAULT_MAX_PIXELS, ImageSource
 from ..loading import load
 from ..parameters import Options
 from ..result import Result
-from .inputs import Job, count_subfolders, plan
+from .inputs import Job, count_subfolders, for_each_prompt, plan
 from .options import secret_options
 from .report import Encode, Report
 from .settings import CONTEXT, config_option, first_model
@@ -86,7 +87,7 @@ class Batch:
     def run(
         self,
         images: Sequence[str],
-        prompt: str | None,
+        prompt: str | Sequence[str] | None,
         kind: str,
         encode: Encode,
         *,
@@ -100,7 +101,7 @@ class Batch:
         images, kind
             As for `plan`.
         prompt, exclude, options
-            As for `Segmenter.mask_many`.
+            As for `Segmenter.mask_many`; several prompts get one picture each, and one that fails leaves the others.
         encode
             Makes the picture of a result.
 
@@ -113,7 +114,10 @@ class Batch:
         """
         jobs = plan(images, self.output, kind, recursive=self.recursive)
         self._check(jobs)
-        report = Report(len(jobs), encode, as_json=self.as_json)
+        unit = "image"
+        if prompt is not None and not isinstance(prompt, str):
+            jobs, unit = for_each_prompt(jobs, prompt, kind), "mask"
+        report = Report(len(jobs), encode, as_json=self.as_json, unit=unit)
         skipped = count_subfolders(images)
         if skipped and not self.recursive:
             report.note(f"subfolders are not searched, {skipped} here: --recursive takes their images, too")
@@ -123,7 +127,7 @@ class Batch:
             jobs = [job for job in jobs if job not in done]
         try:
             if jobs:
-                self._mask(jobs, prompt, report, exclude=exclude, options=options)
+                self._mask(jobs, prompt, report, options={"exclude": exclude, **options})
         except KeyboardInterrupt:
             report.interrupt()
         finally:
@@ -131,13 +135,17 @@ class Batch:
         report.close()
 
     def _mask(
-        self, jobs: Sequence[Job], prompt: str | None, report: Report, *, exclude: Sequence[str], options: Options
+        self, jobs: Sequence[Job], prompt: str | Sequence[str] | None, report: Report, *, options: Mapping[str, Any]
     ) -> None:
-        with self._masker() as mask_many:
-            answers = mask_many(_sources(jobs), prompt, exclude=exclude, return_errors=True, **options)
+        with self._masker() as (mask, mask_many):
+            answers: Iterator[Result | AutomaskError]
+            if prompt is None or isinstance(prompt, str):
+                answers = mask_many(_sources(jobs), prompt, return_errors=True, **options)
+            else:
+                answers = _mask_each(mask, jobs, options)
             report.show_progress()
             for job, answer in zip(jobs, answers, strict=True):
-                if isinstance(answer, UnknownPromptError):  # of a server; it is the same for every image
+                if isinstance(answer, UnknownPromptError) and not job.prompt:  # the same for every image
                     raise answer
                 report.add(job, answer)
 
@@ -153,21 +161,23 @@ class Batch:
             raise click.UsageError("standard output is a terminal; redirect it or give -o FILE")
 
     @contextmanager
-    def _masker(self) -> Iterator[Callable[..., Iterator[Result | AutomaskError]]]:
-        """Return the `mask_many` of a local model, or of a model of a server."""
+    def _masker(self) -> Iterator[tuple[Callable[..., Any], Callable[..., Iterator[Result | AutomaskError]]]]:
+        """Return `mask` and `mask_many` of a local model, or of a model of a server."""
         if self.server is None:
-            yield load(
+            segmenter = load(
                 self.model or "default",
                 device=self.device or AUTO,
                 precision=self.precision,
                 threads=self.threads,
                 max_pixels=self.max_pixels,
-            ).mask_many
+            )
+            yield segmenter.mask, segmenter.mask_many
             return
         from automask.service import Client
 
         with Client(self.server, **self.secrets) as client:
-            yield partial(client.mask_many, model=self.model or "")
+            model = self.model or ""
+            yield partial(client.mask, model=model), partial(client.mask_many, model=model)
 
 
 def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -181,6 +191,19 @@ def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):  # click lists the decorator that is applied last first
         gather = option(gather)
     return gather
+
+
+def _mask_each(
+    mask: Callable[..., Any], jobs: Sequence[Job], options: Mapping[str, Any]
+) -> Iterator[Result | AutomaskError]:
+    """Yield the answer to each job, in order; those of one image share the work on it."""
+    for _, group in groupby(jobs, lambda job: job.source):
+        together = list(group)
+        (source,) = _sources(together[:1])
+        try:
+            yield from mask(source, [job.prompt for job in together], return_errors=True, **options)
+        except AutomaskError as error:
+            yield from [error] * len(together)
 
 
 def _sources(jobs: Sequence[Job]) -> Iterator[ImageSource]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,23 +15,26 @@ import click
 from ..images import SUFFIXES
 from ..result import FORMATS
 
-__all__ = ["STDIO", "Job", "count_subfolders", "plan", "split_arguments"]
+__all__ = ["STDIO", "Job", "count_subfolders", "for_each_prompt", "plan", "split_arguments"]
 
 STDIO = "-"
+_MAX_NAME = 60  # characters of a prompt in a file name
 _RESULTS = (".mask.png", ".alpha.png", ".preview.png", ".cutout.png")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One image to mask; None is standard input or output."""
+    """One mask of an image; None is standard input or output. The prompt is set where an image has several."""
 
     source: Path | None
     target: Path | None
+    prompt: str = ""
 
     @property
     def name(self) -> str:
-        """Name of the image in messages."""
-        return "standard input" if self.source is None else str(self.source)
+        """Name of the image in messages, and of the prompt."""
+        image = "standard input" if self.source is None else str(self.source)
+        return f"{image} ({self.prompt})" if self.prompt else image
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,32 @@ def plan(images: Sequence[str], output: str | None, kind: str, *, recursive: boo
     if output is not None:
         _check_folder(output, len(sources))
     return _name_targets(sources, None if output is None else Path(output), kind)
+
+
+def for_each_prompt(jobs: Sequence[Job], prompts: Sequence[str], kind: str) -> list[Job]:
+    """Return a job for each image and prompt; the prompt is part of the file name: ``room.red-cup.mask.png``.
+
+    Raises
+    ------
+    click.UsageError
+        The pictures go to standard output, or two prompts have the same file name.
+    """
+    if any(job.target is None for job in jobs):
+        raise click.UsageError(f"standard output takes one picture, not one for each of {len(prompts)} prompts")
+    names = {prompt: "-".join(re.findall(r"\w+", prompt.lower()))[:_MAX_NAME] or "prompt" for prompt in prompts}
+    if len(set(names.values())) < len(names):
+        raise click.UsageError("two prompts would have the same file name; run them one by one")
+    return [
+        Job(job.source, _insert(job.target, names[prompt], kind), prompt)
+        for job in jobs
+        if job.target is not None
+        for prompt in names
+    ]
+
+
+def _insert(target: Path, name: str, kind: str) -> Path:
+    ending = f".{kind}.png" if target.name.endswith(f".{kind}.png") else target.suffix
+    return target.with_name(f"{target.name.removesuffix(ending)}.{name}{ending}")
 
 
 def count_subfolders(images: Sequence[str]) -> int:

@@ -34,10 +34,12 @@ class Report:
         Makes the picture of each result.
     as_json
         Print one JSON object per image, instead of the name of each file.
+    unit
+        What is counted: ``image``, or ``mask`` where there are several for an image.
     """
 
-    def __init__(self, total: int, encode: Encode, *, as_json: bool) -> None:
-        self._total, self._encode, self._as_json = total, encode, as_json
+    def __init__(self, total: int, encode: Encode, *, as_json: bool, unit: str = "image") -> None:
+        self._total, self._encode, self._as_json, self._unit = total, encode, as_json, unit
         self._printed: set[str] = set()
         self._counts: Counter[Outcome] = Counter()
         self._bar = ""
@@ -81,7 +83,8 @@ class Report:
         self._counts["nothing found" if isinstance(error, EmptyMaskError) else "failed"] += 1
         if self._as_json:
             problem = {"type": type(error).__name__, "message": str(error)}
-            self._print(json.dumps({"image": str(job.source or STDIO), "error": problem}), err=False)
+            prompt = {"prompt": job.prompt} if job.prompt else {}
+            self._print(json.dumps({"image": str(job.source or STDIO), **prompt, "error": problem}), err=False)
         named = "" if job.name in str(error) else f"{job.name}: "
         self._print(f"automask: error: {named}{error}")
 
@@ -89,7 +92,7 @@ class Report:
         """Show how many images are done, on a terminal."""
         done = self._counts.total()
         if self._has_bar and done < self._total:
-            self._bar = f"masking: {done} of {self._total} images"
+            self._bar = f"masking: {done} of {self._total} {self._unit}s"
             click.echo(f"\r{self._bar}", err=True, nl=False)
 
     def _print(self, text: str, *, err: bool = True) -> None:
@@ -105,14 +108,16 @@ class Report:
 
     def interrupt(self) -> None:
         """Print how far a run came that was stopped, and exit with 130."""
-        self._print(f"automask: interrupted after {self._counts.total()} of {self._total} images{self._list_counts()}")
+        self._print(
+            f"automask: interrupted after {self._counts.total()} of {self._total} {self._unit}s{self._list_counts()}"
+        )
         sys.exit(130)
 
     def close(self) -> None:
         """Print the counts of several images, and exit with the status that they mean."""
         self.clear_progress()
         if self._total > 1 or self._counts["skipped"]:
-            self._print(f"{self._total} image{'s' if self._total > 1 else ''}{self._list_counts()}")
+            self._print(f"{self._total} {self._unit}{'s' if self._total > 1 else ''}{self._list_counts()}")
         if self._counts["failed"]:
             sys.exit(1)
         if self._counts["nothing found"]:

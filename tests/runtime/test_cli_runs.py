@@ -1,5 +1,6 @@
 """Runs over many images, through a process: folders, counts, a terminal, Ctrl-C, defaults of options, completion."""
 
+import json
 import os
 import pty
 import re
@@ -196,3 +197,26 @@ def test_completion(shell: str) -> None:
         text=True,
     )
     assert "cutout" in answer.stdout
+
+
+def test_each_prompt_gets_its_own_file_or_error(photos: Path, tmp_path: Path) -> None:
+    prompts = ("--prompt", "the cup", "--prompt", "sky or logo", "--prompt", "everything but the cup")
+    done = run("mask", photos / "a.jpg", *prompts, "-o", tmp_path / "out.png", "--json", "--grow-mask", 0)
+    assert done.returncode == 1, done.stderr
+    assert names(tmp_path) == ["out.everything-but-the-cup.png", "out.the-cup.png"]
+    np.testing.assert_array_equal(
+        pixels(tmp_path / "out.everything-but-the-cup.png"), 255 - pixels(tmp_path / "out.the-cup.png")
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["prompt"] for line in lines] == ["the cup", "sky or logo", "everything but the cup"]
+    assert lines[1]["error"]["type"] == "UnknownPromptError"
+    assert done.stderr.splitlines()[-1] == "3 masks: 2 masked, 1 failed"
+
+
+def test_one_prompt_as_an_option_is_the_last_argument(photos: Path) -> None:
+    done = run("mask", photos / "a.jpg", "--prompt", "cup")
+    assert done.returncode == 0, done.stderr
+    assert names(photos) == ["a.mask.png"]
+    assert run("mask", photos / "a.jpg", "--prompt", "sky").returncode == 2
+    assert run("mask", "--prompt", "sky").returncode == 2
+    assert run("mask", photos / "a.jpg", "--prompt", "cup", "--prompt", "dog", "-o", "-").returncode == 2
