@@ -10,7 +10,7 @@ __all__ = ["completion"]
 _VARIABLE = "_AUTOMASK_COMPLETE"  # click answers to it, and derives its name from that of the program
 
 
-@click.command()
+@click.command(short_help="Print the completion script of a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, *, shell: str) -> None:

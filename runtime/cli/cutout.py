@@ -53,7 +53,7 @@ def _read_background(path: str) -> Background:
     return lambda result: cover(image, (result.mask.shape[0], result.mask.shape[1]))
 
 
-@click.command(no_args_is_help=True, context_settings=CONTEXT)
+@click.command(no_args_is_help=True, context_settings=CONTEXT, short_help="Cut out an object, with a soft edge.")
 @click.argument("arguments", nargs=-1, metavar="IMAGE... [PROMPT]")
 @click.option(
     "--background",

@@ -94,3 +94,11 @@ def test_a_background_that_is_none(coffee_file: Path, tmp_path: Path, background
     assert done.returncode == 2
     assert message in " ".join(done.stderr.decode().split())
     assert not (tmp_path / "on.png").exists()
+
+
+def test_a_box_instead_of_a_prompt(segmenter: automask.Segmenter, coffee_file: Path, tmp_path: Path) -> None:
+    target = tmp_path / "cup.png"
+    done = cutout(coffee_file, "--box", "448,250,530,325", "--edges", "model", "-o", target)
+    assert done.returncode == 0, done.stderr
+    expected = segmenter.mask(coffee_file, box=(448, 250, 530, 325), edges="model", grow_mask=0, alpha="soft")
+    np.testing.assert_array_equal(pixels(target), expected.alpha)

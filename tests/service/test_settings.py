@@ -270,3 +270,10 @@ def test_the_default_store_is_in_the_state_folder(tmp_path: Path, monkeypatch: p
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert load_settings().store == tmp_path / ".local" / "state" / "automask" / "requests.sqlite3"
+
+
+def test_the_tables_of_other_commands_are_not_settings_of_a_server(tmp_path: Path) -> None:
+    file = toml(tmp_path, "max_queue = 7\n[mask]\ngrow_mask = 3\n[cutout]\ntrim = true\n")
+    assert load_settings(file).max_queue == 7
+    with pytest.raises(ParameterError, match="mask"):
+        load_settings(toml(tmp_path, "mask = 3\n"))
