@@ -191,10 +191,10 @@ class Server:
     def _close(self) -> None:
         if self._exporter is not None:
             self._exporter.close()
+        if self._decoder is not None:  # before the engine, which would wait for images that nobody needs any more
+            self._decoder.close()
         if self._engine is not None:
             self._engine.close()
-        if self._decoder is not None:
-            self._decoder.close()
 
     async def _set_health(self, status: int) -> None:
         for service in ("", SERVICE):

@@ -144,7 +144,7 @@ class Worker:
                 state, error = await self._run_and_store(lease)
         except asyncio.CancelledError:
             with _logged():
-                await self._threads.run(self._store.release, lease)
+                await self._put_back(lease)
             raise
         finally:
             del self._active[lease.request_id]
@@ -155,6 +155,15 @@ class Worker:
         else:
             _log.info("request", state=state.name, **({"error": describe_error(error)} if error else {}), **fields)
             await self.settle(state, lease.request_id, lease.owner)
+
+    async def _put_back(self, lease: Lease) -> None:
+        """Return the request of a lease to the queue, because the worker stops."""
+        _, work = self._active[lease.request_id]
+        if work is None:
+            await self._threads.run(self._store.release, lease)
+        elif await self._threads.run(self._store.put_back, lease) is State.FAILED:
+            _log.warning("request was given up: drains interrupted it too often", attempt=lease.attempts)
+            await self.settle(State.FAILED, lease.request_id, lease.owner)
 
     async def _run_and_store(self, lease: Lease) -> tuple[State | None, Exception | None]:
         """Run a request and store its result or error; return its state, None if the lease was lost meanwhile."""

@@ -89,6 +89,7 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         "ALTER TABLE keys ADD COLUMN expires double precision, ADD COLUMN old_id text UNIQUE, "
         "ADD COLUMN old_digest bytea, ADD COLUMN old_until double precision",
     ),
+    ("ALTER TABLE requests ADD COLUMN put_backs integer NOT NULL DEFAULT 0 CHECK (put_backs >= 0)",),
 )
 """The statements from each version to the next, starting with the empty schema."""
 

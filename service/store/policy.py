@@ -34,6 +34,8 @@ class StorePolicy:
         Number of queued requests from which on new requests are refused.
     max_attempts
         Number of attempts after which a request fails instead of being queued again.
+    max_put_backs
+        Number of drains that may interrupt a request before an interrupted attempt counts.
     lease_seconds
         Seconds for which a worker holds a request without renewing its lease.
     """
@@ -43,6 +45,7 @@ class StorePolicy:
     max_bytes: int = 4 << 30
     max_queue: int = 256
     max_attempts: int = 3
+    max_put_backs: int = 10
     lease_seconds: float = 30.0
 
     def check_room(self, *, waiting: int, used: int, wanted: int) -> None:
@@ -78,7 +81,7 @@ class StorePolicy:
         return self.encode_error(
             InternalError(
                 f"request {request_id} was given up after {attempts} attempts: each time the server died or its lease "
-                "expired"
+                f"expired, or a drain interrupted it (the first {self.max_put_backs} drains do not count)"
             )
         )
 

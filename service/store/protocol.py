@@ -7,6 +7,7 @@ from typing import Protocol, Self
 
 from automask.errors import AutomaskError
 
+from ..states import State
 from .clock import Clock
 from .records import Lease, Record, SweepResult, Usage
 
@@ -158,7 +159,21 @@ class Store(Protocol):
         """End a request with an error; returns and raises as `complete` does."""
 
     def release(self, lease: Lease) -> bool:
-        """Return a request to the head of the queue without counting the attempt; returns as `complete` does."""
+        """Return a request that was not worked on to the head of the queue, without counting the attempt.
+
+        Returns as `complete` does.
+        """
+
+    def put_back(self, lease: Lease) -> State | None:
+        """Return a request that a drain interrupted to the queue, or fail it.
+
+        The attempt counts once `StorePolicy.max_put_backs` drains have interrupted the request. Until then, the
+        request goes to the head of the queue, afterwards to its end.
+
+        Returns
+        -------
+        QUEUED, or FAILED if that was its last attempt; None if the lease no longer holds.
+        """
 
     def sweep(self) -> SweepResult:
         """Fail requests past their deadline, requeue those whose lease expired, delete those past their retention.

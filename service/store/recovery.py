@@ -37,6 +37,23 @@ class BaseRecovery(ABC, Generic[Transaction]):
     def requeue(self, db: Transaction, request_id: str) -> None:
         """Put a request that is PROCESSING at the end of the queue."""
 
+    @abstractmethod
+    def put_back(self, db: Transaction, request_id: str) -> None:
+        """Put a request that is PROCESSING at the head of the queue, without its attempt, and count that."""
+
+    def put_back_or_fail(self, db: Transaction, request_id: str, owner: str, attempts: int, put_backs: int) -> State:
+        """Put back a request that a drain interrupted, without its attempt while it was put back seldom enough.
+
+        Returns
+        -------
+        QUEUED, or FAILED after its last attempt.
+        """
+        if put_backs < self._policy.max_put_backs:
+            self.put_back(db, request_id)
+            return State.QUEUED
+        requeued, _ = self._requeue_rows(db, [(request_id, owner, attempts)])
+        return State.QUEUED if requeued else State.FAILED
+
     def _fail_rows(self, db: Transaction, rows: Iterable[tuple[str, str, str, float]]) -> dict[str, str]:
         """Fail requests whose deadline has passed.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
@@ -24,6 +24,7 @@ from automask.service.core.engine import Engine
 from automask.service.core.task import Task
 from automask.service.decoding.pool import DecoderPool
 from automask.service.errors import InternalError, UnavailableError
+from automask.service.server import Server
 from automask.service.states import State
 from automask.service.store.policy import StorePolicy
 from automask.service.store.sqlite.store import SqliteStore
@@ -220,6 +221,45 @@ def test_a_request_that_is_killed_while_the_server_drains_is_not_repeated(tmp_pa
     with SqliteStore(path, StorePolicy(encode_error=lambda _: b"")) as store:
         record = store.get(request_id, "")
         assert (record.state, record.attempts) == (State.FAILED, 1)
+
+
+def test_a_request_that_no_drain_lets_finish_fails_and_one_that_finishes_at_last_has_one_attempt(
+    tmp_path: Path, slow: bytes
+) -> None:
+    options: dict[str, Any] = {"drain": 0, "decode_processes": 1, "workers": 1}
+
+    def drain_while_it_decodes() -> None:
+        with serving(tmp_path, **options) as server:
+            wait_until(lambda: bool(busy(server._decoder)))
+            os.kill(busy(server._decoder)[0], signal.SIGSTOP)
+
+    def submit(server: Server) -> str:
+        task = mask_pb2.MaskTask(image=mask_pb2.Image(encoded=slow), prompts=["cup"])
+        with connect(server) as channel:
+            return MaskServiceStub(channel).Submit(messages.SubmitRequest(task=task)).status.request_id
+
+    def wait_for(server: Server, request_id: str) -> messages.RequestStatus:
+        wait = messages.GetResultRequest(request_id=request_id, wait=Duration(seconds=60))
+        with connect(server) as channel:
+            return MaskServiceStub(channel).GetResult(wait, timeout=CALL_TIMEOUT).status
+
+    with serving(tmp_path, **options) as server:
+        request_id = submit(server)
+    for _ in range(3):
+        drain_while_it_decodes()
+    with serving(tmp_path, **options, decode_timeout=60) as server:
+        status = wait_for(server, request_id)
+        assert (status.state, status.attempts) == (messages.REQUEST_STATE_COMPLETED, 1)
+    with serving(tmp_path, **options) as server:
+        request_id = submit(server)
+        wait_until(lambda: bool(busy(server._decoder)))
+        os.kill(busy(server._decoder)[0], signal.SIGSTOP)
+    for _ in range(12):
+        drain_while_it_decodes()
+    with serving(tmp_path, **options) as server:
+        status = wait_for(server, request_id)
+        assert (status.state, status.attempts) == (messages.REQUEST_STATE_FAILED, 3)
+        assert "given up after 3 attempts" in status.error.message
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -107,6 +107,27 @@ def test_a_released_request_is_first_again_without_counting_the_attempt(store: S
     assert not store.complete(leases[0], b"under the old lease")
 
 
+def test_ten_drains_count_no_attempt_and_further_ones_do(store: Store) -> None:
+    request_id, other = add(store), add(store, b"other")
+    for _ in range(10):
+        lease = lease_next(store)
+        assert (lease.request_id, lease.attempts) == (request_id, 1)
+        assert store.put_back(lease) is State.QUEUED
+        assert store.put_back(lease) is None
+    assert store.get(request_id, "me").queue_position == 0
+    for attempt in (1, 2, 3):
+        while (lease := lease_next(store)).request_id == other:
+            assert store.release(lease)
+            assert store.complete(lease_next(store), b"result")
+        assert lease.attempts == attempt
+        assert store.put_back(lease) is (State.QUEUED if attempt < 3 else State.FAILED)
+    record = store.get(request_id, "me")
+    assert (record.state, record.attempts) == (State.FAILED, 3)
+    assert record.error is not None
+    assert b"given up after 3 attempts" in record.error
+    assert b"a drain interrupted it (the first 10 drains do not count)" in record.error
+
+
 def test_a_lease_that_is_not_renewed_expires_and_its_updates_are_refused(store: Store, time: ManualTime) -> None:
     lost, kept, waiting = (add(store, bytes([i])) for i in range(3))
     stale, good = lease_next(store), lease_next(store)

@@ -30,6 +30,7 @@ class Known:
     deadline: float | None
     state: State = State.QUEUED
     attempts: int = 0
+    put_backs: int = 0
     fence: int = 0
     lease_until: float = 0.0
     expires: float | None = None
@@ -51,7 +52,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.store = self.open()
 
     def open(self) -> Store:
-        return open_store(Path(self.folder.name) / "requests.db", self.time, max_queue=4)
+        return open_store(Path(self.folder.name) / "requests.db", self.time, max_queue=4, max_put_backs=1)
 
     def crash_ends_leases(self) -> None:
         """Requests that were PROCESSING are queued again: no other process has the file open."""
@@ -148,6 +149,20 @@ class AnyOrder(RuleBasedStateMachine):
             known = self.known[lease.request_id]
             known.state, known.attempts = State.QUEUED, known.attempts - 1
 
+    @rule(lease=consumes(leases))
+    def put_back(self, lease: Lease) -> None:
+        holds = self.holds(lease)
+        state = self.store.put_back(lease)
+        if not holds:
+            assert state is None
+            return
+        known = self.known[lease.request_id]
+        if known.put_backs < 1:
+            known.state, known.attempts, known.put_backs = State.QUEUED, known.attempts - 1, 1
+        else:
+            self.requeue_or_fail(lease.request_id)
+        assert state is known.state
+
     @rule(some=st.lists(leases, max_size=3))
     def renew(self, some: list[Lease]) -> None:
         held = {lease.request_id for lease in some if self.holds(lease)}
@@ -220,7 +235,7 @@ class AnyOrderInPostgres(AnyOrder):
 
     def open(self) -> Store:
         media = f"{self.folder.name}/media"
-        return open_store(PostgresUrl(self.database), self.time, media=media, max_queue=4)
+        return open_store(PostgresUrl(self.database), self.time, media=media, max_queue=4, max_put_backs=1)
 
     def crash_ends_leases(self) -> None:
         """Nothing: another server may hold them."""

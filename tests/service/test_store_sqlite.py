@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from automask.service.errors import QueueFullError
+from automask.service.states import State
 from automask.service.store.protocol import Store
 from automask.service.store.sqlite import submissions
-from automask.service.store.sqlite.schema import migrate
+from automask.service.store.sqlite.schema import MIGRATIONS, migrate
 from automask.service.store.sqlite.store import SqliteStore
 from support.stores import RETENTION, ManualTime, add, lease_next, open_store
 
@@ -87,6 +88,21 @@ def test_the_settings_of_sqlite(store: Store) -> None:
             for name in ("journal_mode", "synchronous", "foreign_keys", "auto_vacuum", "secure_delete")
         }
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "auto_vacuum": 2, "secure_delete": 1}
+
+
+def test_a_file_of_the_first_version_is_migrated_with_its_requests(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        migrate(old, MIGRATIONS[:1])
+        old.execute(
+            "INSERT INTO requests (id, owner, model, state, position, digest, created) "
+            "VALUES ('one', 'me', 'default', 'QUEUED', 1, x'00', 5.0)"
+        )
+        old.execute("INSERT INTO tasks VALUES ('one', x'01')")
+    with open_store(path) as store:
+        lease = lease_next(store)
+        assert (lease.request_id, lease.task, lease.attempts) == ("one", b"\1", 1)
+        assert store.put_back(lease) is State.QUEUED
 
 
 def test_migration_runs_the_missing_steps_all_or_none() -> None:

@@ -6,8 +6,9 @@ from typing import Final
 
 from ...postgres.database import Db
 from ...states import State
+from ..records import Lease
 from ..recovery import BaseRecovery
-from .statements import DELETE_EXPIRED, LATE, LOST
+from .statements import DELETE_EXPIRED, HELD, LATE, LOST
 from .transitions import Transitions
 
 __all__ = ["Recovery"]
@@ -48,6 +49,15 @@ class Recovery(BaseRecovery[Db]):
     def requeue(self, db: Db, request_id: str) -> None:
         """Put a request at the end of the queue."""
         self._transitions.requeue(db, request_id)
+
+    def put_back(self, db: Db, request_id: str) -> None:
+        """Put a request at the head of the queue."""
+        self._transitions.put_back(db, request_id)
+
+    def put_back_held(self, db: Db, lease: Lease) -> State | None:
+        """Put back the request of a lease, or fail it; returns as `PostgresStore.put_back` does."""
+        row = db.execute(HELD, {"id": lease.request_id, "fence": lease.fence}).fetchone()
+        return self.put_back_or_fail(db, *row) if row else None
 
     def delete_expired(self, db: Db, *, owner: str = "", key: bytes | None = None) -> list[str]:
         """Delete some expired requests, and return their ids; none once all are deleted.

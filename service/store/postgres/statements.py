@@ -13,10 +13,12 @@ __all__ = [
     "COLLECT",
     "DELETE_EXPIRED",
     "END",
+    "HELD",
     "INSERT",
     "LATE",
     "LEASE",
     "LOST",
+    "PUT_BACK",
     "RECORD",
     "RELEASE",
     "RENEW",
@@ -71,6 +73,16 @@ SELECT id FROM ended
 RELEASE: Final = b"""
 UPDATE requests SET state = %(state)s, lease_until = NULL, attempts = attempts - 1
 WHERE id = %(id)s AND state = 'PROCESSING' AND fence = %(fence)s
+"""
+
+HELD: Final = b"""
+SELECT id, owner, attempts, put_backs FROM requests
+WHERE id = %(id)s AND state = 'PROCESSING' AND fence = %(fence)s FOR UPDATE
+"""
+
+PUT_BACK: Final = b"""
+UPDATE requests SET state = %(state)s, lease_until = NULL, attempts = attempts - 1, put_backs = put_backs + 1
+WHERE id = %(id)s
 """
 
 REQUEUE: Final = b"""

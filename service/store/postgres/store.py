@@ -215,6 +215,9 @@ class PostgresStore(Store):
     def release(self, lease: Lease) -> bool:
         return self._database.run(lambda db: self._transitions.release(db, lease))
 
+    def put_back(self, lease: Lease) -> State | None:
+        return self._database.run(lambda db: self._recovery.put_back_held(db, lease))
+
     def _end_once(self, token: str, request_id: str, end: Callable[[Db], bool]) -> bool:
         """End a request; return True also if an earlier attempt of this call ended it and its answer was lost."""
 

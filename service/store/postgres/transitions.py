@@ -11,7 +11,7 @@ from ...states import State, check_transition
 from ..clock import Clock
 from ..policy import StorePolicy
 from ..records import Lease
-from .statements import END, LEASE, RELEASE, REQUEUE
+from .statements import END, LEASE, PUT_BACK, RELEASE, REQUEUE
 
 __all__ = ["ROW_BYTES", "Transitions", "token_of"]
 
@@ -70,6 +70,11 @@ class Transitions:
         if is_released:
             self.notify(db, lease.request_id)
         return is_released
+
+    def put_back(self, db: Db, request_id: str) -> None:
+        """Undo a start, and count it: a drain interrupted the work."""
+        db.execute(PUT_BACK, {"id": request_id, "state": check_transition(State.PROCESSING, State.QUEUED)})
+        self.notify(db, request_id)
 
     def requeue(self, db: Db, request_id: str) -> None:
         """Put a request that lost its worker at the end of the queue."""

@@ -45,6 +45,7 @@ SELECT id FROM requests WHERE NOT (
     AND typeof(id) = 'text' AND typeof(owner) = 'text' AND typeof(model) = 'text' AND typeof(digest) = 'blob'
     AND typeof(position) = 'integer' AND abs(position) < 1 << 53
     AND typeof(attempts) = 'integer' AND attempts BETWEEN 0 AND 1 << 31
+    AND typeof(put_backs) = 'integer' AND put_backs BETWEEN 0 AND 1 << 31
     AND typeof(fence) = 'integer' AND fence BETWEEN 0 AND 1 << 53
     AND typeof(idempotency_key) IN ('text', 'null') AND typeof(error) IN ('blob', 'null')
     AND typeof(deadline) IN ('real', 'null') AND typeof(lease_until) IN ('real', 'null')

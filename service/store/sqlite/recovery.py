@@ -41,6 +41,10 @@ class Recovery(BaseRecovery[sqlite3.Connection]):
         """Put a request at the end of the queue."""
         transitions.requeue(db, request_id)
 
+    def put_back(self, db: sqlite3.Connection, request_id: str) -> None:
+        """Put a request at the head of the queue."""
+        transitions.put_back(db, request_id)
+
     def fail_late(self, db: sqlite3.Connection) -> dict[str, str]:
         """Fail the requests whose deadline has passed, and return their ids with their owners."""
         rows = db.execute(

@@ -50,6 +50,7 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         "CREATE INDEX requests_queue ON requests (state, position)",
         "CREATE INDEX requests_expires ON requests (expires) WHERE expires IS NOT NULL",
     ),
+    ("ALTER TABLE requests ADD COLUMN put_backs INTEGER NOT NULL DEFAULT 0 CHECK (put_backs >= 0)",),
 )
 """The statements from each version to the next, starting with the empty file."""
 

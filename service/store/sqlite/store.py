@@ -197,6 +197,14 @@ class SqliteStore(Store):
             transitions.release(db, lease.request_id)
             return True
 
+    def put_back(self, lease: Lease) -> State | None:
+        with self._database.transaction() as db:
+            row = db.execute(
+                "SELECT id, owner, attempts, put_backs FROM requests WHERE id = ? AND state = ? AND fence = ?",
+                (lease.request_id, State.PROCESSING, lease.fence),
+            ).fetchone()
+            return self._recovery.put_back_or_fail(db, *row) if row else None
+
     def _holds(self, db: sqlite3.Connection, lease: Lease) -> bool:
         return bool(
             db.execute(

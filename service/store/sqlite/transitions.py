@@ -6,7 +6,7 @@ import sqlite3
 
 from ...states import State, check_transition
 
-__all__ = ["end", "release", "requeue", "start"]
+__all__ = ["end", "put_back", "release", "requeue", "start"]
 
 
 def start(db: sqlite3.Connection, request_id: str, *, now: float, lease_until: float) -> None:
@@ -33,6 +33,12 @@ def release(db: sqlite3.Connection, request_id: str) -> None:
         "UPDATE requests SET state = ?, lease_until = NULL, attempts = attempts - 1 WHERE id = ?",
         (check_transition(State.PROCESSING, State.QUEUED), request_id),
     )
+
+
+def put_back(db: sqlite3.Connection, request_id: str) -> None:
+    """Undo a start, and count it: a drain interrupted the work."""
+    release(db, request_id)
+    db.execute("UPDATE requests SET put_backs = put_backs + 1 WHERE id = ?", (request_id,))
 
 
 def end(
