@@ -36,7 +36,9 @@ _OPTIONS = (
         help="File for one image (.png or .webp), folder for several, - for standard output. [default: beside each "
         "image]",
     ),
-    click.option("--recursive", is_flag=True, help="Take the images in the subfolders of a folder, too."),
+    click.option(
+        "--recursive", is_flag=True, help="Take the images in the subfolders of a folder, too; links are not followed."
+    ),
     click.option("--skip-existing", is_flag=True, help="Skip an image whose result exists."),
     click.option(
         "--model",

@@ -172,8 +172,13 @@ def _expand_folder(folder: Path, *, recursive: bool) -> Sequence[_Source]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    # Links to folders are not followed: they may lead back.
-    return (Path(inner) / name for inner, _, names in os.walk(folder) for name in names)
+    """Yield the files of a folder and its subfolders. Links to folders are not followed: they may lead back."""
+
+    def fail(error: OSError) -> None:
+        raise click.UsageError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+
+    for inner, _, names in os.walk(folder, onerror=fail):
+        yield from (Path(inner) / name for name in names)
 
 
 def _is_many(image: str) -> bool:
