@@ -22,7 +22,7 @@ help:
 	@echo 'make constraints   write deploy/constraints.txt anew: the newest versions, for the images and for the tests'
 	@echo 'make sbom     write dist/automask.cdx.json, a CycloneDX list of what deploy/Dockerfile.cpu installs (make sbom EXTRAS=gpu,text,service,http)'
 	@echo 'make bench    measure everything beside what else one would use, and put the figures into the README (about an hour)'
-	@echo 'make bench QUESTIONS="startup service"   only these of: quality pipeline startup scaling postprocess gpu service playground store_latency durability cluster store_throughput capacity'
+	@echo 'make bench QUESTIONS="startup service"   only these of: quality edges pipeline startup scaling postprocess gpu service playground store_latency durability cluster store_throughput capacity'
 	@echo 'make quality DATA=DIR   measure the masks on photos with ground truth'
 	@echo 'make clean    remove everything that these made'
 
@@ -91,9 +91,9 @@ check: $(VENV)/.dev
 	$(BIN)/mypy --package automask
 	$(BIN)/mypy tests benchmarks examples deploy
 
-# rembg is only measured beside, and brings much: not in the extra `dev`.
+# rembg and pymatting are only measured beside, and bring much: not in the extra `dev`.
 $(VENV)/.bench: $(VENV)/.dev
-	@$(INSTALL) rembg==2.0.86
+	@$(INSTALL) rembg==2.0.86 pymatting==1.1.16
 	@touch $@
 
 bench: $(VENV)/.bench

@@ -64,7 +64,9 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="only check that it works; the figures mean nothing")
     parser.add_argument("--results", type=Path, help="folder for the figures (default: benchmarks/results)")
-    parser.add_argument("--data", type=Path, help="photos with ground truth for `quality`; see questions/quality.py")
+    parser.add_argument(
+        "--data", type=Path, help="photos with ground truth for `quality` and `edges`; see questions/quality.py"
+    )
     arguments = parser.parse_args()
     unknown = [question for question in arguments.questions if question not in QUESTIONS]
     if unknown:

@@ -22,9 +22,10 @@ _PACKAGES = (
     "torch",
     "transformers",
     "rembg",
+    "pymatting",
     "ray",
 )
-_GENERATED = ("benchmarks/results", "README.md", "docs/scaling.md", "docs/*.svg")
+_GENERATED = ("benchmarks/results", "README.md", "docs/scaling.md", "docs/matting.md", "docs/*.svg")
 
 
 def hardware() -> dict[str, str | int | float]:

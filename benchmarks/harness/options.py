@@ -26,7 +26,7 @@ class RunOptions:
     folder
         Temporary folder, shared by the questions of one run and deleted after it.
     data
-        Photos with ground truth, for the question `quality`.
+        Photos with ground truth, for the questions `quality` and `edges`.
     """
 
     quick: bool

@@ -12,6 +12,7 @@ from . import (
     capacity,
     cluster,
     durability,
+    edges,
     gpu,
     pipeline,
     playground,
@@ -36,6 +37,7 @@ class Question:
 
 QUESTIONS: Mapping[str, Question] = {
     "quality": Question(quality.measure, quality.markdown),
+    "edges": Question(edges.measure, edges.markdown, "docs/matting.md"),
     "pipeline": Question(pipeline.measure, pipeline.markdown),
     "startup": Question(startup.measure, startup.markdown),
     "scaling": Question(scaling.measure, scaling.markdown),

@@ -17,6 +17,7 @@ from harness.tables import digits
 from questions import QUESTIONS
 
 MEASURED = [
+    "edges",
     "pipeline",
     "startup",
     "scaling",
@@ -42,18 +43,21 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = command("run.py", *MEASURED, "quality", "--quick", "--results", folder)
     assert done.returncode == 0, done.stderr
     assert "quality: skipped: needs photos with ground truth" in done.stdout
+    assert "edges: agreement is skipped: it needs photos with ground truth" in done.stdout
     return folder
 
 
 class Report:
-    """`report.py` on a folder of results, into copies of the README and the page on scaling."""
+    """`report.py` on a folder of results, into copies of the README and the pages on scaling and edges."""
 
     def __init__(self, results: Path, folder: Path) -> None:
         self.readme, self.picture = folder / "README.md", folder / "docs" / "figures.svg"
         self.scaling = folder / "docs" / "scaling.md"
+        self.matting = folder / "docs" / "matting.md"
         self.scaling.parent.mkdir()
         shutil.copy(ROOT / "README.md", self.readme)
         shutil.copy(ROOT / "docs" / "scaling.md", self.scaling)
+        shutil.copy(ROOT / "docs" / "matting.md", self.matting)
         self._folders = ("--results", results, "--into", folder)
 
     def __call__(self, *options: str) -> subprocess.CompletedProcess[str]:
@@ -79,7 +83,7 @@ def test_pages_and_pictures_are_made_from_the_results(results: Path, tmp_path: P
     before = report.readme.read_text()
     done = report("--check")
     assert done.returncode == 1
-    assert all(str(file) in done.stderr for file in (report.readme, report.scaling, report.picture))
+    assert all(str(file) in done.stderr for file in (report.readme, report.scaling, report.matting, report.picture))
     assert (report.readme.read_text(), report.picture.exists()) == (before, False)
 
     assert report().returncode == 0
@@ -90,6 +94,7 @@ def test_pages_and_pictures_are_made_from_the_results(results: Path, tmp_path: P
     assert "**On a GPU**: not measured yet" in written
     assert "**On a GPU**" not in report.scaling.read_text()
     assert "[capacity](../benchmarks/results/capacity.json)" in report.scaling.read_text()
+    assert "**Time of the modes**" in report.matting.read_text()
     assert report.picture.read_text().lstrip().startswith("<?xml")
     assert report("--check").returncode == 0
 
@@ -128,7 +133,7 @@ def test_the_committed_pages_match_the_committed_results() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["speed"], "unknown question speed; choose from quality, pipeline"),
+        (["speed"], "unknown question speed; choose from quality, edges, pipeline"),
         (["postprocess", "--quick"], "--quick needs --results FOLDER"),
     ],
 )
