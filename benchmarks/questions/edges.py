@@ -39,6 +39,7 @@ MODES: tuple[Edges, ...] = ("model", "fast", "fine")
 SIZES = {"0.3": (640, 480), "12": (4000, 3000)}
 NEAR = 3  # pixels
 _BAND = 0.02  # of the diagonal
+_RUNS = 5  # of a method on a scene
 
 
 def agreement(mask: NDArray[np.uint8], labels: NDArray[np.uint8], label: int) -> dict[str, float]:
@@ -49,13 +50,19 @@ def agreement(mask: NDArray[np.uint8], labels: NDArray[np.uint8], label: int) ->
     near = (_dilate(truth, NEAR) & _dilate(~truth, NEAR)) & labelled
     return {
         "iou": _iou(found, truth),
-        "boundary": _iou(found & _dilate(~found, width), truth & _dilate(~truth, width)),
+        "boundary": _iou(_inner_band(found, width), _inner_band(truth, width)),
         "near": _iou(found & near, truth & near),
     }
 
 
 def _iou(one: Bits, other: Bits) -> float:
     return float((one & other).sum() / max(1, (one | other).sum()))
+
+
+def _inner_band(bits: Bits, width: int) -> Bits:
+    """Return what lies within `width` pixels of the outside; beyond the image is outside too, as in the paper."""
+    padded = np.pad(~bits, 1, constant_values=True)
+    return bits & _dilate(padded, width)[1:-1, 1:-1]
 
 
 def _dilate(bits: Bits, radius: int) -> Bits:
@@ -141,13 +148,19 @@ def _closed_form(radius: int) -> Callable[[Scene], NDArray[Any]]:
 
 
 def _errors(scene: Scene, estimate: Callable[[Scene], NDArray[Any]]) -> dict[str, float]:
-    """Return milliseconds, the sum of absolute differences in thousands, and the mean squared difference near it."""
-    start = perf_counter()
-    alpha = estimate(scene)
-    ms = 1e3 * (perf_counter() - start)
+    """Return milliseconds of the fastest run, SAD (sum of absolute differences) in thousands, MSE of the soft pixels."""
+    runs = []
+    for _ in range(_RUNS):
+        start = perf_counter()
+        alpha = estimate(scene)
+        runs.append(1e3 * (perf_counter() - start))
     difference = alpha / 255 - scene.alpha
     soft = (scene.alpha > 0) & (scene.alpha < 1)
-    return {"ms": ms, "sad": float(np.abs(difference).sum() / 1e3), "mse": float(np.square(difference[soft]).mean())}
+    return {
+        "ms": min(runs),
+        "sad": float(np.abs(difference).sum() / 1e3),
+        "mse": float(np.square(difference[soft]).mean()),
+    }
 
 
 def measure(options: RunOptions) -> dict[str, Any]:
@@ -208,6 +221,7 @@ def _format_alpha(found: dict[str, dict[str, dict[str, float]]]) -> str:
         for method, one in methods.items()
     ]
     return (
-        "**Soft alpha beside the closed form** (pymatting; composited photos of 0.3 megapixels with known alpha)\n\n"
+        "**Soft alpha beside the closed form** (pymatting; composited photos of 0.3 megapixels with known alpha; "
+        f"fastest of {_RUNS} runs)\n\n"
         + table(["scene", "method", "ms", "SAD, thousands", "MSE of the soft pixels"], rows)
     )

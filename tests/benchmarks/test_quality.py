@@ -1,4 +1,4 @@
-"""`benchmarks/quality.py` and the question `quality`, on one photo whose ground truth is the model's own mask."""
+"""`benchmarks/quality.py`, and the questions `quality` and `edges`, on one photo with the model's own mask as truth."""
 
 from __future__ import annotations
 
@@ -50,3 +50,14 @@ def test_the_question_quality(data: Path, tmp_path: Path) -> None:
     figures = json.loads((tmp_path / "quality.json").read_text())["figures"]
     assert figures["int8"]["thing"]["ious"] == [1.0, 0.0]
     assert figures["fp32"]["thing"]["ious"][0] > 0.8
+
+
+def test_the_question_edges_compares_each_mode_with_the_truth(data: Path, tmp_path: Path) -> None:
+    shown = run("benchmarks/run.py", "edges", "--data", data, "--quick", "--results", tmp_path)
+    assert "(mean over the 2 things that are found)" in shown
+    found = json.loads((tmp_path / "edges.json").read_text())["figures"]
+    agreement = found["agreement"]["modes"]
+    assert agreement.keys() == {"model", "fast", "fine"}
+    assert agreement["fast"]["iou"] == pytest.approx(0.5, abs=0.05)  # one label is this mask, the other one nowhere
+    assert agreement["fast"]["near"] > agreement["model"]["near"]
+    assert found["alpha"]["out of focus"]['alpha="soft"']["mse"] < found["alpha"]["out of focus"]["as drawn"]["mse"]
