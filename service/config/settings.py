@@ -124,7 +124,11 @@ class Settings(BaseSettings):
     cache_mb: int = Field(256, ge=0, description="Maximum size, in MB, of each model's cache of image encodings.")
     max_queue: int = Field(256, ge=1, description="Maximum number of waiting tasks, and of waiting requests.")
     max_image_mb: float = Field(32, gt=0, le=1024, description="Maximum size, in MB, of an image file or raw pixels.")
-    decode_timeout: Duration = Field(5, gt=0, description="Time to decode an image; after it, the image is refused.")
+    decode_timeout: Duration = Field(
+        5,
+        gt=0,
+        description="Processor time to decode an image; the image is refused after it, and after four times as long.",
+    )
     decode_processes: int = Field(
         4,
         ge=0,

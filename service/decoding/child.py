@@ -23,7 +23,18 @@ from PIL import AvifImagePlugin
 from automask.errors import ImageError
 from automask.images import decode
 
-from .messages import LEAST_SHARED, MOST_SHARED, NO_SHORTEST, PIXELS, READY, REFUSED, REQUEST, RESPONSE, UNEXPECTED
+from .messages import (
+    LEAST_SHARED,
+    MOST_SHARED,
+    NO_SHORTEST,
+    PIXELS,
+    READY,
+    REFUSED,
+    REQUEST,
+    RESPONSE,
+    UNEXPECTED,
+    WALL_FACTOR,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,7 +92,7 @@ class _SharedPixels:
 
 
 def main() -> None:
-    """Serve; the arguments are a socket's descriptor, seconds and bytes for one file."""
+    """Serve; the arguments are a socket's descriptor, and for one file seconds of processor time and bytes."""
     descriptor, timeout, memory = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
     AvifImagePlugin.DEFAULT_MAX_THREADS = min(_AVIF_THREADS, os.cpu_count() or 1)
     _limit_memory(memory)
@@ -93,8 +104,10 @@ def main() -> None:
         while header := requests.read(REQUEST.size):
             length, shortest, max_pixels = REQUEST.unpack(header)
             file = requests.read(length)
-            signal.setitimer(signal.ITIMER_REAL, timeout)
+            signal.setitimer(signal.ITIMER_PROF, timeout)
+            signal.setitimer(signal.ITIMER_REAL, WALL_FACTOR * timeout)
             _answer(server, shared, file, None if shortest == NO_SHORTEST else shortest, max_pixels)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 

@@ -37,7 +37,8 @@ class DecoderPool:
     processes
         Most processes. They are started as they are needed, and stay.
     timeout
-        Seconds for one image; a process that takes longer is killed.
+        Seconds of processor time for one image; a process that takes longer, or four times as long by the clock, is
+        killed.
     memory
         Bytes for one image.
     """

@@ -16,7 +16,7 @@ import numpy as np
 from automask.errors import ImageError
 
 from ..errors import InternalError
-from .messages import MOST_SHARED, NO_SHORTEST, PIXELS, READY, REFUSED, REQUEST, RESPONSE
+from .messages import MOST_SHARED, NO_SHORTEST, PIXELS, READY, REFUSED, REQUEST, RESPONSE, WALL_FACTOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ class DecodingProcess:
     Parameters
     ----------
     timeout
-        Seconds for one file.
+        Seconds of processor time for one file; it may take `WALL_FACTOR` times as long by the clock.
     memory
         Bytes of address space for one file.
     """
@@ -107,7 +107,7 @@ class DecodingProcess:
             Another exception escaped the decoder.
         """
         self.wait_ready()
-        self._socket.settimeout(self._timeout + _SLACK_SECONDS)
+        self._socket.settimeout(WALL_FACTOR * self._timeout + _SLACK_SECONDS)
         with suppress(OSError):  # a process that died is found out by its answer
             header = REQUEST.pack(len(encoded), NO_SHORTEST if shortest is None else shortest, max_pixels)
             self._socket.sendall(header)
@@ -117,7 +117,7 @@ class DecodingProcess:
                 self._socket.recv(1, socket.MSG_PEEK)
             except TimeoutError:
                 on_slow()
-                self._socket.settimeout(self._timeout + _SLACK_SECONDS)
+                self._socket.settimeout(WALL_FACTOR * self._timeout + _SLACK_SECONDS)
         kind, fields, descriptors = self._receive()
         if kind is None:
             raise ImageError(self._end())
@@ -162,8 +162,11 @@ class DecodingProcess:
         """End the process, and return what it died of."""
         self.close()
         code = self._process.returncode
+        if code == -signal.SIGPROF:
+            return f"decoding it takes more than {self._timeout:g} s of processor time (decode_timeout)"
         if code == -signal.SIGALRM:
-            return f"decoding it takes more than {self._timeout:g} s (decode_timeout)"
+            wall = WALL_FACTOR * self._timeout
+            return f"decoding it takes more than {wall:g} s ({WALL_FACTOR} times decode_timeout)"
         name = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         return f"decoding it ended the decoder ({name}; it has {self._memory / 1e6:g} MB)"
 

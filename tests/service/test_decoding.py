@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -63,6 +64,12 @@ def busy(pool: DecoderPool) -> list[int]:
     return [process.pid for process in [*pool._busy]]
 
 
+def is_pending(pid: int, number: signal.Signals) -> bool:
+    """Return whether a stopped process will get a signal once it runs again."""
+    (pending,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("ShdPnd"))
+    return bool(int(pending.split()[1], 16) >> (number - 1) & 1)
+
+
 def decoding_processes(server: ServerProcess) -> list[psutil.Process]:
     children = psutil.Process(server.pid).children(recursive=True)
     return [child for child in children if "automask.service.decoding.child" in child.cmdline()]
@@ -105,13 +112,31 @@ def test_what_takes_too_long_is_killed_and_the_next_one_decoded(slow: bytes) -> 
     with closing(DecoderPool(processes=1, timeout=0.2)) as pool:
         pool.start()
         before = pool.pids
-        with pytest.raises(ImageError, match=r"decoding it takes more than 0\.2 s \(decode_timeout\)"):
+        with pytest.raises(
+            ImageError, match=r"decoding it takes more than 0\.2 s of processor time \(decode_timeout\)"
+        ):
             pool(slow)
         assert len(pool.pids) == 1
         assert pool.pids != before
         assert not any(map(psutil.pid_exists, before))
         pixels, _ = pool(SMALL)
         assert is_red(pixels)
+
+
+def test_a_decoder_that_does_not_run_may_take_four_times_as_long(slow: bytes) -> None:
+    with closing(DecoderPool(processes=1, timeout=1)) as pool, ThreadPoolExecutor(1) as threads:
+        assert is_red(pool(SMALL)[0])
+        (pid,) = pool.pids
+        child = psutil.Process(pid)
+        idle, started = child.cpu_times().user, monotonic()
+        decoding = threads.submit(pool, slow)
+        wait_until(lambda: child.cpu_times().user > idle + 0.1)
+        child.suspend()
+        wait_until(lambda: is_pending(pid, signal.SIGALRM))
+        assert monotonic() - started >= 4
+        child.resume()
+        with pytest.raises(ImageError, match=r"decoding it takes more than 4 s \(4 times decode_timeout\)"):
+            decoding.result()
 
 
 def test_what_takes_too_much_memory_is_refused(slow: bytes) -> None:
