@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import click
@@ -62,6 +63,8 @@ class Report:
                 self._write(job, answer)
             except (AutomaskError, OSError) as error:
                 self._fail(job, error)
+            else:
+                self._describe(job, answer)
         else:
             self._fail(job, answer)
         self.show_progress()
@@ -72,9 +75,12 @@ class Report:
         else:
             picture = self._encode(result, job.target.suffix.lower())
             job.target.parent.mkdir(parents=True, exist_ok=True)
-            job.target.write_bytes(picture)
-            self._print(json.dumps(_describe(job, result)) if self._as_json else str(job.target), err=False)
+            _replace(job.target, picture)
         self._counts["empty" if result.is_empty else "masked"] += 1
+
+    def _describe(self, job: Job, result: Result) -> None:
+        if job.target is not None:
+            self._print(json.dumps(_describe(job, result)) if self._as_json else str(job.target), err=False)
         for warning in result.warnings:
             self.note(warning)
         self._print(f"{job.name}: {summarise(result)}")
@@ -126,6 +132,16 @@ class Report:
     def _list_counts(self) -> str:
         counts = ", ".join(f"{self._counts[what]} {what}" for what in get_args(Outcome) if self._counts[what])
         return f": {counts}" if counts else ""
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file as a whole: an interrupted run leaves no part of one, which --skip-existing would take for done."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _describe(job: Job, result: Result) -> dict[str, Any]:

@@ -131,7 +131,10 @@ def test_ctrl_c_says_how_far_it_came(photos: Path, tmp_path: Path) -> None:
     assert process.returncode == 130
     found = re.fullmatch(r"automask: interrupted after (\d+) of 201 images: (\d+) masked", last)
     assert found is not None, last
-    assert int(found[1]) == int(found[2]) == len(names(tmp_path / "masks"))
+    assert int(found[1]) == int(found[2])
+    # The signal may fall between a file and its count.
+    assert len(names(tmp_path / "masks")) - int(found[1]) in {0, 1}
+    assert not list((tmp_path / "masks").glob(".*"))
 
 
 def test_defaults_come_from_the_environment_and_a_file(photos: Path, tmp_path: Path) -> None:
