@@ -64,8 +64,8 @@ proto-check: .venv-proto/.made
 # First what the tests need, of which export pins some, then what is deployed, in the same versions. `make test` uses them.
 RESOLVE = .venv-supply/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate pyproject.toml
 constraints: .venv-supply/.made
-	@$(RESOLVE) $(addprefix --extra ,cpu gpu hub text ray otel export dev) --output-file .venv-supply/tested.txt
-	@echo 'onnxruntime-gpu[cuda,cudnn]' | $(RESOLVE) - $(addprefix --extra ,cpu gpu hub text ray otel) \
+	@$(RESOLVE) $(addprefix --extra ,cpu gpu hub text heif ray otel export dev) --output-file .venv-supply/tested.txt
+	@echo 'onnxruntime-gpu[cuda,cudnn]' | $(RESOLVE) - $(addprefix --extra ,cpu gpu hub text heif ray otel) \
 		--constraint .venv-supply/tested.txt --custom-compile-command 'make constraints' --output-file deploy/constraints.txt
 
 # As in the image: without pip.

@@ -52,7 +52,7 @@ ImageSource: TypeAlias = (
 
 DEFAULT_MAX_PIXELS = 50_000_000
 
-SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 _STRIP_PIXELS = 1 << 16  # a strip stays in the processor's cache: three times as fast as 12 megapixels at once
 
@@ -94,7 +94,7 @@ def read_image(
     source
         One of
 
-        - a path to, or the bytes of, a JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF file. Of several frames or pages
+        - a path to, or the bytes of, a JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP or GIF file. Of several frames or pages
           the first is read; of an animated PNG, its still image.
         - a file that is open for reading in binary mode, or an `io.BytesIO`; it is read from its position on.
         - a uint8 array: H×W or H×W×1 (grey), H×W×3 (RGB) or H×W×4 (RGBA).
@@ -370,6 +370,16 @@ class _Tiff(TiffImageFile):
         self._size = self.im.size
 
 
+def _open_heic(file: io.BytesIO) -> ImageFile.ImageFile:
+    try:
+        from pi_heif import HeifImageFile
+    except ImportError:
+        raise ImageError("HEIC needs another package: pip install 'automask[heif]'") from None
+    image: ImageFile.ImageFile = HeifImageFile(file)
+    image.info.pop("exif", None)  # its orientation is applied already
+    return image
+
+
 _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "JPEG": _Jpeg,
     "PNG": PngImageFile,
@@ -378,6 +388,7 @@ _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "TIFF": _Tiff,
     "BMP": BmpImageFile,
     "GIF": GifImageFile,
+    "HEIC": _open_heic,
 }
 
 

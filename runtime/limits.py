@@ -13,7 +13,7 @@ __all__ = ["Limit", "decoding_memory"]
 _MAX_SIDE = 1_000_000  # what PNG encoders can write, and so the longest mask
 _MAX_BYTES_PER_PIXEL = 10  # of memory while decoding, for each pixel of the limit
 _ALWAYS_ALLOWED = 500_000_000  # bytes, so that a lower limit on pixels refuses nothing else
-_DECODER_BYTES_PER_PIXEL = {"AVIF": 10}  # planes of up to 16 bits, and twice all pixels
+_DECODER_BYTES_PER_PIXEL = {"AVIF": 10, "HEIC": 10}  # planes of up to 16 bits, and twice all pixels
 
 
 class Limit(NamedTuple):

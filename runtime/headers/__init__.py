@@ -17,6 +17,7 @@ TRIMS: dict[str, Trim] = {
     "AVIF": avif.trim,
     "BMP": bmp.trim,
     "GIF": gif.trim,
+    "HEIC": avif.trim,  # the same container
     "JPEG": jpeg.trim,
     "PNG": png.trim,
     "TIFF": tiff.trim,

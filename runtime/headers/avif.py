@@ -1,4 +1,4 @@
-"""AVIF: boxes (ISO/IEC 14496-12 and 23008-12)."""
+"""AVIF and HEIC: boxes (ISO/IEC 14496-12 and 23008-12)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ["trim"]
 
 _EXIF_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))Exif", re.DOTALL)
 _MAX_BOXES = 4_096  # side by side
-# libavif looks items, properties and chunks up one by one, so its work grows with the square of these sizes. Boxes
-# that hold data are not limited: image data, colour profiles.
+# libavif and libheif look items, properties and chunks up one by one, so their work grows with the square of these
+# sizes. Boxes that hold data are not limited: image data, colour profiles.
 _MAX_BYTES = {b"iloc": 65_536, b"iinf": 65_536, b"iref": 65_536, b"ipma": 65_536, b"moov": 1_048_576}
 _PARENTS = {b"meta": 4, b"iprp": 0, b"ipco": 0}  # bytes of their own before the first child
 
 
-def trim(data: bytes, check_size: CheckSize) -> Trimmed:  # noqa: ARG001 (libavif reads the size without decoding)
+def trim(data: bytes, check_size: CheckSize) -> Trimmed:  # noqa: ARG001 (the decoders read the size without decoding)
     """Rename the EXIF item, so that no decoder looks at it; bound the tables of items.
 
-    AVIF is turned by its own irot and imir properties, which Pillow reports as EXIF; the EXIF item itself counts for
-    nothing, and a broken one would fail the image.
+    These files are turned by their own irot and imir properties; the EXIF item counts for nothing, and a broken one
+    would fail the image.
 
     Raises
     ------
@@ -37,7 +37,9 @@ def _check(data: bytes, start: int, end: int) -> None:
     for kind, body, after in _boxes(data, start, end):
         size = after - body
         if size > _MAX_BYTES.get(kind, size):
-            raise ImageError(f"AVIF has a box {kind.decode()!r} of {size} bytes, over the limit of {_MAX_BYTES[kind]}")
+            raise ImageError(
+                f"the file has a box {kind.decode()!r} of {size} bytes, over the limit of {_MAX_BYTES[kind]}"
+            )
         if kind in _PARENTS:
             _check(data, body + _PARENTS[kind], after)
 
@@ -52,7 +54,7 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
             size, body = int.from_bytes(data[body : body + 8], "big"), body + 8
         after = min(end, start + size) if size else end
         if after < body:
-            raise ImageError(f"damaged AVIF: a box of {size} bytes at byte {start}")
+            raise ImageError(f"damaged file: a box of {size} bytes at byte {start}")
         yield kind, body, after
         start = after
-    raise ImageError(f"AVIF has more than {_MAX_BOXES} boxes side by side, too many")
+    raise ImageError(f"the file has more than {_MAX_BOXES} boxes side by side, too many")

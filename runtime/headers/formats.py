@@ -11,7 +11,7 @@ __all__ = ["HEAD", "SUPPORTED", "identify"]
 HEAD = 512
 """Bytes that identify every format."""
 
-_SUPPORTED = ("JPEG", "PNG", "WebP", "AVIF", "TIFF", "BMP", "GIF")
+_SUPPORTED = ("JPEG", "PNG", "WebP", "AVIF", "HEIC", "TIFF", "BMP", "GIF")
 SUPPORTED = " or ".join(", ".join(_SUPPORTED).rsplit(", ", 1))
 
 _SIGNATURES: dict[str, bytes | tuple[bytes, ...]] = {

@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -453,11 +454,10 @@ def test_urls_are_not_fetched(url: str) -> None:
         (b"", "file is empty"),
         (b"<html><body>404", r"not an image: starts with b'<html><body>404'"),
         (b"just text", "not an image: starts with b'just text'"),
-        (b"<?xml version='1.0'?><svg/>", "SVG is not supported; use JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF"),
+        (b"<?xml version='1.0'?><svg/>", "SVG is not supported; use JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP or GIF"),
         (b"%!PS-Adobe-3.0 EPSF-3.0", "PostScript is not supported"),
         (b"8BPS\0\1", "PSD is not supported"),
         (b"%PDF-1.7", "PDF is not supported"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC is not supported"),
         (b"\0\0\0\x18ftypisom\0\0\0\0isomavc1", "MP4 is not supported"),
     ],
 )
@@ -491,9 +491,54 @@ def test_truncated_files_are_refused(kind: str, share: float, astronaut: Pixels,
 def test_suffixes_are_the_formats(astronaut: Pixels, tmp_path: Path) -> None:
     for suffix in SUFFIXES:
         path = tmp_path / f"photo{suffix}"
-        Image.fromarray(astronaut).save(path)
+        if suffix in {".heic", ".heif"}:
+            path.write_bytes(heic(astronaut))
+        else:
+            Image.fromarray(astronaut).save(path)
         want = np.asarray(Image.fromarray(astronaut).quantize().convert("RGB")) if suffix == ".gif" else astronaut
         assert close(read_image(path), want)
+
+
+# HEIC, with the extra
+
+
+def heic(pixels: Pixels, **options: Any) -> bytes:
+    file = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(pixels)).save(file, quality=95, **options)
+    return file.getvalue()
+
+
+def test_a_heic_file_is_read_in_full_color(astronaut: Pixels) -> None:
+    pixels = read_image(heic(astronaut))
+    assert pixels.shape == astronaut.shape
+    assert np.abs(pixels.astype(int) - astronaut).mean() < 4  # it is a lossy format
+
+
+def test_transparency_of_a_heic_file_is_laid_over_white() -> None:
+    clear = np.zeros((64, 64, 4), np.uint8)
+    clear[:, 32:] = (200, 30, 60, 255)
+    pixels = read_image(heic(clear))
+    assert pixels[:, :24].min() > 245
+    assert np.abs(pixels[:, 40:].astype(int) - (200, 30, 60)).mean() < 8
+
+
+def test_a_truncated_heic_file_is_refused(astronaut: Pixels) -> None:
+    file = heic(astronaut)
+    for share in (0.01, 0.3, 0.9):
+        with pytest.raises(ImageError, match="(?i)truncated|damaged"):
+            read_image(file[: int(len(file) * share)])
+
+
+def test_the_limit_on_pixels_holds_before_a_heic_file_is_decoded(astronaut: Pixels) -> None:
+    with pytest.raises(ImageError, match=r"over the limit of 0\.05 megapixels"):
+        read_image(heic(astronaut), max_pixels=50_000)
+
+
+def test_without_the_extra_a_heic_file_says_what_to_install(astronaut: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = heic(astronaut[:64, :64])
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    with pytest.raises(ImageError, match=r"HEIC needs another package: pip install 'automask\[heif\]'"):
+        read_image(file)
 
 
 # GIF, the first frame
