@@ -93,7 +93,9 @@ class MobileSamInTorch:
         height, width = self._fitted(photo)
         frame = torch.tensor(boxes, device=self._device) * (self.SIDE / max(photo.shape[:2]))
         with torch.inference_mode():
-            logits, _ = self._decoder(embedding, frame.to(self._kind))
+            corners = frame.to(self._kind).reshape(-1, 2, 2)
+            labels = torch.tensor([[2, 3]] * len(corners), device=self._device)  # upper left, lower right
+            logits, _ = self._decoder(embedding, corners, labels)
             grow = torch.nn.functional.interpolate
             whole = grow(logits[:, None].float(), (self.SIDE, self.SIDE), mode="bilinear")[..., :height, :width]
             union = grow(whole, photo.shape[:2], mode="bilinear").amax((0, 1)) > 0

@@ -29,6 +29,9 @@ _LATER = {
 }
 
 
+_MASKING = {"mask", "cutout", "submit"}  # their prompts and parameters are usage, as their options are
+
+
 class _Automask(click.Group):
     """Imports the commands of service and export when called, and prints errors as one line."""
 
@@ -56,7 +59,8 @@ class _Automask(click.Group):
             if ctx.params["debug"]:
                 traceback.print_exc()
             click.echo(f"automask: error: {_one_line(error)}", err=True)
-            sys.exit(2 if isinstance(error, (ParameterError, UnknownPromptError)) else 1)
+            is_usage = isinstance(error, (ParameterError, UnknownPromptError)) and ctx.invoked_subcommand in _MASKING
+            sys.exit(2 if is_usage else 1)
 
 
 class _Missing(click.Command):

@@ -108,11 +108,11 @@ def cup(jpeg: bytes) -> mask_pb2.MaskTask:
 
 @pytest.fixture(scope="module")
 def endless(segmenter: automask.Segmenter, other_jpeg: bytes) -> mask_pb2.MaskTask:
-    """A task of half a minute: 64 prompts at threshold 0, for which 1,270 masks are drawn."""
+    """A task of a minute: 64 prompts at threshold 0, for which 1,270 masks are drawn, hundreds of them twice."""
     return mask_pb2.MaskTask(
         image=mask_pb2.Image(encoded=other_jpeg),
         prompts=segmenter.vocabulary[:64],
-        parameters=mask_pb2.MaskParameters(threshold=0.0),
+        parameters=mask_pb2.MaskParameters(threshold=0.0, edges=mask_pb2.EDGES_FINE),
     )
 
 
