@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from . import postprocess
 from .families.family import Picture, Prediction
 from .fragments import remove_fragments
-from .matting import edge_radius, feather, matte, refine
+from .matting import edge_radius, feather, inside, matte, refine
 from .parameters import Parameters
 
 __all__ = ["Outline", "cut", "draw", "finish"]
@@ -44,13 +44,13 @@ def draw(picture: Picture, prediction: Prediction, parameters: Parameters) -> Ou
         return Outline(mask)
     seen, pixels = mask, picture.pixels
     if pixels.shape[:2] != mask.shape:
-        seen = _inside(_resize(mask, pixels.shape, cv2.INTER_AREA))
+        seen = inside(_resize(mask, pixels.shape, cv2.INTER_AREA))
     is_soft = parameters.alpha == "soft"
     filtered = (matte if is_soft else refine)(seen, pixels, edge_radius(*seen.shape))
     remove_fragments(filtered, seen)
     if filtered.shape != mask.shape:
         filtered = _resize(filtered, mask.shape, cv2.INTER_LINEAR)
-    return Outline(_inside(filtered), filtered if is_soft else None)
+    return Outline(inside(filtered), filtered if is_soft else None)
 
 
 def finish(outline: Outline, parameters: Parameters) -> Outline:
@@ -87,8 +87,3 @@ def _union(prediction: Prediction, size: tuple[int, int], threshold: float) -> N
 
 def _resize(plane: NDArray[np.uint8], shape: tuple[int, ...], interpolation: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(plane, (shape[1], shape[0]), interpolation=interpolation), np.uint8)
-
-
-def _inside(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    bits = np.asarray(plane >> 7, np.uint8)  # the highest bit is that of 128
-    return np.asarray(np.negative(bits, out=bits), np.uint8)

@@ -18,7 +18,7 @@ from .dilation import dilate
 from .errors import ParameterError
 from .postprocess import check_image, check_mask
 
-__all__ = ["MAX_FEATHER", "edge_radius", "feather", "foreground", "matte", "refine"]
+__all__ = ["MAX_FEATHER", "edge_radius", "feather", "foreground", "inside", "matte", "refine"]
 
 MAX_FEATHER = 100
 """Largest width of the ramp that `feather` takes, in pixels."""
@@ -72,7 +72,18 @@ def refine(mask: NDArray[np.uint8], image: NDArray[np.uint8], radius: int) -> ND
         A wrong dtype, shapes that do not belong together, or a negative radius.
     """
     _check(mask, image, radius)
-    bits = np.asarray(_filter(mask, image, radius) >> 7, np.uint8)  # the highest bit is that of 128
+    return inside(_filter(mask, image, radius))
+
+
+def inside(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the mask of an alpha: (H, W) uint8, a new array, 255 where the alpha is at least 128, else 0.
+
+    Examples
+    --------
+    >>> inside(np.array([[0, 127, 128, 255]], np.uint8))
+    array([[  0,   0, 255, 255]], dtype=uint8)
+    """
+    bits = np.asarray(alpha >> 7, np.uint8)  # the highest bit is that of 128
     return np.asarray(np.negative(bits, out=bits), np.uint8)
 
 
