@@ -19,7 +19,7 @@ from pycocotools import mask as coco
 
 import automask
 from automask import postprocess
-from automask.families.finders import MAX_WITH_WEAK
+from automask.families.finders.finder import MAX_WITH_WEAK
 from automask.images import read_image
 
 Pixels = NDArray[np.uint8]

@@ -1,81 +1,29 @@
-"""Finders: an image and a resolved prompt in, boxes and scores out.
+"""PicoDet: a detector with fixed classes.
 
-Source of PicoDet: arXiv:2111.00902.
+Source: arXiv:2111.00902.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol, TypeVar
+from dataclasses import replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle import Bundle
-from ..cache import Arrays, ByteCache
-from ..preprocess import Resize
-from ..session import Session
-from ..words.meaning import Term
-from ..words.vocabulary import Vocabulary
-from .family import Picture, Prediction, Stopwatch, Words
+from ...bundle import Bundle
+from ...cache import Arrays, ByteCache
+from ...preprocess import Resize
+from ...session import Session
+from ...words.meaning import Term
+from ...words.vocabulary import Vocabulary
+from ..family import Picture, Prediction, Stopwatch
+from .finder import MAX_INSTANCES, Detections, left_out, most_drawn
+from .overlap import overlaps, suppress
 
-__all__ = ["FINDERS", "MAX_INSTANCES", "MAX_WITH_WEAK", "Detections", "Finder", "PicoDet"]
-
-MAX_INSTANCES = 100
-"""Most objects of one prompt, the best ones first."""
-
-MAX_WITH_WEAK = 20
-"""Most objects of one prompt where some are weak: a threshold near 0 asks for a mask of nearly every box."""
-
-_WEAK = 0.1  # nearly all scores below half of the default threshold are noise
+__all__ = ["PicoDet"]
 
 _SAME_OBJECT = 0.7  # IoU above which two boxes of one union are the same object
-_MAX_CANDIDATES = 1000  # boxes of one class that non-maximum suppression compares
-
-R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class Detections:
-    """What a finder found for one prompt: n objects, best first.
-
-    Attributes
-    ----------
-    prediction
-        How the prompt was understood; its instances are not drawn yet.
-    boxes
-        (n, 4) float32: left, top, right, bottom in pixels of the image.
-    scores
-        (n,) float32, calibrated, 0..1.
-    labels
-        The label of each object.
-    """
-
-    prediction: Prediction
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    labels: tuple[str, ...]
-
-
-class Finder(Protocol[R]):
-    """Finds objects; parameters and errors of the constructor as for `Family`."""
-
-    def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None: ...
-
-    @staticmethod
-    def read_words(bundle: Bundle) -> Words[R]:
-        """Read what a bundle with this finder understands."""
-
-    @property
-    def words(self) -> Words[R]:
-        """The words that this bundle understands."""
-
-    def find(
-        self, picture: Picture, prompts: Sequence[R], thresholds: Sequence[float], watch: Stopwatch
-    ) -> list[Detections]:
-        """Return the objects of each prompt with a score at or above its threshold, up to `MAX_INSTANCES`."""
 
 
 class PicoDet:
@@ -129,52 +77,18 @@ class PicoDet:
         pairs = [
             (cell, term.index)
             for term in terms
-            for cell in _suppress(boxes, scores[:, term.index], threshold, self._nms_iou)
+            for cell in suppress(boxes, scores[:, term.index], threshold, self._nms_iou)
         ]
         pairs.sort(key=lambda pair: -scores[pair])
         found = _without_doubles(pairs, boxes, {term.index: term.union for term in terms})
-        most = _most([float(scores[pair]) for pair in found[:MAX_INSTANCES]])
+        most = most_drawn([float(scores[pair]) for pair in found[:MAX_INSTANCES]])
         prediction = _describe(terms)
         if most < len(found) or len(found) == MAX_INSTANCES < len(pairs):
-            prediction = replace(prediction, warnings=(*prediction.warnings, _left_out(most, threshold)))
+            prediction = replace(prediction, warnings=(*prediction.warnings, left_out(most, threshold)))
         pairs = found[:most]
         cells, indices = [cell for cell, _ in pairs], [index for _, index in pairs]
         labels = tuple(self.words.labels[index] for index in indices)
         return Detections(prediction, boxes[cells], scores[cells, indices], labels)
-
-
-FINDERS: Final[Mapping[str, type[Finder[Any]]]] = {"picodet": PicoDet}
-"""Finders by the name that a manifest gives; see `automask.families.boxes`."""
-
-
-def _most(scores: Sequence[float]) -> int:
-    """Return how many of the best objects are drawn, given their scores, best first, at most `MAX_INSTANCES`."""
-    strong = sum(score >= _WEAK for score in scores)
-    return min(len(scores), max(strong, MAX_WITH_WEAK))
-
-
-def _left_out(most: int, threshold: float) -> str:
-    return (
-        f"there are more objects with a score of at least {threshold:g} than the {most} best ones, which are in the "
-        f"mask: at most {MAX_INSTANCES} are drawn, and at most {MAX_WITH_WEAK} where scores are below {_WEAK:g}"
-    )
-
-
-def _suppress(boxes: NDArray[np.float32], scores: NDArray[np.float32], threshold: float, iou: float) -> list[int]:
-    """Return the indices of boxes at or above the threshold that overlap no better one by more than `iou`, best first.
-
-    Parameters
-    ----------
-    boxes
-        (n, 4): left, top, right, bottom.
-    scores
-        (n,).
-    """
-    indices = np.flatnonzero(scores >= threshold)
-    corners = boxes[indices]
-    sized = np.concatenate((corners[:, :2], corners[:, 2:] - corners[:, :2]), axis=1)
-    kept = cv2.dnn.NMSBoxes(sized.tolist(), scores[indices].tolist(), 0.0, iou, top_k=_MAX_CANDIDATES)
-    return [int(indices[i]) for i in np.array(kept, int).ravel()]
 
 
 def _without_doubles(
@@ -196,19 +110,11 @@ def _without_doubles(
     kept: list[tuple[int, int]] = []
     for cell, index in pairs:
         others = [other for other, kind in kept if unions[kind] == unions[index] != ""]
-        if not others or _overlaps(boxes[cell], boxes[others]).max() <= _SAME_OBJECT:
+        if not others or overlaps(boxes[cell], boxes[others]).max() <= _SAME_OBJECT:
             kept.append((cell, index))
         if len(kept) == MAX_INSTANCES:
             break
     return kept
-
-
-def _overlaps(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the IoU of a box with each of (n, 4) others."""
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    shared = np.clip(sides, 0, None).prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-    return np.asarray(shared / np.maximum(areas - shared, 1e-9), np.float32)
 
 
 def _cells(size: int, strides: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

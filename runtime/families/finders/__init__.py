@@ -1,0 +1,14 @@
+"""Finders by the name that a manifest gives. A new finder is one file and one row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from .finder import Detections, Finder
+from .picodet import PicoDet
+
+__all__ = ["FINDERS", "Detections", "Finder"]
+
+FINDERS: Final[Mapping[str, type[Finder[Any]]]] = {"picodet": PicoDet}
+"""Finders by the name that a manifest gives; see `automask.families.boxes`."""
