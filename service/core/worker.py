@@ -19,6 +19,7 @@ from ..store.protocol import Store
 from ..store.records import Lease
 from ..telemetry.logs import log_bug
 from ..telemetry.metrics import Metrics
+from ..telemetry.outages import OutageLog
 from ..telemetry.redaction import describe_error
 from ..telemetry.tracing import span, trace_stages
 from .access import Access
@@ -75,6 +76,7 @@ class Worker:
         self._active: dict[str, tuple[Lease, Work[Any] | None]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
+        self._outage, self._write_outage = OutageLog("store"), OutageLog("a result cannot be stored yet")
 
     def start(self) -> None:
         """Start to work on requests."""
@@ -127,7 +129,7 @@ class Worker:
         leasing = asyncio.ensure_future(self._threads.run(self._store.lease))
         lease = None
         try:
-            with _logged():
+            with self._logged():
                 lease = await run_to_completion(leasing)
         except asyncio.CancelledError:
             # A request that was leased just before the worker stopped goes back at once.
@@ -143,7 +145,7 @@ class Worker:
             with span("automask.request", {"automask.request_id": lease.request_id, "automask.model": lease.model}):
                 state, error = await self._run_and_store(lease)
         except asyncio.CancelledError:
-            with _logged():
+            with self._logged():
                 await self._put_back(lease)
             raise
         finally:
@@ -211,10 +213,13 @@ class Worker:
         """Store how a request ended; while the disk is full or the database is away, keep it and retry."""
         while True:
             try:
-                return state if await self._threads.run(write, *arguments) else None
+                is_written = await self._threads.run(write, *arguments)
             except StoreError as error:
-                _log.error("a result cannot be stored yet", problem=str(error))
+                self._write_outage.failed(error)
                 await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                self._write_outage.worked()
+                return state if is_written else None
 
     async def _renew(self) -> None:
         """Renew the leases, and stop the work on those that were lost."""
@@ -223,7 +228,7 @@ class Worker:
                 await asyncio.wait_for(self._leases_may_be_lost.wait(), self._store.lease_seconds / 3)
             self._leases_may_be_lost.clear()
             held = list(self._active.values())
-            with _logged():
+            with self._logged():
                 kept = await self._threads.run(self._store.renew, [lease for lease, _ in held])
                 for lease, work in held:
                     if lease.request_id not in kept and work is not None:
@@ -232,7 +237,7 @@ class Worker:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            with _logged():
+            with self._logged():
                 swept = await self._threads.run(self._store.sweep)
                 for request_id, owner in {**swept.late, **swept.given_up}.items():
                     await self.settle(State.FAILED, request_id, owner)
@@ -246,7 +251,7 @@ class Worker:
             try:
                 changed = await self._threads.listen(_LISTEN_SECONDS)
             except StoreError as error:
-                _log.error("store", problem=str(error))
+                self._outage.failed(error)
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             if changed is None:
@@ -258,16 +263,17 @@ class Worker:
             if changed is None or changed:
                 self.wake()
 
-
-@contextmanager
-def _logged() -> Iterator[None]:
-    """Log an error instead of raising it."""
-    try:
-        yield
-    except StoreError as error:
-        _log.error("store", problem=str(error))
-    except Exception as error:  # noqa: BLE001 (a loop that ended would leave every later request waiting for ever)
-        log_bug(error)
+    @contextmanager
+    def _logged(self) -> Iterator[None]:
+        """Log an error instead of raising it."""
+        try:
+            yield
+        except StoreError as error:
+            self._outage.failed(error)
+        except Exception as error:  # noqa: BLE001 (a loop that ended would leave every later request waiting for ever)
+            log_bug(error)
+        else:
+            self._outage.worked()
 
 
 async def _end(job: asyncio.Task[None]) -> None:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import logging
 
 import pytest
+import structlog
+from structlog.testing import LogCapture
 
 from automask import ParameterError, UnknownPromptError
+from automask.service.errors import StoreError
+from automask.service.telemetry import outages
+from automask.service.telemetry.outages import OutageLog
 from automask.service.telemetry.redaction import bounded, describe_error, format_tracebacks, safe_tracebacks
 from automask.service.telemetry.repeats import LimitRepeats
 
@@ -74,3 +79,27 @@ def test_a_warning_that_repeats_is_dropped_for_a_while() -> None:
     assert not any(passes(logging.ERROR, f"socket.accept() out of system resource\nsocket: {n}") for n in range(100))
     assert passes(logging.ERROR, "another error")
     assert all(passes(logging.INFO, "listening") for _ in range(5))
+
+
+def test_an_outage_is_one_line_some_counts_and_one_line_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = LogCapture()
+    monkeypatch.setattr(outages, "_log", structlog.wrap_logger(None, [lines], wrapper_class=structlog.BoundLogger))
+    now = 100.0
+    outage = OutageLog("store", clock=lambda: now)
+    outage.worked()
+    for second in range(40):
+        now = 100.0 + second
+        for _ in range(4):
+            outage.failed(StoreError("away"))
+        outage.worked()  # one success among failures
+    now += 5
+    outage.worked()
+    outage.worked()
+    outage.failed(StoreError("full"))
+    assert lines.entries == [
+        {"event": "store", "log_level": "error", "problem": "away"},
+        {"event": "store", "log_level": "error", "problem": "away", "more": 59, "seconds": 15},
+        {"event": "store", "log_level": "error", "problem": "away", "more": 59, "seconds": 30},
+        {"event": "store: works again", "log_level": "warning", "more": 39, "seconds": 39},
+        {"event": "store", "log_level": "error", "problem": "full"},
+    ]

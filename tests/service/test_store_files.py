@@ -232,6 +232,22 @@ def test_a_server_whose_store_is_deleted_goes_on_with_direct_calls(tmp_path: Pat
         process.end()
 
 
+def test_a_server_logs_that_its_store_is_lost_and_found_once(tmp_path: Path) -> None:
+    path = tmp_path / "requests.db"
+    with ServerProcess("--port", 0, "--store", path) as process, grpc.insecure_channel(process.address) as channel:
+        path.rename(path.with_name("elsewhere"))
+        process.wait_for("store")
+        path.with_name("elsewhere").rename(path)
+        process.wait_for("store: works again")
+        with pytest.raises(grpc.RpcError, match="NOT_FOUND"):
+            MaskServiceStub(channel).GetStatus(messages.GetStatusRequest(request_id="none"))
+        assert process.end() == 0
+        assert [event["event"] for event in process.events if event["level"] != "info"] == [
+            "store",
+            "store: works again",
+        ]
+
+
 @pytest.mark.parametrize(
     "location",
     ["mysql://u:SECRET@h/x", " postgresql://u:SECRET@h/x", "u:SECRET@h/x", "host=h password=SECRET", "sqlite:///x.db"],
