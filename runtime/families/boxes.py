@@ -19,9 +19,9 @@ from ..errors import BundleError
 from ..instance import Instance
 from ..selection import Selection
 from ..session import Session
+from .drawers import DRAWERS, Drawer, Hint
 from .family import Picture, Prediction, Stopwatch, Words
 from .finders import FINDERS, Detections, Finder
-from .sam import DRAWERS, Drawer, Hint
 from .selecting import NOTHING, select
 
 __all__ = ["Boxes"]

@@ -11,9 +11,9 @@ import numpy as np
 
 from ..instance import Instance
 from ..selection import Point, Selection
+from .drawers import Drawer, Drawing, Hint
 from .family import Picture, Prediction, Stopwatch
 from .finders import Detections
-from .sam import Drawer, Drawing, Hint
 
 __all__ = ["NOTHING", "select"]
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 import automask
 from automask.bundle import MANIFEST, Bundle
 from automask.cache import Arrays, ByteCache
+from automask.families.drawers.specks import remove_specks
 from automask.families.family import Picture, Prediction, Stopwatch
 from automask.families.finders import FINDERS, Detections
-from automask.families.sam import remove_specks
 from automask.lookup import find_bundle
 from automask.session import Session
 from automask.words.any_text import AnyText

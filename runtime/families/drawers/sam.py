@@ -1,0 +1,166 @@
+"""Segment Anything: an image encoder, and a mask decoder for boxes and points.
+
+Sources: Segment Anything, arXiv:2304.02643; MobileSAM, arXiv:2306.14289.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...bundle import Bundle
+from ...cache import Arrays, ByteCache
+from ...devices import DEVICES
+from ...errors import ParameterError
+from ...images import read_image
+from ...preprocess import Resize
+from ...selection import Selection
+from ...session import Session
+from ..family import Picture, Stopwatch
+from .drawer import Drawing, Hint
+from .specks import remove_specks
+from .view import View
+
+__all__ = ["Sam"]
+
+# Labels of points besides 0 and 1: the corners of a box, and the end of a prompt without one.
+_UPPER_LEFT, _LOWER_RIGHT, _END = 2, 3, -1
+
+
+class Sam:
+    """The graphs `image_encoder` and `mask_decoder` of a Segment Anything model; the encoding of an image is cached."""
+
+    def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
+        self._encoder, self._decoder = sessions["image_encoder"], sessions["mask_decoder"]
+        self._cache = cache
+        settings = bundle.image["image_encoder"]
+        self._resize = Resize.read(settings)
+        self._mask_stride: int = settings["mask_stride"]
+        size, mask_size = self._resize.size, self._resize.size // self._mask_stride
+        bundle.require("image_encoder", inputs={"image": (None, 3, size, size)}, outputs={"image_embedding": None})
+        self._takes_points = _takes_points(bundle)
+        prompts = {"points": (None, None, 2), "labels": (None, None)} if self._takes_points else {"boxes": (None, 4)}
+        bundle.require(
+            "mask_decoder",
+            inputs={"image_embedding": None, **prompts},
+            outputs={"logits": (None, mask_size, mask_size), "iou": (None,)},
+        )
+
+    @staticmethod
+    def check(bundle: Bundle, selection: Selection) -> None:
+        """Raise `ParameterError` for points where the decoder of a bundle takes boxes only."""
+        if selection.points and not _takes_points(bundle):
+            raise ParameterError(
+                "points",
+                f"be empty for {bundle.name!r}, whose mask decoder takes boxes only; export the bundle again",
+                len(selection.points),
+            )
+
+    @property
+    def device(self) -> str:
+        """The device on which the graphs run."""
+        return self._encoder.device
+
+    def draw(self, picture: Picture, boxes: NDArray[np.float32], watch: Stopwatch) -> list[NDArray[np.float32]]:
+        """Return the mask of the object in each box, without specks; see `Drawer.draw`."""
+        hints = [Hint((left, top, right, bottom)) for left, top, right, bottom in boxes.tolist()]
+        return [drawing.logits for drawing in self.draw_hints(picture, hints, watch)]
+
+    def draw_hints(self, picture: Picture, hints: Sequence[Hint], watch: Stopwatch) -> list[Drawing]:
+        """Return the mask of the object of each hint, without specks; see `Drawer.draw_hints`."""
+        with watch.stage("encode"):
+            (embedding,) = self._cache.get((picture.key, "embedding"), lambda: self._encode(picture))
+        height, width = picture.size
+        fitted = self._resize.fitted_size(height, width)
+        to_square = np.array([fitted[1] / width, fitted[0] / height], np.float32)
+        rows, columns = (side // self._mask_stride for side in fitted)
+        with watch.stage("masks"):
+            prompts = [_lay_out(hint, to_square) for hint in hints]
+            decoded = self._decode(embedding, prompts)
+        return [
+            Drawing(
+                remove_specks(logits[:rows, :columns], points / np.float32(self._mask_stride), labels),
+                float(np.clip(iou, 0, 1)),
+            )
+            for (points, labels), (logits, iou) in zip(prompts, decoded, strict=True)
+        ]
+
+    def redraw(
+        self,
+        picture: Picture,
+        hint: Hint,
+        logits: NDArray[np.float32],
+        watch: Stopwatch,
+    ) -> NDArray[np.float32]:
+        """Return a mask drawn again from a closer view, without specks; see `Drawer.redraw`."""
+        assert hint.box is not None, "the view is around the box"  # noqa: S101
+        view = View.around(hint.box, picture.size, self._resize.size // self._mask_stride)
+        with watch.stage("encode"):
+            key = (picture.key, "view", *view.rows, *view.columns)
+            (embedding,) = self._cache.get(key, lambda: self._encode_pixels(*self._crop(picture, view)))
+        height, width = view.size
+        fitted = self._resize.fitted_size(height, width)
+        to_square = np.array([fitted[1] / width, fitted[0] / height], np.float32)
+        with watch.stage("masks"):
+            ((closer, _),) = self._decode(embedding, [_lay_out(view.move(hint), to_square)])
+        rows, columns = (side // self._mask_stride for side in fitted)
+        return remove_specks(view.average(logits, closer[:rows, :columns]))
+
+    def _crop(self, picture: Picture, view: View) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        """Return the pixels of a view and its size; a reduced copy serves where the encoder would reduce it further."""
+        pixels = picture.pixels
+        scale = pixels.shape[0] / picture.size[0]
+        if scale < 1 and max(view.size) * scale < self._resize.size:
+            pixels, scale = read_image(picture.photo, max_pixels=picture.size[0] * picture.size[1]), 1.0
+        rows, columns = (slice(round(side[0] * scale), round(side[1] * scale)) for side in (view.rows, view.columns))
+        return pixels[rows, columns], view.size
+
+    def _encode(self, picture: Picture) -> Arrays:
+        return self._encode_pixels(picture.pixels, picture.size)
+
+    def _encode_pixels(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> Arrays:
+        return self._encoder.run(image=self._resize.fit(pixels, size))
+
+    def _decode(self, embedding: NDArray[np.float32], prompts: Sequence[_Prompt]) -> list[Arrays]:
+        """Return logits (h, w) and predicted IoU of each prompt; one call takes prompts of one number of points."""
+        by_length: defaultdict[int, list[int]] = defaultdict(list)
+        for index, (_, labels) in enumerate(prompts):
+            by_length[len(labels)].append(index)
+        decoded: dict[int, Arrays] = {}
+        for indices in by_length.values():
+            step = len(indices) if DEVICES[self.device].batches_boxes else 1
+            for start in range(0, len(indices), step):
+                part = indices[start : start + step]
+                points, labels = (np.stack(arrays) for arrays in zip(*(prompts[index] for index in part), strict=True))
+                decoded.update(zip(part, zip(*self._run(embedding, points, labels), strict=True), strict=True))
+        return [decoded[index] for index in range(len(prompts))]
+
+    def _run(self, embedding: NDArray[np.float32], points: NDArray[np.float32], labels: NDArray[np.int64]) -> Arrays:
+        if not self._takes_points:
+            return self._decoder.run(image_embedding=embedding, boxes=points.reshape(-1, 4))
+        return self._decoder.run(image_embedding=embedding, points=points, labels=labels)
+
+
+_Prompt = tuple[NDArray[np.float32], NDArray[np.int64]]  # points (p, 2) in pixels of the square, labels (p,)
+
+
+def _takes_points(bundle: Bundle) -> bool:
+    """Return whether the decoder takes points; bundles made before it did have the input `boxes` instead."""
+    return "boxes" not in bundle.graphs["mask_decoder"].inputs
+
+
+def _lay_out(hint: Hint, to_square: NDArray[np.float32]) -> _Prompt:
+    """Return a hint as the decoder takes it: the points, then the corners of the box, or the end where there is none.
+
+    SAM was trained on this layout; an end after a box, or a second one, changes the mask.
+    """
+    points, labels = [(x, y) for x, y, _ in hint.points], [label for _, _, label in hint.points]
+    if hint.box is None:
+        points, labels = [*points, (0.0, 0.0)], [*labels, _END]
+    else:
+        left, top, right, bottom = hint.box
+        points, labels = [*points, (left, top), (right, bottom)], [*labels, _UPPER_LEFT, _LOWER_RIGHT]
+    return np.array(points, np.float32) * to_square, np.array(labels, np.int64)
