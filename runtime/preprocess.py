@@ -32,6 +32,8 @@ class Resize:
         By channel (RGB), in units of 0..255.
     multiple
         `fit` makes both sides a multiple of this, in pixels.
+    keeps_proportions
+        Whether `apply` fits the image into the square instead of stretching it.
     """
 
     size: int
@@ -39,6 +41,7 @@ class Resize:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     multiple: int
+    keeps_proportions: bool = False
 
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> Resize:
@@ -49,7 +52,16 @@ class Resize:
             mean=tuple(settings["mean"]),
             std=tuple(settings["std"]),
             multiple=settings.get("mask_stride", 1),
+            keeps_proportions=settings.get("resize") == "longest_side",
         )
+
+    def apply(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+        """Return pixels stretched or fitted, as the manifest says; parameters and result as for `fit`."""
+        return self.fit(pixels, size) if self.keeps_proportions else self.stretch(pixels)
+
+    def covered(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the height and width, in pixels, of the part of the square that `apply` fills."""
+        return self.fitted_size(*size) if self.keeps_proportions else (self.size, self.size)
 
     def stretch(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return pixels that fill the square, whatever their proportions: (h, w, 3) uint8 to (1, 3, size, size)."""

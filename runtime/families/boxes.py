@@ -8,25 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle import MANIFEST, Bundle
+from ..bundle import Bundle
 from ..cache import Arrays, ByteCache
-from ..errors import BundleError
 from ..instance import Instance
 from ..selection import Selection
 from ..session import Session
 from .drawers import DRAWERS, Drawer, Hint
 from .family import Picture, Prediction, Stopwatch, Words
 from .finders import FINDERS, Detections, Finder
+from .kinds import choose
 from .selecting import NOTHING, select
 
 __all__ = ["Boxes"]
 
-T = TypeVar("T")
 _MOST_REDRAWN = 8  # objects of a prompt: each takes one more encoding
 _Drawn = Mapping[tuple[float, ...], NDArray[np.float32]]  # logits by box
 
@@ -108,17 +107,8 @@ def _area(box: tuple[float, float, float, float]) -> float:
 
 
 def _finder(bundle: Bundle) -> type[Finder[Any]]:
-    return _choose(bundle, "finder", FINDERS, "picodet")
+    return choose(bundle, "finder", FINDERS, "picodet")
 
 
 def _drawer(bundle: Bundle) -> type[Drawer]:
-    return _choose(bundle, "drawer", DRAWERS, "sam")
-
-
-def _choose(bundle: Bundle, part: str, kinds: Mapping[str, T], default: str) -> T:
-    kind = bundle.kinds.get(part, default)
-    if kind not in kinds:
-        raise BundleError(
-            f"{bundle.folder / MANIFEST} has the {part} {kind!r}; this version of automask knows {', '.join(kinds)}"
-        )
-    return kinds[kind]
+    return choose(bundle, "drawer", DRAWERS, "sam")

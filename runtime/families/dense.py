@@ -1,60 +1,47 @@
-"""Family `dense`: any text becomes one score for each pixel.
+"""Family `dense`: one score for each pixel, and no objects.
 
-Source: CLIPSeg, arXiv:2112.10003.
+A manifest names the implementation under ``kinds``: ``{"scores": "labels"}``; a manifest without it means CLIPSeg.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from ..bundle import Bundle
 from ..cache import Arrays, ByteCache
 from ..errors import ParameterError
-from ..preprocess import Resize
 from ..selection import Selection
 from ..session import Session
-from ..words.any_text import AnyText
-from ..words.tokenizer import Tokenizer, Tokens
-from .family import Picture, Prediction, Stopwatch
+from .family import Picture, Prediction, Stopwatch, Words
+from .kinds import choose
+from .scorers import SCORERS, Scorer
 
 __all__ = ["Dense"]
 
 
 class Dense:
-    """The graphs `image_encoder`, `text_encoder` and `mask_decoder`, and a tokenizer; parameters as for `Family`.
-
-    Activations are cached by image, embeddings by prompt.
+    """Any scorer; parameters and errors as for `Family`.
 
     Attributes
     ----------
     words
-        Any text.
+        The words that the scorer understands.
     """
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
-        roles = ("image_encoder", "text_encoder", "mask_decoder")
-        self._image_graph, self._text_graph, self._decoder_graph = (sessions[role] for role in roles)
-        self._cache = cache
-        self.words = self.read_words(bundle)
-        self._tokenizer = Tokenizer(bundle.folder / bundle.text["file"], bundle.text["max_length"])
-        self._calibration = bundle.calibration
-        self._resize = Resize.read(bundle.image["image_encoder"])
-        _check_graphs(bundle, self._resize.size)
+        self._scorer: Scorer[Any] = _scorer(bundle)(bundle, sessions, cache)
+        self.words = self._scorer.words
 
     @property
     def device(self) -> str:
         """The device on which the graphs run."""
-        return self._image_graph.device
+        return self._scorer.device
 
     @staticmethod
-    def read_words(bundle: Bundle) -> AnyText:
-        """Return the open vocabulary, which is the same for every bundle."""
-        del bundle
-        return AnyText()
+    def read_words(bundle: Bundle) -> Words[Any]:
+        """Read what the scorer of a bundle understands."""
+        return _scorer(bundle).read_words(bundle)
 
     @staticmethod
     def check_selection(bundle: Bundle, selection: Selection) -> None:
@@ -64,32 +51,14 @@ class Dense:
         raise ParameterError(name, requirement, getattr(selection, name))
 
     def predict(
-        self, picture: Picture, prompts: Sequence[str], thresholds: Sequence[float], watch: Stopwatch
+        self, picture: Picture, prompts: Sequence[Any], thresholds: Sequence[float], watch: Stopwatch
     ) -> list[Prediction]:
-        """Return one prediction for each prompt; together they cost one image encoding and one decoder call."""
+        """Return one prediction for each prompt, in order."""
         del thresholds  # the caller applies them to the score maps
-        distinct = list(dict.fromkeys(prompts))
-        with watch.stage("text"):
-            tokens = [self._tokenizer.encode(prompt) for prompt in distinct]
-            embeddings = np.concatenate([self._embed(one) for one in tokens])
-        with watch.stage("encode"):
-            activations = self._cache.get((picture.key, "activations"), lambda: self._encode(picture))
-        with watch.stage("masks"):
-            inputs = {f"activation_{index}": one for index, one in enumerate(activations)}
-            (logits,) = self._decoder_graph.run(conditional_embedding=embeddings, **inputs)
-            predictions = {
-                prompt: Prediction(
-                    labels=(prompt,),
-                    dropped=one.dropped,
-                    warnings=one.warnings,
-                    score_map=self._score_map(plane, picture.size),
-                )
-                for prompt, one, plane in zip(distinct, tokens, logits, strict=True)
-            }
-        return [predictions[prompt] for prompt in prompts]
+        return self._scorer.score(picture, prompts, watch)
 
     def select(
-        self, picture: Picture, prompt: str | None, threshold: float, selection: Selection, watch: Stopwatch
+        self, picture: Picture, prompt: object, threshold: float, selection: Selection, watch: Stopwatch
     ) -> Prediction:
         """Never called: `check_selection` refuses every selection."""
         raise NotImplementedError
@@ -99,32 +68,6 @@ class Dense:
         del picture, watch
         return prediction
 
-    def _embed(self, tokens: Tokens) -> NDArray[np.float32]:
-        """Return the embedding of one prompt, (1, d): by itself, unpadded, so that no other prompt changes it."""
-        key = ("embedding", tokens.ids)
-        return self._cache.get(key, lambda: self._run_text_encoder(tokens))[0]
 
-    def _run_text_encoder(self, tokens: Tokens) -> Arrays:
-        ids = np.array([tokens.ids], np.int64)
-        return self._text_graph.run(input_ids=ids, attention_mask=np.ones_like(ids))
-
-    def _encode(self, picture: Picture) -> Arrays:
-        return self._image_graph.run(pixel_values=self._resize.stretch(picture.pixels))
-
-    def _score_map(self, logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-        """Return the scores of an image of (H, W) pixels, (H, W) in 0..1, from the decoder's logits, (h, w)."""
-        scores = 0.5 + 0.5 * np.tanh(0.5 * logits)  # the logistic function, without overflow
-        raw, calibrated = zip(*self._calibration, strict=True)
-        if raw != calibrated:
-            scores = np.interp(scores, raw, calibrated).astype(np.float32)
-        height, width = size
-        return np.asarray(cv2.resize(scores, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
-
-
-def _check_graphs(bundle: Bundle, size: int) -> None:
-    activations = dict.fromkeys(f"activation_{index}" for index in range(len(bundle.graphs["image_encoder"].outputs)))
-    bundle.require("image_encoder", inputs={"pixel_values": (None, 3, size, size)}, outputs=activations)
-    ids = {"input_ids": (None, None), "attention_mask": (None, None)}
-    bundle.require("text_encoder", inputs=ids, outputs={"conditional_embedding": (None, None)})
-    decoder = {**activations, "conditional_embedding": (None, None)}
-    bundle.require("mask_decoder", inputs=decoder, outputs={"logits": (None, None, None)})
+def _scorer(bundle: Bundle) -> type[Scorer[Any]]:
+    return choose(bundle, "scores", SCORERS, "clipseg")

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from .finder import Detections, Finder
+from .labels import Labels
 from .picodet import PicoDet
 
 __all__ = ["FINDERS", "Detections", "Finder"]
 
-FINDERS: Final[Mapping[str, type[Finder[Any]]]] = {"picodet": PicoDet}
+FINDERS: Final[Mapping[str, type[Finder[Any]]]] = {"labels": Labels, "picodet": PicoDet}
 """Finders by the name that a manifest gives; see `automask.families.boxes`."""

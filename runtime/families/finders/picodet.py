@@ -5,8 +5,7 @@ Source: arXiv:2111.00902.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +16,11 @@ from ...preprocess import Resize
 from ...session import Session
 from ...words.meaning import Term
 from ...words.vocabulary import Vocabulary
-from ..family import Picture, Prediction, Stopwatch
-from .finder import MAX_INSTANCES, Detections, left_out, most_drawn
-from .overlap import overlaps, suppress
+from ..family import Picture, Stopwatch
+from .choice import choose
+from .finder import Detections
 
 __all__ = ["PicoDet"]
-
-_SAME_OBJECT = 0.7  # IoU above which two boxes of one union are the same object
 
 
 class PicoDet:
@@ -59,7 +56,10 @@ class PicoDet:
         """Return the objects of each prompt with a score at or above its threshold, up to `MAX_INSTANCES`."""
         with watch.stage("detect"):
             boxes, scores = self._cache.get((picture.key, "detections"), lambda: self._detect(picture))
-            return [self._choose(boxes, scores, *pair) for pair in zip(prompts, thresholds, strict=True)]
+            return [
+                choose(boxes, scores, terms, threshold, self._nms_iou)
+                for terms, threshold in zip(prompts, thresholds, strict=True)
+            ]
 
     def _detect(self, picture: Picture) -> Arrays:
         """Return all boxes, (n, 4) in pixels of the image, and their scores, (n, classes)."""
@@ -71,51 +71,6 @@ class PicoDet:
         raw, calibrated = self._calibration
         return np.clip(boxes, 0, limits), np.interp(scores[0], raw, calibrated).astype(np.float32)
 
-    def _choose(
-        self, boxes: NDArray[np.float32], scores: NDArray[np.float32], terms: Sequence[Term], threshold: float
-    ) -> Detections:
-        pairs = [
-            (cell, term.index)
-            for term in terms
-            for cell in suppress(boxes, scores[:, term.index], threshold, self._nms_iou)
-        ]
-        pairs.sort(key=lambda pair: -scores[pair])
-        found = _without_doubles(pairs, boxes, {term.index: term.union for term in terms})
-        most = most_drawn([float(scores[pair]) for pair in found[:MAX_INSTANCES]])
-        prediction = _describe(terms)
-        if most < len(found) or len(found) == MAX_INSTANCES < len(pairs):
-            prediction = replace(prediction, warnings=(*prediction.warnings, left_out(most, threshold)))
-        pairs = found[:most]
-        cells, indices = [cell for cell, _ in pairs], [index for _, index in pairs]
-        labels = tuple(self.words.labels[index] for index in indices)
-        return Detections(prediction, boxes[cells], scores[cells, indices], labels)
-
-
-def _without_doubles(
-    pairs: Sequence[tuple[int, int]], boxes: NDArray[np.float32], unions: Mapping[int, str]
-) -> list[tuple[int, int]]:
-    """Return the pairs of a cell and a class without objects that a better one of the same union is: a car as a truck.
-
-    Parameters
-    ----------
-    pairs
-        Best first.
-    boxes
-        (n, 4): left, top, right, bottom.
-    unions
-        Name of the union of each class; empty for a class that was named itself.
-    """
-    if not any(unions.values()):
-        return list(pairs)
-    kept: list[tuple[int, int]] = []
-    for cell, index in pairs:
-        others = [other for other, kind in kept if unions[kind] == unions[index] != ""]
-        if not others or overlaps(boxes[cell], boxes[others]).max() <= _SAME_OBJECT:
-            kept.append((cell, index))
-        if len(kept) == MAX_INSTANCES:
-            break
-    return kept
-
 
 def _cells(size: int, strides: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the centres of the detector's cells in units of their stride, (n, 2) x and y, and the strides, (n, 1)."""
@@ -126,16 +81,3 @@ def _cells(size: int, strides: Sequence[int]) -> tuple[NDArray[np.float32], NDAr
         centres.append(np.stack((x.ravel(), y.ravel()), axis=1))
         scales.append(np.full((count * count, 1), stride, np.float32))
     return np.concatenate(centres), np.concatenate(scales)
-
-
-def _describe(terms: Sequence[Term]) -> Prediction:
-    """Return how a prompt was understood, with a warning if words were dropped."""
-    dropped = tuple(words for term in terms for words in term.dropped)
-    labels = tuple(term.label for term in terms)
-    warnings: tuple[str, ...] = ()
-    if dropped:
-        warnings = (
-            f"not used: {', '.join(map(repr, dropped))}; this model knows kinds of objects, not their attributes or "
-            f"positions, so the mask shows every {' and '.join(labels)}",
-        )
-    return Prediction(labels, dropped, warnings)
