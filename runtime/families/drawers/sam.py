@@ -1,12 +1,14 @@
 """Segment Anything: an image encoder, and a mask decoder for boxes and points.
 
-Sources: Segment Anything, arXiv:2304.02643; MobileSAM, arXiv:2306.14289.
+Sources: Segment Anything, arXiv:2304.02643; MobileSAM, arXiv:2306.14289; SAM-HQ, arXiv:2306.01567; SAM 2,
+arXiv:2408.00714; EdgeTAM, arXiv:2501.07256.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,28 +26,35 @@ from .drawer import Drawing, Hint
 from .specks import remove_specks
 from .view import View
 
-__all__ = ["Sam"]
+__all__ = ["Sam", "Sam2"]
 
-# Labels of points besides 0 and 1: the corners of a box, and the end of a prompt without one.
+# Labels of points besides 0 and 1: the corners of a box, and the end of a prompt.
 _UPPER_LEFT, _LOWER_RIGHT, _END = 2, 3, -1
 
 
 class Sam:
-    """The graphs `image_encoder` and `mask_decoder` of a Segment Anything model; the encoding of an image is cached."""
+    """SAM, SAM-HQ and MobileSAM: the graphs `image_encoder` and `mask_decoder`; the encoding of an image is cached.
+
+    The decoder takes every output of the encoder under the same name, `image_embedding` among them.
+    """
+
+    _ends_boxes: ClassVar[bool] = False
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
         self._encoder, self._decoder = sessions["image_encoder"], sessions["mask_decoder"]
         self._cache = cache
         settings = bundle.image["image_encoder"]
         self._resize = Resize.read(settings)
+        self._stretches = settings.get("resize") == "stretch"
         self._mask_stride: int = settings["mask_stride"]
         size, mask_size = self._resize.size, self._resize.size // self._mask_stride
         bundle.require("image_encoder", inputs={"image": (None, 3, size, size)}, outputs={"image_embedding": None})
+        embeddings = dict.fromkeys(bundle.graphs["image_encoder"].outputs)
         self._takes_points = _takes_points(bundle)
         prompts = {"points": (None, None, 2), "labels": (None, None)} if self._takes_points else {"boxes": (None, 4)}
         bundle.require(
             "mask_decoder",
-            inputs={"image_embedding": None, **prompts},
+            inputs={**embeddings, **prompts},
             outputs={"logits": (None, mask_size, mask_size), "iou": (None,)},
         )
 
@@ -71,21 +80,25 @@ class Sam:
 
     def draw_hints(self, picture: Picture, hints: Sequence[Hint], watch: Stopwatch) -> list[Drawing]:
         """Return the mask of the object of each hint, without specks; see `Drawer.draw_hints`."""
-        with watch.stage("encode"):
-            (embedding,) = self._cache.get((picture.key, "embedding"), lambda: self._encode(picture))
-        height, width = picture.size
-        fitted = self._resize.fitted_size(height, width)
-        to_square = np.array([fitted[1] / width, fitted[0] / height], np.float32)
-        rows, columns = (side // self._mask_stride for side in fitted)
-        with watch.stage("masks"):
-            prompts = [_lay_out(hint, to_square) for hint in hints]
-            decoded = self._decode(embedding, prompts)
         return [
-            Drawing(
-                remove_specks(logits[:rows, :columns], points / np.float32(self._mask_stride), labels),
-                float(np.clip(iou, 0, 1)),
-            )
-            for (points, labels), (logits, iou) in zip(prompts, decoded, strict=True)
+            Drawing(remove_specks(drawing.logits, points / np.float32(self._mask_stride), labels), drawing.iou)
+            for drawing, (points, labels) in self._draw(picture, hints, watch)
+        ]
+
+    def draw_with_specks(self, picture: Picture, hints: Sequence[Hint], watch: Stopwatch) -> list[Drawing]:
+        """Return the masks as the decoder computes them; see `Drawer.draw_hints`."""
+        return [drawing for drawing, _ in self._draw(picture, hints, watch)]
+
+    def _draw(self, picture: Picture, hints: Sequence[Hint], watch: Stopwatch) -> list[tuple[Drawing, _Prompt]]:
+        with watch.stage("encode"):
+            embeddings = self._cache.get((picture.key, "embedding"), lambda: self._encode(picture.pixels, picture.size))
+        with watch.stage("masks"):
+            prompts = [self._lay_out(hint, picture.size) for hint in hints]
+            decoded = self._decode(embeddings, prompts)
+        rows, columns = self._cells(picture.size)
+        return [
+            (Drawing(logits[:rows, :columns], float(np.clip(iou, 0, 1))), prompt)
+            for prompt, (logits, iou) in zip(prompts, decoded, strict=True)
         ]
 
     def redraw(
@@ -100,13 +113,10 @@ class Sam:
         view = View.around(hint.box, picture.size, self._resize.size // self._mask_stride)
         with watch.stage("encode"):
             key = (picture.key, "view", *view.rows, *view.columns)
-            (embedding,) = self._cache.get(key, lambda: self._encode_pixels(*self._crop(picture, view)))
-        height, width = view.size
-        fitted = self._resize.fitted_size(height, width)
-        to_square = np.array([fitted[1] / width, fitted[0] / height], np.float32)
+            embeddings = self._cache.get(key, lambda: self._encode(*self._crop(picture, view)))
         with watch.stage("masks"):
-            ((closer, _),) = self._decode(embedding, [_lay_out(view.move(hint), to_square)])
-        rows, columns = (side // self._mask_stride for side in fitted)
+            ((closer, _),) = self._decode(embeddings, [self._lay_out(view.move(hint), view.size)])
+        rows, columns = self._cells(view.size)
         return remove_specks(view.average(logits, closer[:rows, :columns]))
 
     def _crop(self, picture: Picture, view: View) -> tuple[NDArray[np.uint8], tuple[int, int]]:
@@ -118,13 +128,37 @@ class Sam:
         rows, columns = (slice(round(side[0] * scale), round(side[1] * scale)) for side in (view.rows, view.columns))
         return pixels[rows, columns], view.size
 
-    def _encode(self, picture: Picture) -> Arrays:
-        return self._encode_pixels(picture.pixels, picture.size)
+    def _encode(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> Arrays:
+        """Return the embeddings of an image, or of a view of this size, in the order of the encoder's outputs."""
+        return self._encoder.run(
+            image=self._resize.stretch(pixels) if self._stretches else self._resize.fit(pixels, size)
+        )
 
-    def _encode_pixels(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> Arrays:
-        return self._encoder.run(image=self._resize.fit(pixels, size))
+    def _fitted_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the height and width, in pixels of the square, of an image of this size."""
+        return (self._resize.size, self._resize.size) if self._stretches else self._resize.fitted_size(*size)
 
-    def _decode(self, embedding: NDArray[np.float32], prompts: Sequence[_Prompt]) -> list[Arrays]:
+    def _cells(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the rows and columns of a mask that an image of this size covers."""
+        height, width = self._fitted_size(size)
+        return height // self._mask_stride, width // self._mask_stride
+
+    def _lay_out(self, hint: Hint, size: tuple[int, int]) -> _Prompt:
+        """Return a hint in an image of this size as the decoder takes it: the points, the corners of the box, the end.
+
+        The end is left out where the models were trained without it; a missing or a second one changes the mask.
+        """
+        points, labels = [(x, y) for x, y, _ in hint.points], [label for _, _, label in hint.points]
+        if hint.box is not None:
+            left, top, right, bottom = hint.box
+            points, labels = [*points, (left, top), (right, bottom)], [*labels, _UPPER_LEFT, _LOWER_RIGHT]
+        if hint.box is None or self._ends_boxes:
+            points, labels = [*points, (0.0, 0.0)], [*labels, _END]
+        height, width = self._fitted_size(size)
+        to_square = np.array([width / size[1], height / size[0]], np.float32)
+        return np.array(points, np.float32) * to_square, np.array(labels, np.int64)
+
+    def _decode(self, embeddings: Arrays, prompts: Sequence[_Prompt]) -> list[Arrays]:
         """Return logits (h, w) and predicted IoU of each prompt; one call takes prompts of one number of points."""
         by_length: defaultdict[int, list[int]] = defaultdict(list)
         for index, (_, labels) in enumerate(prompts):
@@ -135,13 +169,20 @@ class Sam:
             for start in range(0, len(indices), step):
                 part = indices[start : start + step]
                 points, labels = (np.stack(arrays) for arrays in zip(*(prompts[index] for index in part), strict=True))
-                decoded.update(zip(part, zip(*self._run(embedding, points, labels), strict=True), strict=True))
+                decoded.update(zip(part, zip(*self._run(embeddings, points, labels), strict=True), strict=True))
         return [decoded[index] for index in range(len(prompts))]
 
-    def _run(self, embedding: NDArray[np.float32], points: NDArray[np.float32], labels: NDArray[np.int64]) -> Arrays:
+    def _run(self, embeddings: Arrays, points: NDArray[np.float32], labels: NDArray[np.int64]) -> Arrays:
+        named = dict(zip(self._encoder.outputs, embeddings, strict=True))
         if not self._takes_points:
-            return self._decoder.run(image_embedding=embedding, boxes=points.reshape(-1, 4))
-        return self._decoder.run(image_embedding=embedding, points=points, labels=labels)
+            return self._decoder.run(**named, boxes=points.reshape(-1, 4))
+        return self._decoder.run(**named, points=points, labels=labels)
+
+
+class Sam2(Sam):
+    """SAM 2 and EdgeTAM: as `Sam`, with an end after a box too; their images are stretched to the square."""
+
+    _ends_boxes = True
 
 
 _Prompt = tuple[NDArray[np.float32], NDArray[np.int64]]  # points (p, 2) in pixels of the square, labels (p,)
@@ -150,17 +191,3 @@ _Prompt = tuple[NDArray[np.float32], NDArray[np.int64]]  # points (p, 2) in pixe
 def _takes_points(bundle: Bundle) -> bool:
     """Return whether the decoder takes points; bundles made before it did have the input `boxes` instead."""
     return "boxes" not in bundle.graphs["mask_decoder"].inputs
-
-
-def _lay_out(hint: Hint, to_square: NDArray[np.float32]) -> _Prompt:
-    """Return a hint as the decoder takes it: the points, then the corners of the box, or the end where there is none.
-
-    SAM was trained on this layout; an end after a box, or a second one, changes the mask.
-    """
-    points, labels = [(x, y) for x, y, _ in hint.points], [label for _, _, label in hint.points]
-    if hint.box is None:
-        points, labels = [*points, (0.0, 0.0)], [*labels, _END]
-    else:
-        left, top, right, bottom = hint.box
-        points, labels = [*points, (left, top), (right, bottom)], [*labels, _UPPER_LEFT, _LOWER_RIGHT]
-    return np.array(points, np.float32) * to_square, np.array(labels, np.int64)
