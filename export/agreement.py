@@ -1,21 +1,18 @@
-"""Agreement: whether the graphs of a precision draw the same masks as the checkpoint in float32."""
+"""Agreement of masks: whether the graphs of a precision draw the same ones as the checkpoint in float32."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from automask.parameters import Parameters
-from automask.session import Session
 
 from .figures import Figure
-from .parity import Array, Reference, largest_difference
+from .parity import Array, largest_difference
 
-__all__ = ["THRESHOLD", "Agreement", "measure"]
+__all__ = ["THRESHOLD", "MaskAgreement"]
 
 # The API's default. An identity calibration keeps it: a score of 0.2 is a logit of -1.39.
 THRESHOLD = Parameters().threshold
@@ -34,8 +31,8 @@ _LEAST_MASKS = 3
 
 
 @dataclass
-class Agreement:
-    """Sums over pairs of logits.
+class MaskAgreement:
+    """Sums over pairs of logits: an `automask.export.parity.Agreement`.
 
     Attributes
     ----------
@@ -106,23 +103,6 @@ class Agreement:
                 Figure(f"{precision} end to end: lowest mask IoU", min(self.ious), None, at_least=True),
             ]
         return figures
-
-
-def measure(reference: Reference, folder: Path, files: Mapping[str, str]) -> Agreement:
-    """Compare graphs with the checkpoint, end to end.
-
-    Parameters
-    ----------
-    folder
-        Holds the graphs.
-    files
-        File name by role.
-    """
-    agreement = Agreement()
-    graphs = {role: Session(folder / file, "cpu") for role, file in files.items()}
-    for found, expected in reference.end_to_end(graphs):
-        agreement.add(found, expected)
-    return agreement
 
 
 def _is_comparable(logits: Array) -> bool:

@@ -14,7 +14,16 @@ from .publish import write_json
 if TYPE_CHECKING:
     from .graphs import Tensor
 
-__all__ = ["IDENTITY", "PRECISIONS", "describe_bundle", "describe_graph", "variant_name", "versions", "write_manifest"]
+__all__ = [
+    "IDENTITY",
+    "PRECISIONS",
+    "describe_bundle",
+    "describe_graph",
+    "variant_name",
+    "versions",
+    "write_card",
+    "write_manifest",
+]
 
 PRECISIONS = ("fp32", "fp16", "int8")
 # Calibration that keeps the raw scores.
@@ -55,23 +64,21 @@ def describe_bundle(
     image: Mapping[str, Any],
     text: Mapping[str, Any],
     calibration: Sequence[Sequence[float]],
-    parity: Mapping[str, Any],
+    kinds: Mapping[str, str] | None = None,
     **more: object,
 ) -> dict[str, Any]:
-    """Describe the files in a folder.
+    """Describe the files in a folder: all of the manifest but ``parity``, what was measured.
 
     Parameters
     ----------
     folder
         Holds every file of the bundle but the manifest and the model card.
-    name, family, description, licence, sources, image, text, calibration
+    name, family, description, licence, sources, image, text, calibration, kinds
         As in `automask.bundle.Bundle`.
     exported_with
         Version by package.
     graphs
         `describe_graph` by role.
-    parity
-        What was measured.
     more
         Further entries, which the runtime does not read.
     """
@@ -79,6 +86,7 @@ def describe_bundle(
         "schema_version": SCHEMA_VERSION,
         "name": name,
         "family": family,
+        **({"kinds": dict(kinds)} if kinds else {}),
         "description": description,
         "licence": licence,
         "sources": [dict(source) for source in sources],
@@ -89,11 +97,14 @@ def describe_bundle(
         "image": dict(image),
         "text": dict(text),
         "calibration": [list(point) for point in calibration],
-        "parity": dict(parity),
     }
 
 
-def write_manifest(folder: Path, manifest: Mapping[str, Any], card: str) -> None:
-    """Write the manifest and the model card beside the files that they describe."""
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest beside the files that it describes."""
     write_json(folder / MANIFEST, manifest, indent=1)
+
+
+def write_card(folder: Path, card: str) -> None:
+    """Write the model card."""
     (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")

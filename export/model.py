@@ -27,8 +27,12 @@ class Model(ABC):
         optimum's name of the model's task.
     packages
         Packages whose versions the manifest lists.
+    kinds
+        ``kinds`` of the manifest: which finder or drawer of the runtime reads the graphs, as ``{"finder": "owl"}``.
     float32_roles
         Graphs that stay float32 where the bundle's precision is int8.
+    float32_nodes
+        By role, names of MatMul nodes, or what their names begin with, that stay float32 in an int8 graph.
     image_size
         Side in pixels of the square that images are resized to.
     submodels
@@ -38,12 +42,14 @@ class Model(ABC):
     """
 
     family: ClassVar[str]
-    description: ClassVar[str]
-    calibration: ClassVar[Sequence[Sequence[float]]] = IDENTITY
     task: ClassVar[str]
-    packages: ClassVar[Sequence[str]]
-    float32_roles: ClassVar[frozenset[str]] = frozenset()
+    kinds: ClassVar[Mapping[str, str]] = {}
 
+    description: str
+    calibration: Sequence[Sequence[float]] = IDENTITY
+    packages: Sequence[str]
+    float32_roles: frozenset[str] = frozenset()
+    float32_nodes: Mapping[str, Sequence[str]] = {}
     image_size: int
     submodels: Mapping[str, Submodel]
     image: Mapping[str, Any]

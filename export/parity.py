@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,12 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from automask.bundle import Bundle
 from automask.session import Session
 
 from .figures import Figure, ParityError
 from .manifest import variant_name
 
 __all__ = [
+    "Agreement",
     "Array",
     "Case",
     "Image",
@@ -37,6 +39,16 @@ Case = tuple[Mapping[str, Array], Mapping[str, Array]]
 _FP32_RELATIVE = 1e-3
 
 
+class Agreement(Protocol):
+    """How far the graphs of one precision are, together, from the checkpoint in float32."""
+
+    def figures(self, precision: str) -> list[Figure]:
+        """Return the figures; those that decide have limits."""
+
+    def criterion(self, precision: str) -> str:
+        """Describe the figure that decides, and why."""
+
+
 class Reference(Protocol):
     """Example inputs, and the checkpoint's own results for them."""
 
@@ -44,13 +56,15 @@ class Reference(Protocol):
     def cases(self) -> Mapping[str, Sequence[Case]]:
         """Inputs and expected outputs of each graph, by role."""
 
-    def end_to_end(self, graphs: Mapping[str, Session]) -> Iterator[tuple[Array, Array]]:
-        """Yield the logits that the graphs compute together, and the checkpoint's: both (masks, height, width).
+    def compare(self, bundle: Bundle, graphs: Mapping[str, Session]) -> Agreement:
+        """Compare what the graphs compute together with the checkpoint's own results.
 
         Parameters
         ----------
+        bundle
+            The staged bundle, with every setting but the parity; the runtime's finders and drawers take it.
         graphs
-            By role.
+            The graphs of one precision, by role.
         """
 
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from automask.bundle import Bundle, read_bundle
 from automask.errors import MissingDependencyError
+from automask.session import Session
 
-from .agreement import THRESHOLD, measure
+from .agreement import THRESHOLD
 from .checkpoint import Checkpoint, find
 from .figures import Figure, Report, check
-from .manifest import describe_bundle, describe_graph, variant_name, versions, write_manifest
+from .manifest import describe_bundle, describe_graph, variant_name, versions, write_card, write_manifest
 from .model import Model
 from .parity import Reference, graph_figures, parity_image
 from .publish import check_output, check_space, staged
@@ -134,7 +136,6 @@ def export_checkpoint(
         text = model.write_settings(bundle)
         progress("parity: running the checkpoint itself, in torch")
         reference = model.reference(parity_image(options.photo))
-        report = _measure(model, bundle, options.precisions, reference, progress)
         manifest = describe_bundle(
             bundle,
             name=checkpoint.name.rpartition("/")[2],
@@ -142,10 +143,13 @@ def export_checkpoint(
             sources=checkpoint.sources(),
             optimized=options.optimize,
             text=text,
-            parity=_describe_parity(report),
             **_describe_model(model, variants),
         )
-        write_manifest(bundle, manifest, model.model_card(manifest))
+        write_manifest(bundle, manifest)  # for the comparison, which reads the bundle as the runtime does
+        report = _measure(read_bundle(bundle), options.precisions, reference, progress)
+        manifest["parity"] = _describe_parity(report)
+        write_manifest(bundle, manifest)
+        write_card(bundle, model.model_card(manifest))
     return report
 
 
@@ -167,7 +171,8 @@ def _write_graphs(
     for role, file in files.items():
         for precision in variants[role]:
             target = bundle / variant_name(role, precision)
-            write_precision(file, target, precision, optimize=options.optimize)
+            kept = model.float32_nodes.get(role, ())
+            write_precision(file, target, precision, optimize=options.optimize, float32_nodes=kept)
             progress(f"  {target.name:32} {target.stat().st_size / 1e6:9.3f} MB")
     return variants
 
@@ -176,29 +181,31 @@ def _graph_precisions(model: Model, role: str, precisions: Sequence[str]) -> lis
     return list(dict.fromkeys("fp32" if role in model.float32_roles and p == "int8" else p for p in precisions))
 
 
-def _measure(model: Model, bundle: Path, precisions: Sequence[str], reference: Reference, progress: Progress) -> Report:
+def _measure(bundle: Bundle, precisions: Sequence[str], reference: Reference, progress: Progress) -> Report:
     figures: list[Figure] = []
     criteria: dict[str, str] = {}
     # fp32 always, because some graphs are float32 in every bundle.
     for precision in dict.fromkeys([*precisions, "fp32"]):
-        figures += graph_figures(reference.cases, bundle, precision)
+        figures += graph_figures(reference.cases, bundle.folder, precision)
         if precision in precisions:
             progress(f"  {precision}")
-            agreement = measure(reference, bundle, {role: _file(bundle, role, precision) for role in model.submodels})
+            agreement = reference.compare(bundle, _open(bundle, precision))
             figures += agreement.figures(precision)
             criteria[precision] = agreement.criterion(precision)
     check(figures)
     return Report(figures, criteria)
 
 
-def _file(bundle: Path, role: str, precision: str) -> str:
-    name = variant_name(role, precision)
-    return name if (bundle / name).is_file() else variant_name(role, "fp32")
+def _open(bundle: Bundle, precision: str) -> dict[str, Session]:
+    """Open the graphs of a precision on the CPU, by role; a graph that does not have it is float32."""
+    files = {role: graph.choose([precision, "fp32"]) for role, graph in bundle.graphs.items()}
+    return {role: Session(bundle.folder / file, "cpu") for role, file in files.items()}
 
 
 def _describe_model(model: Model, variants: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     return {
         "family": model.family,
+        "kinds": model.kinds,
         "description": model.description,
         "exported_with": versions(["automask", *model.packages]),
         "graphs": {

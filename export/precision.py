@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,9 @@ from .graphs import save
 __all__ = ["write_precision"]
 
 
-def write_precision(source: Path, target: Path, precision: str, *, optimize: bool) -> None:
+def write_precision(
+    source: Path, target: Path, precision: str, *, optimize: bool, float32_nodes: Sequence[str] = ()
+) -> None:
     """Convert a float32 graph to a precision.
 
     Parameters
@@ -31,13 +33,20 @@ def write_precision(source: Path, target: Path, precision: str, *, optimize: boo
         One of `PRECISIONS`.
     optimize
         Fuse attention into ONNX Runtime's own operator.
+    float32_nodes
+        Names of MatMul nodes, or what their names begin with, that stay float32 in int8.
     """
-    _WRITERS[precision](source, target)
+    if precision == "int8":
+        _write_int8(source, target, float32_nodes)
+    elif precision == "fp16":
+        _write_fp16(source, target)
+    else:
+        shutil.copyfile(source, target)
     if optimize:  # last, because the quantiser cannot read ONNX Runtime's own operators
         save(fuse_attention(onnx.load(target)), target)
 
 
-def _write_int8(source: Path, target: Path) -> None:
+def _write_int8(source: Path, target: Path, float32_nodes: Sequence[str]) -> None:
     """Write a graph with int8 matrix products, whose activations are quantised at run time.
 
     Weights have one scale per output channel and 7 bits: x86 processors without VNNI add pairs of 8-bit products in 16
@@ -45,6 +54,7 @@ def _write_int8(source: Path, target: Path) -> None:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    excluded = _excluded(onnx.load(source), float32_nodes)
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # it logs, on the root logger, that the graph was not preprocessed; `slim` did that
@@ -56,6 +66,7 @@ def _write_int8(source: Path, target: Path) -> None:
             per_channel=True,
             reduce_range=True,
             weight_type=QuantType.QInt8,
+            nodes_to_exclude=excluded,
             extra_options={"MatMulConstBOnly": True},
         )
     finally:
@@ -63,6 +74,23 @@ def _write_int8(source: Path, target: Path) -> None:
     model = onnx.load(target)
     _half_tables(model)
     _finish(model, target)
+
+
+def _excluded(model: onnx.ModelProto, prefixes: Sequence[str]) -> list[str]:
+    """Return the names of the MatMul nodes that stay float32.
+
+    Raises
+    ------
+    ValueError
+        No node's name begins with one of the prefixes: without the check, the graph would be quantised as a whole.
+    """
+    nodes = [node for node in model.graph.node if node.op_type == "MatMul"]
+    for prefix in prefixes:
+        if not any(node.name.startswith(prefix) for node in nodes):
+            raise ValueError(f"no MatMul node's name begins with {prefix!r}; there are {[n.name for n in nodes]}")
+    # With one scale per channel, a weight of one dimension becomes a graph that ONNX Runtime cannot load.
+    vectors = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 1}
+    return [node.name for node in nodes if node.name.startswith(tuple(prefixes)) or vectors & set(node.input)]
 
 
 def _write_fp16(source: Path, target: Path) -> None:
@@ -110,10 +138,3 @@ def _finish(model: onnx.ModelProto, target: Path) -> None:
     del model.metadata_props[:]
     model.producer_name, model.producer_version = "automask", ""
     save(model, target)
-
-
-_WRITERS: Mapping[str, Callable[[Path, Path], object]] = {
-    "fp32": shutil.copyfile,
-    "fp16": _write_fp16,
-    "int8": _write_int8,
-}

@@ -27,8 +27,9 @@ from .parity import Array
 __all__ = ["Submodel", "export_submodels", "quiet"]
 
 # Lengths of dynamic axes while tracing. All but the batch are longer than one, so that no code path for a single one is
-# traced.
-_LENGTHS = {"batch": 1, "prompts": 2, "length": 7}
+# traced; they differ, so that no two axes of a graph become one. "texts" are encoded one by one, "classes" are theirs
+# in a decoder, "phrases" are parts of one text.
+_LENGTHS = {"batch": 1, "prompts": 2, "points": 3, "texts": 4, "classes": 5, "phrases": 6, "length": 7}
 _OTHER_LENGTH = 3
 
 
@@ -40,11 +41,14 @@ class Submodel:
     ----------
     module
         Takes the inputs by name and returns a dict of the outputs; optimum reads its attribute `config`, the model's.
+    example
+        Inputs to trace with, by name; by default ones and noise. Give them where a graph needs meaningful ones.
     """
 
     module: nn.Module
     inputs: Mapping[str, Tensor]
     outputs: Mapping[str, Tensor]
+    example: Mapping[str, Array] | None = None
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the torch module on arrays; return the outputs by name."""
@@ -72,9 +76,9 @@ class _SubmodelConfig(OnnxConfig):
         return {name: tensor.dynamic_axes for name, tensor in self._submodel.outputs.items()}
 
     def generate_dummy_inputs(self, framework: str = "pt", **_: Any) -> dict[str, Any]:  # noqa: ANN401 (optimum's own)
-        arrays = {name: _example(tensor) for name, tensor in self._submodel.inputs.items()}
+        arrays = self._submodel.example or {name: _example(one) for name, one in self._submodel.inputs.items()}
         # optimum calls this with "np" to find dynamic axes that turned out to be fixed.
-        return arrays if framework == "np" else {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return dict(arrays) if framework == "np" else {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _example(tensor: Tensor) -> Array:

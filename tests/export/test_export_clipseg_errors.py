@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from automask.bundle import open_bundle
 from automask.errors import AutomaskError
 from automask.export import publish, submodels
-from automask.export.agreement import Agreement
+from automask.export.agreement import MaskAgreement
 from automask.export.architectures.clipseg import inputs
 from automask.export.architectures.clipseg.licence import LICENCE_QUESTION
 from automask.export.checkpoint import CheckpointError
@@ -36,7 +36,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     return tiny_bundle(tmp_path_factory.getbasetemp())
 
 
-# Agreement
+# MaskAgreement
 
 
 def waves(count: int, spread: float) -> Array:
@@ -45,7 +45,7 @@ def waves(count: int, spread: float) -> Array:
 
 
 def test_comparable_masks_decide() -> None:
-    agreement = Agreement()
+    agreement = MaskAgreement()
     agreement.add(waves(4, 5) + 0.01, waves(4, 5))
     figures = {f.name: f for f in agreement.figures("int8")}
     assert "mask IoU" in agreement.criterion("int8")
@@ -55,7 +55,7 @@ def test_comparable_masks_decide() -> None:
 
 
 def test_masks_that_differ_are_an_error() -> None:
-    agreement = Agreement()
+    agreement = MaskAgreement()
     agreement.add(waves(4, 5) + 0.5, waves(4, 5))
     with pytest.raises(ParityError, match="mean mask IoU must be at least 0.98"):
         check(agreement.figures("int8"))
@@ -63,7 +63,7 @@ def test_masks_that_differ_are_an_error() -> None:
 
 @pytest.mark.parametrize(("spread", "shift"), [(0.05, 0.0), (0.05, -1.386), (5.0, 20.0), (5.0, -20.0)])
 def test_flat_full_and_empty_masks_do_not_decide(spread: float, shift: float) -> None:
-    agreement = Agreement()
+    agreement = MaskAgreement()
     agreement.add(waves(4, spread) * 1.5 + shift, waves(4, spread) + shift)
     assert "0 of 4 masks" in agreement.criterion("int8")
     with pytest.raises(ParityError, match="relative error of logits must be at most 0.1, got 0.5"):
@@ -71,14 +71,14 @@ def test_flat_full_and_empty_masks_do_not_decide(spread: float, shift: float) ->
 
 
 def test_masks_do_not_decide_for_float32() -> None:
-    agreement = Agreement()
+    agreement = MaskAgreement()
     agreement.add(waves(4, 5) + 0.01, waves(4, 5))
     with pytest.raises(ParityError, match="largest difference of logits must be at most 0.001, got 0.01"):
         check(agreement.figures("fp32"))
 
 
 def test_nan_is_an_error() -> None:
-    agreement = Agreement()
+    agreement = MaskAgreement()
     agreement.add(np.full((1, 8, 8), np.nan, np.float32), waves(1, 5)[:, :8, :8])
     agreement.add(waves(1, 5), waves(1, 5))
     with pytest.raises(ParityError, match="got nan"):

@@ -6,15 +6,17 @@ of the code that made the graphs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
 
+from automask.bundle import Bundle
 from automask.session import Session
 
+from ...agreement import MaskAgreement
 from ...parity import Array, Case, Image, run_graph
 
 if TYPE_CHECKING:
@@ -98,16 +100,19 @@ class CLIPSegReference:
             _forward(network, pixels, tokens[_PAIRS - 1]),
         )
 
-    def end_to_end(self, graphs: Mapping[str, Session]) -> Iterator[tuple[Array, Array]]:
-        """Yield logits of the graphs and of the checkpoint; see `automask.export.parity.Reference`."""
+    def compare(self, bundle: Bundle, graphs: Mapping[str, Session]) -> MaskAgreement:
+        """Compare logits of the graphs and of the checkpoint; see `automask.export.parity.Reference`."""
+        del bundle  # the graphs alone decide
+        agreement = MaskAgreement()
         one, three = (
             run_graph(graphs["image_encoder"], {"pixel_values": pixels}) for pixels in (self.pixels[:1], self.pixels)
         )
         for count, tokens in enumerate(self.tokens, start=1):
             embedding = run_graph(graphs["text_encoder"], tokens)
-            yield run_graph(graphs["mask_decoder"], one | embedding)["logits"], self.one_image[:count]
+            agreement.add(run_graph(graphs["mask_decoder"], one | embedding)["logits"], self.one_image[:count])
             if count == _PAIRS:
-                yield run_graph(graphs["mask_decoder"], three | embedding)["logits"], self.pairs
+                agreement.add(run_graph(graphs["mask_decoder"], three | embedding)["logits"], self.pairs)
+        return agreement
 
 
 def _forward(network: CLIPSegForImageSegmentation, pixels: Array, tokens: Tokens) -> Array:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...figures import Figure, ParityError, Report, check
 from ...graphs import save
-from ...manifest import write_manifest
+from ...manifest import write_card, write_manifest
 from ...parity import Array, parity_image
 from ...pipeline import Progress
 from ...publish import check_output, staged, write_json
@@ -62,7 +62,8 @@ def build(output: Path, source_folder: Path, *, photo: Path | None, force: bool,
         figures += parity.segmenter_figures(model, bundle, parity.encoder_image(pixels))
         manifest = describe(bundle, check(figures))
         size = sum(path.stat().st_size for path in bundle.iterdir())
-        write_manifest(bundle, manifest, card.model_card(manifest, labels, size))
+        write_manifest(bundle, manifest)
+        write_card(bundle, card.model_card(manifest, labels, size))
     return Report(figures)
 
 

@@ -47,8 +47,7 @@ def describe(folder: Path, figures: Mapping[str, float]) -> dict[str, Any]:
         text={"kind": "vocabulary", "file": VOCABULARY},
         # 0.35, a good threshold for the detector's scores, becomes the API's default threshold, 0.2.
         calibration=[[0, 0], [0.35, 0.2], [1, 1]],
-        parity=figures,
-    )
+    ) | {"parity": dict(figures)}
 
 
 def _graphs() -> dict[str, Any]:
