@@ -34,6 +34,8 @@ class Resize:
         `fit` makes both sides a multiple of this, in pixels.
     keeps_proportions
         Whether `apply` fits the image into the square instead of stretching it.
+    padding
+        Colour (RGB, 0..255) of the rest of the square; None for the mean, which is 0 after normalisation.
     """
 
     size: int
@@ -42,6 +44,7 @@ class Resize:
     std: tuple[float, ...]
     multiple: int
     keeps_proportions: bool = False
+    padding: tuple[float, ...] | None = None
 
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> Resize:
@@ -53,6 +56,7 @@ class Resize:
             std=tuple(settings["std"]),
             multiple=settings.get("mask_stride", 1),
             keeps_proportions=settings.get("resize") == "longest_side",
+            padding=tuple(settings["padding"]) if "padding" in settings else None,
         )
 
     def apply(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -68,7 +72,7 @@ class Resize:
         return self._normalise(pixels, self.size, self.size)
 
     def fit(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
-        """Return pixels with their proportions, at the top left of the square; the rest is 0 after normalisation.
+        """Return pixels with their proportions, at the top left of the square; the rest is padding.
 
         Parameters
         ----------
@@ -83,6 +87,21 @@ class Resize:
         """
         height, width = self.fitted_size(*size)
         return self._normalise(pixels, height, width)
+
+    def inside(self, size: tuple[int, int], shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return the height and width of the part of a result that is not padding.
+
+        Parameters
+        ----------
+        size
+            Height and width of the image, in pixels.
+        shape
+            Height and width of the result, which covers the whole square.
+        """
+        height, width = (
+            max(1, round(side * covered / self.size)) for side, covered in zip(shape, self.covered(size), strict=True)
+        )
+        return height, width
 
     def fitted_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the height and width, in pixels, of an image of this height and width inside the square."""
@@ -100,6 +119,8 @@ class Resize:
         resized = self._resize(pixels, height, width)
         tensor = np.zeros((1, 3, self.size, self.size), np.float32)
         for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+            if self.padding is not None:
+                tensor[0, channel] = (self.padding[channel] - mean) / std
             part = tensor[0, channel, :height, :width]
             np.subtract(resized[..., channel], np.float32(mean), out=part)
             part *= np.float32(1 / std)

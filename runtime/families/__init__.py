@@ -8,11 +8,13 @@ from typing import Any, Final
 from .boxes import Boxes
 from .dense import Dense
 from .family import Family
+from .regions import Regions
 
 __all__ = ["FAMILIES"]
 
 FAMILIES: Final[Mapping[str, type[Family[Any]]]] = {
     "boxes": Boxes,
     "dense": Dense,
+    "regions": Regions,
 }
 """Families by the name that a manifest gives under ``family``."""

@@ -12,6 +12,7 @@ import numpy as np
 from ..instance import Instance
 from ..selection import Point, Selection
 from .drawers import Drawer, Drawing, Hint
+from .extent import extent
 from .family import Picture, Prediction, Stopwatch
 from .finders import Detections
 
@@ -137,16 +138,11 @@ def _covers(target: _Target, point: Point, size: tuple[int, int]) -> bool:
 
 def _around_mask(drawing: Drawing, points: Sequence[Point], size: tuple[int, int]) -> _Box:
     """Return the box around a mask, in pixels of the image; of an empty one, around its points."""
-    inside = drawing.logits > 0
-    if not inside.any():
+    box = extent(drawing.logits, size)
+    if box is None:
         xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
         return min(xs), min(ys), max(xs), max(ys)
-    (top, bottom), (left, right) = (
-        (float(found[0]) * scale, float(found[-1] + 1) * scale)
-        for axis, scale in ((1, size[0] / inside.shape[0]), (0, size[1] / inside.shape[1]))
-        for found in [np.flatnonzero(inside.any(axis=axis))]
-    )
-    return left, top, right, bottom
+    return box
 
 
 def _around(box: _Box | None, points: Sequence[Point]) -> _Box | None:

@@ -67,17 +67,10 @@ class LabelMap:
     def _run(self, picture: Picture) -> Arrays:
         """Return the probability of each label, (classes, h, w), over the whole image."""
         (logits,) = self._graph.run(pixel_values=self._resize.apply(picture.pixels, picture.size))
-        inside = self._inside(logits[0], picture)
+        height, width = self._resize.inside(picture.size, logits.shape[2:])
+        inside = logits[0, :, :height, :width]
         odds = np.exp(inside - inside.max(axis=0))
         return (odds / odds.sum(axis=0),)
-
-    def _inside(self, logits: NDArray[np.float32], picture: Picture) -> NDArray[np.float32]:
-        """Return the part of the logits that is not padding."""
-        height, width = (
-            max(1, round(side * covered / self._resize.size))
-            for side, covered in zip(logits.shape[1:], self._resize.covered(picture.size), strict=True)
-        )
-        return logits[:, :height, :width]
 
     def _map(self, probabilities: NDArray[np.float32], terms: Sequence[Term], picture: Picture) -> NDArray[np.float32]:
         return full_size(_scores(probabilities, [term.index for term in terms]), self._calibration, picture.size)
