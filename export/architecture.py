@@ -13,13 +13,44 @@ from .checkpoint import Checkpoint
 from .figures import Report
 from .manifest import PRECISIONS
 from .model import Model
-from .pipeline import CheckpointFormat, ExportOptions, Progress, export_checkpoint
+from .pipeline import CheckpointFormat, ExportOptions, MemoryNeeded, Part, Progress, export_checkpoint
 
-__all__ = ["Architecture", "Build", "checkpoint_architecture", "force_option", "output_option", "photo_option"]
+__all__ = ["Architecture", "Build", "Entry", "checkpoint_architecture", "force_option", "output_option", "photo_option"]
 
 
 # build(output, force=..., progress=..., **options) -> Report
 Build = Callable[..., Report]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A published checkpoint: one row of `automask export --list`.
+
+    Attributes
+    ----------
+    name
+        Short name, which stands for the Hub id on the command line.
+    hub_id
+        ``owner/name``.
+    licence
+        Licence of the weights.
+    forbids
+        What the licence forbids, in a few words; empty if nothing that concerns a user.
+    image_size
+        Side of the square that images are resized to, in pixels.
+    megabytes
+        Size of the weights to download.
+    good_at
+        What to take it for, in a few words.
+    """
+
+    name: str
+    hub_id: str
+    licence: str
+    forbids: str
+    image_size: int
+    megabytes: int
+    good_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +66,17 @@ class Architecture:
     build
         Builds the bundle from the options' values by name and `progress`, and returns what was measured. Only this may
         import torch; importing the architecture must not.
+    checkpoints
+        What the shared pipeline needs to know of it; None if the architecture has a build function of its own.
+    catalogue
+        Published checkpoints, the default one first.
     """
 
     help: str
     options: tuple[click.Option, ...]
     build: Build
+    checkpoints: CheckpointFormat | None = None
+    catalogue: tuple[Entry, ...] = ()
 
 
 def output_option(default: str | None = None) -> click.Option:
@@ -74,31 +111,32 @@ def checkpoint_architecture(
     *,
     help: str,  # noqa: A002 (click's own name)
     model_types: tuple[str, ...],
-    default_model: str,
-    image_size: str,
+    part: Part,
+    catalogue: tuple[Entry, ...],
     load: Callable[[Checkpoint, int | None], Model],
     licence: Callable[[Checkpoint], str],
+    memory_needed: MemoryNeeded | None = None,
 ) -> Architecture:
     """Describe an architecture whose checkpoints are transformers' and which the shared pipeline exports.
 
     Parameters
     ----------
-    model_types, load, licence
+    help
+        Its first sentence is in the list of commands.
+    model_types, load, licence, part, memory_needed
         As in `CheckpointFormat`.
-    default_model
-        Hub id.
-    image_size
-        The default of ``--image-size``, in words.
+    catalogue
+        Published checkpoints, the default one first.
     """
-    kind = CheckpointFormat(model_types, load, licence)
+    kind = CheckpointFormat(model_types, load, licence, part, memory_needed)
 
     def build(output: Path, *, force: bool, progress: Progress, **options: Any) -> Report:  # noqa: ANN401
         return export_checkpoint(output, ExportOptions(**options), kind, force=force, progress=progress)
 
-    return Architecture(help, _checkpoint_options(default_model, image_size), build)
+    return Architecture(help, _checkpoint_options(catalogue[0].hub_id), build, kind, catalogue)
 
 
-def _checkpoint_options(default_model: str, image_size: str) -> tuple[click.Option, ...]:
+def _checkpoint_options(default_model: str) -> tuple[click.Option, ...]:
     return (
         click.Option(
             ["--model"],
@@ -122,7 +160,7 @@ def _checkpoint_options(default_model: str, image_size: str) -> tuple[click.Opti
             ["--image-size"],
             type=click.IntRange(min=1),
             metavar="PIXELS",
-            help=f"Side of the square that images are resized to.  [default: {image_size}]",
+            help="Side of the square that images are resized to.  [default: the checkpoint's own]",
         ),
         click.Option(
             ["--optimize"],

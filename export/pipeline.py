@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from automask.bundle import Bundle, read_bundle
 from automask.errors import MissingDependencyError
@@ -24,10 +24,24 @@ from .model import Model
 from .parity import Reference, graph_figures, parity_image
 from .publish import check_output, check_space, staged
 
-__all__ = ["CheckpointFormat", "ExportOptions", "Progress", "export_checkpoint", "requires"]
+__all__ = [
+    "CheckpointFormat",
+    "ExportOptions",
+    "MemoryNeeded",
+    "Part",
+    "Progress",
+    "export_checkpoint",
+    "requires",
+]
 
 # Called with one line at a time.
 Progress = Callable[[str], None]
+
+Part: TypeAlias = Literal["whole", "finder", "drawer"]
+"""What a checkpoint is in a bundle: all of it, words and image to boxes, or boxes to masks."""
+
+MemoryNeeded: TypeAlias = Callable[[Mapping[str, Any], int | None], int]
+"""Called with `config.json` and the image size (None for the checkpoint's own): bytes at the peak of the export."""
 
 # Disk space per byte of the checkpoint: the files written, and the exporter's temporary ones.
 _SPACE = {"fp32": 1.0, "fp16": 0.5, "int8": 0.4}
@@ -74,11 +88,17 @@ class CheckpointFormat:
         Loads a checkpoint for an image size (None for its own); imports torch.
     licence
         Returns the licence of a checkpoint's weights, for the manifest.
+    part
+        What its bundles need: a finder needs a drawer.
+    memory_needed
+        Estimates the memory; None if it is a few times the size of the weights.
     """
 
     model_types: Sequence[str]
     load: Callable[[Checkpoint, int | None], Model]
     licence: Callable[[Checkpoint], str]
+    part: Part = "whole"
+    memory_needed: MemoryNeeded | None = None
 
 
 @contextmanager

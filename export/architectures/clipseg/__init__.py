@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...architecture import checkpoint_architecture
+from ...architecture import Entry, checkpoint_architecture
 from ...checkpoint import Checkpoint
 from ...model import Model
 from ...pipeline import requires
@@ -32,8 +32,18 @@ def _load(checkpoint: Checkpoint, image_size: int | None) -> Model:
 ARCHITECTURE = checkpoint_architecture(
     help=_HELP,
     model_types=("clipseg",),
-    default_model="CIDAS/clipseg-rd64-refined",
-    image_size="the checkpoint's own, 352 for CIDAS'",
+    part="whole",
+    catalogue=(
+        Entry(
+            name="clipseg",
+            hub_id="CIDAS/clipseg-rd64-refined",
+            licence="Apache-2.0 by its card, an open question by its authors",
+            forbids="",
+            image_size=352,
+            megabytes=603,
+            good_at="any words in one fast pass, things and stuff; coarse outlines",
+        ),
+    ),
     load=_load,
     licence=licence,
 )
