@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ...checkpoint import Checkpoint, CheckpointError
 from ...model import Model
+from ...network import load_network
 from ...parity import Image
-from ...submodels import quiet
 from .card import model_card
 from .config import TASK, submodels
 from .inputs import image_settings, load_processor, load_tokenizer, write_tokenizer
@@ -90,21 +90,11 @@ def _load_network(checkpoint: Checkpoint) -> CLIPSegForImageSegmentation:
     """
     from transformers import CLIPSegForImageSegmentation
 
-    try:
-        with quiet():
-            network, info = CLIPSegForImageSegmentation.from_pretrained(
-                checkpoint.folder, local_files_only=True, output_loading_info=True, dtype="float32"
-            )
-    except Exception as error:  # torch, safetensors and pickle each raise their own
-        raise CheckpointError(f"the weights of {checkpoint.name} cannot be read: {error}") from error
-    # transformers initialises missing tensors at random.
-    if missing := sorted(info["missing_keys"]):
-        raise CheckpointError(f"the weights of {checkpoint.name} lack {len(missing)} tensors, such as {missing[0]}")
+    network = load_network(checkpoint, CLIPSegForImageSegmentation)
     config = network.config
     if len(config.extract_layers) != DEPTH or not 0 <= config.conditional_layer < DEPTH:
         raise CheckpointError(
             f"{checkpoint.name} must read {DEPTH} layers and condition one of the first {DEPTH}, got extract_layers "
             f"{list(config.extract_layers)} and conditional_layer {config.conditional_layer}"
         )
-    evaluated: CLIPSegForImageSegmentation = network.eval()
-    return evaluated
+    return network
