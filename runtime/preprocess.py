@@ -27,7 +27,8 @@ class Resize:
         Side of the square in pixels.
     interpolation
         ``linear`` or ``cubic`` as in OpenCV (below half the size, areas are averaged instead, against aliasing), or
-        ``pillow_bilinear``, ``pillow_bicubic``, … as in Pillow.
+        ``pillow_bilinear``, ``pillow_bicubic``, … as in Pillow, or ``scikit_image``, which `pad` alone knows: a
+        Gaussian filter against aliasing, then linear, in floating point, as in scikit-image.
     mean, std
         By channel (RGB), in units of 0..255.
     multiple
@@ -103,6 +104,20 @@ class Resize:
         )
         return height, width
 
+    def pad(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return pixels as the top left of a padded square, which is then resized, as OWLv2 takes them.
+
+        (h, w, 3) uint8 to (1, 3, size, size).
+        """
+        height, width, _ = pixels.shape
+        tensor = np.empty((1, 3, self.size, self.size), np.float32)
+        colours = zip(self.mean, self.std, self.padding or self.mean, strict=True)
+        for channel, (mean, std, colour) in enumerate(colours):
+            plane = np.full((max(height, width),) * 2, colour, np.float32)
+            plane[:height, :width] = pixels[..., channel]
+            tensor[0, channel] = (_resize_smoothly(plane, self.size) - np.float32(mean)) / np.float32(std)
+        return tensor
+
     def fitted_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the height and width, in pixels, of an image of this height and width inside the square."""
         scale = self.size / max(height, width) / self.multiple
@@ -125,3 +140,22 @@ class Resize:
             np.subtract(resized[..., channel], np.float32(mean), out=part)
             part *= np.float32(1 / std)
         return tensor
+
+
+def _resize_smoothly(plane: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Return a square plane, (n, n), as (size, size): the default of scikit-image's `resize`, with mirrored edges."""
+    sigma = (len(plane) / size - 1) / 2
+    if sigma > 0:
+        kernel = cv2.getGaussianKernel(2 * int(4 * sigma + 0.5) + 1, sigma)
+        plane = np.asarray(cv2.sepFilter2D(plane, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT_101), np.float32)
+    return _interpolate(_interpolate(plane, size).T, size).T
+
+
+def _interpolate(plane: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Return (size, n) rows interpolated between those of a plane, (m, n); OpenCV would not mirror the edges."""
+    last = len(plane) - 1
+    at = (np.arange(size) + 0.5) * len(plane) / size - 0.5
+    above = np.floor(at)
+    share = (at - above).astype(np.float32)[:, None]
+    upper, lower = (np.abs(last - np.abs(last - rows)).clip(0, last).astype(int) for rows in (above, above + 1))
+    return np.asarray(plane[upper] * (1 - share) + plane[lower] * share, np.float32)

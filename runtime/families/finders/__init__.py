@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from .finder import Detections, Finder
 from .labels import Labels
+from .owl import Owl
 from .picodet import PicoDet
 
 __all__ = ["FINDERS", "Detections", "Finder"]
 
-FINDERS: Final[Mapping[str, type[Finder[Any]]]] = {"labels": Labels, "picodet": PicoDet}
+FINDERS: Final[Mapping[str, type[Finder[Any]]]] = {"labels": Labels, "owl": Owl, "picodet": PicoDet}
 """Finders by the name that a manifest gives; see `automask.families.boxes`."""

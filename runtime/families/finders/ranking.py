@@ -1,0 +1,44 @@
+"""The best objects of one prompt, out of boxes with one label and one score each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..family import Prediction
+from .finder import MAX_INSTANCES, Detections, left_out, most_drawn
+
+__all__ = ["rank"]
+
+
+def rank(
+    prediction: Prediction,
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    labels: Sequence[str],
+    threshold: float,
+) -> Detections:
+    """Return the objects with a score at or above the threshold, best first, as many as are drawn.
+
+    Parameters
+    ----------
+    prediction
+        How the prompt was understood; a warning is added if objects are left out.
+    boxes
+        (n, 4) in pixels of the image, clipped to it. One without area is no object: it lies outside the image.
+    scores
+        (n,) calibrated.
+    labels
+        Label of each box.
+    """
+    has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    found = np.flatnonzero((scores >= threshold) & has_area)
+    found = found[np.argsort(-scores[found], kind="stable")]
+    most = most_drawn(scores[found[:MAX_INSTANCES]].tolist())
+    if most < len(found):
+        prediction = replace(prediction, warnings=(*prediction.warnings, left_out(most, threshold)))
+    found = found[:most]
+    return Detections(prediction, boxes[found], scores[found], tuple(labels[int(index)] for index in found))
