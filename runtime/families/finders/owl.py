@@ -105,7 +105,10 @@ class Owl:
         _, own, shift, scale = outputs
         logits = (own @ embeddings.T + shift) * scale
         raw, calibrated = self._calibration
-        return np.interp(0.5 + 0.5 * np.tanh(0.5 * logits), raw, calibrated).astype(np.float32)
+        scores = np.interp(
+            0.5 + 0.5 * np.tanh(0.5 * logits), raw, calibrated
+        )  # the logistic function, without overflow
+        return np.asarray(scores, np.float32)
 
 
 def _describe(phrases: tuple[str, ...], tokens: Sequence[Tokens]) -> Prediction:
