@@ -6,11 +6,17 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from .finder import Detections, Finder
+from .grounding_dino import GroundingDino
 from .labels import Labels
 from .owl import Owl
 from .picodet import PicoDet
 
 __all__ = ["FINDERS", "Detections", "Finder"]
 
-FINDERS: Final[Mapping[str, type[Finder[Any]]]] = {"labels": Labels, "owl": Owl, "picodet": PicoDet}
+FINDERS: Final[Mapping[str, type[Finder[Any]]]] = {
+    "grounding-dino": GroundingDino,
+    "labels": Labels,
+    "owl": Owl,
+    "picodet": PicoDet,
+}
 """Finders by the name that a manifest gives; see `automask.families.boxes`."""
