@@ -80,6 +80,6 @@ def during(seconds: float) -> Callable[[], bool]:
         now = perf_counter()
         if end is None:
             end = now + seconds
-        return now < end
+        return now <= end
 
     return more

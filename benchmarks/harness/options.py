@@ -33,6 +33,11 @@ class RunOptions:
     folder: Path
     data: Path | None = None
 
+    @property
+    def warm(self) -> int:
+        """Rounds for warming up, before those that count."""
+        return self.pick(1, 0)
+
     def pick(self, thorough: T, quick: T) -> T:
         """Return the second value in a quick run, else the first."""
         return quick if self.quick else thorough

@@ -50,15 +50,21 @@ def clipseg_in_transformers(checkpoint: Path, device: str = "cpu") -> Callable[[
 
 
 class MobileSamInTorch:
-    """MobileSAM at its native 1024 pixels in torch, eager, with random weights; half precision on a GPU.
+    """MobileSAM in torch, eager, with random weights; half precision on a GPU.
 
     No detector runs: the caller passes the boxes, which makes this contender faster than a whole pipeline.
+
+    Parameters
+    ----------
+    device
+        A name that torch knows.
+    side
+        Longer side of a photo, in pixels. MobileSAM was trained with 1024.
     """
 
-    SIDE = 1024
     MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = "cpu", side: int = 1024) -> None:
         import torch
 
         from automask.export.architectures.embedded.samdecoder import MaskDecoder
@@ -66,10 +72,10 @@ class MobileSamInTorch:
 
         torch.set_num_threads(THREADS)
         torch.manual_seed(0)
-        self._torch = torch
+        self._torch, self._side = torch, side
         self._device, self._kind = device, torch.float32 if device == "cpu" else torch.float16
         self._encoder, self._decoder = (
-            part(self.SIDE).eval().to(device, self._kind) for part in (ImageEncoder, MaskDecoder)
+            part(side).eval().to(device, self._kind) for part in (ImageEncoder, MaskDecoder)
         )
 
     def read(self, jpeg: bytes) -> Pixels:
@@ -85,19 +91,19 @@ class MobileSamInTorch:
         mean, std = (torch.tensor(one, device=self._device).reshape(3, 1, 1) for one in (self.MEAN, self.STD))
         normal = ((pixels - mean) / std).to(self._kind)
         with torch.inference_mode():
-            return self._encoder(torch.nn.functional.pad(normal, (0, self.SIDE - width, 0, self.SIDE - height))[None])
+            return self._encoder(torch.nn.functional.pad(normal, (0, self._side - width, 0, self._side - height))[None])
 
     def draw(self, embedding: Any, photo: Pixels, boxes: Sequence[Box]) -> bytes:  # noqa: ANN401
         """Return the union of the masks of all boxes, at the photo's size, as a PNG."""
         torch = self._torch
         height, width = self._fitted(photo)
-        frame = torch.tensor(boxes, device=self._device) * (self.SIDE / max(photo.shape[:2]))
+        frame = torch.tensor(boxes, device=self._device) * (self._side / max(photo.shape[:2]))
         with torch.inference_mode():
             corners = frame.to(self._kind).reshape(-1, 2, 2)
             labels = torch.tensor([[2, 3]] * len(corners), device=self._device)  # upper left, lower right
             logits, _ = self._decoder(embedding, corners, labels)
             grow = torch.nn.functional.interpolate
-            whole = grow(logits[:, None].float(), (self.SIDE, self.SIDE), mode="bilinear")[..., :height, :width]
+            whole = grow(logits[:, None].float(), (self._side, self._side), mode="bilinear")[..., :height, :width]
             union = grow(whole, photo.shape[:2], mode="bilinear").amax((0, 1)) > 0
         file = io.BytesIO()
         Image.fromarray((union.to(torch.uint8) * 255).cpu().numpy()).save(file, "PNG")
@@ -109,7 +115,7 @@ class MobileSamInTorch:
         return self.draw(self.encode(photo), photo, boxes)
 
     def _fitted(self, photo: Pixels) -> tuple[int, int]:
-        scale = self.SIDE / max(photo.shape[:2])
+        scale = self._side / max(photo.shape[:2])
         return round(photo.shape[0] * scale), round(photo.shape[1] * scale)
 
 

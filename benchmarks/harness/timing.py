@@ -57,7 +57,7 @@ def time_in_turns(
 
 
 def measure_in_turns(
-    jobs: Mapping[str, Callable[[int], Mapping[str, float]]], rounds: int
+    jobs: Mapping[str, Callable[[int], Mapping[str, float]]], rounds: int, *, warm: int = 1
 ) -> dict[str, dict[str, Spread]]:
     """Run jobs that return their own figures in turn, and summarise each figure.
 
@@ -66,10 +66,10 @@ def measure_in_turns(
     jobs
         By name. Each is called with the number of the round and returns the same keys every time.
     rounds
-        How many rounds count, after one that does not.
+        How many rounds count, after `warm` rounds that do not.
     """
     runs: dict[str, list[Mapping[str, float]]] = {name: [] for name in jobs}
-    for number in range(-1, rounds):
+    for number in range(-warm, rounds):
         for name, work in jobs.items():
             figures = work(number)
             if number >= 0:

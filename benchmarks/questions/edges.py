@@ -107,7 +107,7 @@ def measure_time(segmenter: automask.Segmenter, options: RunOptions) -> list[dic
     cases = []
     for megapixels in options.pick(list(SIZES), ["0.3"]):
         jpeg = photo(*SIZES[megapixels])
-        ms = measure_in_turns({mode: job(jpeg, mode) for mode in MODES}, options.pick(25, 1))
+        ms = measure_in_turns({mode: job(jpeg, mode) for mode in MODES}, options.pick(25, 1), warm=options.warm)
         cases.append({"megapixels": megapixels, "ms": ms})
     return cases
 

@@ -43,7 +43,7 @@ class Embedded:
         self.left_out: list[str] = []
         self._jpeg = photo(*SIZE)
         self._ours = {kind: automask.load(device="cpu", precision=kind, threads=THREADS) for kind in ("int8", "fp32")}
-        self._torch = MobileSamInTorch()
+        self._torch = MobileSamInTorch(side=options.pick(1024, 256))
         self._boxes = [one.box for one in self._ours["int8"].mask(self._jpeg, PROMPTS[0]).instances]
         self._seen = self._torch.read(self._jpeg)
         self._embedding = self._torch.encode(self._seen)
@@ -104,11 +104,11 @@ def beside_transformers(options: RunOptions, ours: dict[str, automask.Segmenter]
         contenders: dict[str, Contender] = {"transformers": lambda turn, inputs=inputs: theirs(*inputs[turn + 2])}  # type: ignore[misc]
         for kind, one in ours.items():
             contenders[f"automask {kind}"] = lambda turn, one=one, inputs=inputs: clipseg_masks(one, *inputs[turn + 2])  # type: ignore[misc]
-        found[case] = time_in_turns(contenders, rounds, warm=2)
+        found[case] = time_in_turns(contenders, rounds, warm=options.pick(2, 0))
     return found
 
 
-def stages(models: dict[str, automask.Segmenter], rounds: int) -> dict[str, dict[str, Spread]]:
+def stages(models: dict[str, automask.Segmenter], rounds: int, warm: int) -> dict[str, dict[str, Spread]]:
     """Measure where the time goes for a new photo, and for one in which the detector finds nothing."""
 
     def job(segmenter: automask.Segmenter, prompt: str) -> Callable[[int], dict[str, float]]:
@@ -116,26 +116,26 @@ def stages(models: dict[str, automask.Segmenter], rounds: int) -> dict[str, dict
 
     jobs = {name: job(one, PROMPTS[0] if "embedded" in name else "cup {}") for name, one in models.items()}
     jobs["embedded int8, nothing found"] = job(models["embedded int8"], "zebra")
-    return measure_in_turns(jobs, rounds)
+    return measure_in_turns(jobs, rounds, warm=warm)
 
 
 def measure(options: RunOptions) -> dict[str, Any]:
     """Measure the embedded model, then CLIPSeg, then the stages of both."""
-    rounds = options.pick(15, 1)
+    rounds, warm = options.pick(15, 1), options.warm
     embedded = Embedded(options)
     _, bundle = clipseg(options, "fp32", "int8")
     ours = {kind: automask.load(bundle, device="cpu", precision=kind, threads=THREADS) for kind in ("fp32", "int8")}
     figures: dict[str, Any] = {
         "embedded": {
-            "new photo": time_in_turns(embedded.new(), rounds),
-            "same photo, another prompt": time_in_turns(embedded.again(), rounds),
+            "new photo": time_in_turns(embedded.new(), rounds, warm=warm),
+            "same photo, another prompt": time_in_turns(embedded.again(), rounds, warm=warm),
         },
         "left_out": embedded.left_out,
     }
     figures["clipseg"] = beside_transformers(options, ours)
     models = {"embedded int8": automask.load(device="cpu", threads=THREADS)}
     models |= {f"CLIPSeg {kind}": one for kind, one in ours.items()}
-    return {**figures, "stages": stages(models, rounds)}
+    return {**figures, "stages": stages(models, rounds, warm)}
 
 
 def markdown(figures: dict[str, Any]) -> str:

@@ -72,15 +72,15 @@ def measure(options: RunOptions) -> dict[str, Any]:
         webdriver.Chrome(browser_options, webdriver.ChromeService(driver)) as browser,
     ):
         browser.set_script_timeout(60)
-        for width, height in SIZES:
+        for width, height in SIZES[: options.pick(None, 1)]:
             browser.get(f"http://{server.http_address}/static/style.css")
             browser.execute_script("sessionStorage.clear()")  # or the page would restore the photo of the other size
             browser.get(f"http://{server.http_address}/")
-            figures[f"{width}×{height}"] = _time_actions(browser, photo(width, height), options.pick(40, 1))
+            figures[f"{width}×{height}"] = _time_actions(browser, photo(width, height), options)
     return figures
 
 
-def _time_actions(browser: webdriver.Chrome, jpeg: bytes, rounds: int) -> dict[str, Spread]:
+def _time_actions(browser: webdriver.Chrome, jpeg: bytes, options: RunOptions) -> dict[str, Spread]:
     browser.find_element("css selector", "#prompt").send_keys("cup")
 
     def timed(script: str, what: str, value: object) -> dict[str, float]:
@@ -91,7 +91,7 @@ def _time_actions(browser: webdriver.Chrome, jpeg: bytes, rounds: int) -> dict[s
         THRESHOLD: lambda turn: timed(MOVE, "#threshold", 0.3 + 0.01 * (turn % 9)),
         GROW: lambda turn: timed(MOVE, "#grow", 11 + turn % 9),
     }
-    return {case: one["ms"] for case, one in measure_in_turns(jobs, rounds).items()}
+    return {case: one["ms"] for case, one in measure_in_turns(jobs, options.pick(40, 1), warm=options.warm).items()}
 
 
 def markdown(figures: dict[str, Any]) -> str:

@@ -102,7 +102,7 @@ def measure(options: RunOptions) -> dict[str, Any]:
         drawn = masks(*SIZES[megapixels])
         for name in options.pick(["sparse", "dense"], ["sparse"]) + (["noise"] if megapixels == "12" else []):
             for radius in options.pick(RADII, (0, 10)):
-                ms = time_in_turns(contenders(drawn[name], radius), options.pick(15, 2), seconds=options.pick(4.0, 0.5))
+                ms = time_in_turns(contenders(drawn[name], radius), options.pick(15, 2), seconds=4.0)
                 cases.append({"megapixels": megapixels, "mask": name, "radius": radius, "ms": ms})
     return {"cases": cases}
 

@@ -89,7 +89,7 @@ def by_size(models: Models, options: RunOptions) -> Growth:
             CLIPSEG: lambda turn, jpeg=jpeg: mask_unseen(models.dense, jpeg, texts(1, turn)),  # type: ignore[misc]
             TRANSFORMERS: lambda turn, jpeg=jpeg: models.in_transformers(jpeg, texts(1, turn)),  # type: ignore[misc]
         }
-        found[megapixels] = time_in_turns(contenders, options.pick(7, 1))
+        found[megapixels] = time_in_turns(contenders, options.pick(7, 1), warm=options.warm)
     return found
 
 
@@ -104,7 +104,7 @@ def by_prompts(models: Models, options: RunOptions) -> Growth:
         }
         if number <= _MOST_IN_TRANSFORMERS:
             contenders[TRANSFORMERS] = lambda turn, number=number: models.in_transformers(jpeg, texts(number, turn))  # type: ignore[misc]
-        found[str(number)] = time_in_turns(contenders, options.pick(7, 1), seconds=30)
+        found[str(number)] = time_in_turns(contenders, options.pick(7, 1), warm=options.warm, seconds=30)
     return found
 
 
@@ -119,7 +119,7 @@ def by_objects(models: Models, options: RunOptions) -> Growth:
         mask = partial(models.embedded.mask, prompt=prompt, threshold=scores[number - 1])
         objects = len(mask(unseen(jpeg)).instances)
         contender: Contender = lambda _, mask=mask: mask(unseen(jpeg)).output  # type: ignore[misc] # noqa: E731
-        found[str(objects)] = time_in_turns({EMBEDDED: contender}, options.pick(7, 1))
+        found[str(objects)] = time_in_turns({EMBEDDED: contender}, options.pick(7, 1), warm=options.warm)
     return found
 
 
@@ -132,7 +132,7 @@ def by_threads(models: Models, options: RunOptions) -> Growth:
             EMBEDDED: lambda _, one=embedded: mask_unseen(one, jpeg, PROMPTS[:1]),  # type: ignore[misc]
             CLIPSEG: lambda turn, one=dense: mask_unseen(one, jpeg, texts(1, turn)),  # type: ignore[misc]
         }
-        found[str(threads)] = time_in_turns(contenders, options.pick(15, 1))
+        found[str(threads)] = time_in_turns(contenders, options.pick(15, 1), warm=options.warm)
     return found
 
 
@@ -144,7 +144,9 @@ def after_the_model(models: Models, options: RunOptions) -> dict[str, dict[str, 
         took = stage_times(models.embedded, unseen(jpeg), PROMPTS[0], grow_mask=radius)
         return {stage: took[stage] for stage in ("postprocess", "total")}
 
-    return measure_in_turns({str(radius): partial(grown, radius) for radius in (10, 100)}, options.pick(9, 1))
+    return measure_in_turns(
+        {str(radius): partial(grown, radius) for radius in (10, 100)}, options.pick(9, 1), warm=options.warm
+    )
 
 
 def measure(options: RunOptions) -> dict[str, Any]:

@@ -8,7 +8,7 @@ Library and server take turns within one run. The photo has 1200×800 pixels and
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -37,14 +37,14 @@ def measure(options: RunOptions) -> dict[str, Any]:
         figures: dict[str, Any] = {
             "photo_bytes": len(PHOTO),
             "workers": THREADS,
-            "latency": latency(calls, pick(300, 3)),
-            "load": throughput(calls, pick(CLIENTS, (1, 4)), pick(300, 10), pick(3, 1)),
-            "soak": soak(calls, server.pid, pick(600, 2)),
+            "latency": latency(calls, *pick((300, 5), (1, 0))),
+            "load": throughput(calls, pick(CLIENTS, (1, 2)), pick(300, 2), pick(3, 1)),
+            "soak": soak(calls, server.pid, pick(600, 0), pick(8, 1)),
         }
-    return {**figures, "batching": batching(folder, pick(300, 10), pick(3, 1))}
+    return {**figures, "batching": batching(folder, pick(list(BATCHES), list(BATCHES)[-1:]), pick(300, 16), pick(3, 1))}
 
 
-def latency(calls: Mapping[str, Call], rounds: int) -> dict[str, dict[str, Spread]]:
+def latency(calls: Mapping[str, Call], rounds: int, warm: int) -> dict[str, dict[str, Spread]]:
     """Time single calls, each way in turn, on a cached photo and on new ones."""
     found = {}
     for name, is_new, number in (("cached photo", False, rounds), ("new photo", True, max(1, rounds // 10))):
@@ -54,7 +54,7 @@ def latency(calls: Mapping[str, Call], rounds: int) -> dict[str, dict[str, Sprea
             )
             for way, call in calls.items()
         }
-        found[name] = time_in_turns(contenders, number, warm=5)
+        found[name] = time_in_turns(contenders, number, warm=warm)
     return found
 
 
@@ -76,13 +76,13 @@ def throughput(
     return found
 
 
-def batching(folder: Path, number: int, rounds: int) -> dict[str, Load]:
+def batching(folder: Path, kinds: Sequence[str], number: int, rounds: int) -> dict[str, Load]:
     """Load a cached photo with 16 and with 2 clients: without batches, with them, and with a wait to fill them."""
     runs: dict[str, list[Load]] = {}
     with ExitStack() as servers:
         calls = {}
-        for index, (kind, arguments) in enumerate(BATCHES.items()):
-            _, ways = servers.enter_context(serving(folder / str(index), "--workers", THREADS, *arguments))
+        for index, kind in enumerate(kinds):
+            _, ways = servers.enter_context(serving(folder / str(index), "--workers", THREADS, *BATCHES[kind]))
             calls[kind] = ways[UNIX]
             calls[kind](PHOTO, PROMPTS[0])
         for clients in [16, 2] * rounds:
@@ -98,13 +98,13 @@ def _median_load(loads: list[Load]) -> Load:
     return middle | {"errors": sum(one["errors"] for one in loads)}
 
 
-def soak(calls: Mapping[str, Call], pid: int, seconds: float) -> list[dict[str, Any]]:
-    """Load with 8 clients for a long time, in ten spans; each way in turn, and every tenth photo is new."""
+def soak(calls: Mapping[str, Call], pid: int, seconds: float, clients: int) -> list[dict[str, Any]]:
+    """Load with some clients for a long time, in ten spans; each way in turn, and every tenth photo is new."""
     spans = []
     for _ in range(10):
         span: dict[str, Any] = {"ms": {}}
         for way in (UNIX, FORM, SUBMIT):
-            span["ms"][way] = run_clients(calls[way], 8, during(seconds / 30), new_every=10)
+            span["ms"][way] = run_clients(calls[way], clients, during(seconds / 30), new_every=10)
         spans.append({**span, "megabytes": _resident_megabytes(pid)})
     return spans
 
@@ -159,7 +159,11 @@ def _throughput(figures: dict[str, Any]) -> str:
 
 
 def _batching(loads: dict[str, Load]) -> str:
-    rows = [[kind, *(digits(loads[f"{kind}, {many}"]["per_second"]) for many in (16, 2))] for kind in BATCHES]
+    rows = [
+        [kind, *(digits(loads[f"{kind}, {many}"]["per_second"]) for many in (16, 2))]
+        for kind in BATCHES
+        if f"{kind}, 2" in loads
+    ]
     return table(["masks per second, cached photo", "16 clients", "2 clients"], rows)
 
 

@@ -88,7 +88,7 @@ def time_processes(options: RunOptions) -> dict[str, dict[str, Spread]]:
     file = options.folder / "photo.jpg"
     file.write_bytes(photo(640, 480))
     jobs = {name: lambda _, code=code: run_once(code, file) for name, code in scripts(options).items()}
-    return measure_in_turns(jobs, options.pick(7, 1))
+    return measure_in_turns(jobs, options.pick(7, 1), warm=options.warm)
 
 
 def build_wheel(folder: Path) -> Path:

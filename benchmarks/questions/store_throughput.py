@@ -7,20 +7,23 @@ each of which waits for the disk. The time of a single request is the question `
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from threading import Barrier, Thread
 from time import perf_counter
 from typing import Any
 
 from automask.service.config.locations import PostgresUrl
 from automask.service.store.factory import open_store
 from automask.service.store.policy import StorePolicy
+from automask.service.store.protocol import Store
 from harness.options import RunOptions, requires
 from harness.photos import COFFEE
 from harness.tables import digits, format_spread, table
 from harness.timing import Spread, spread
 
 SERVERS = (1, 4, 16)
+FEW = (1, 2)
 RESULT = bytes(10_000)
 
 
@@ -28,28 +31,20 @@ def requests_per_second(location: Path | PostgresUrl, servers: int, requests: in
     """Add, lease and complete `requests` requests on each server, and return the rate of all servers together."""
     photo = COFFEE.read_bytes()
     policy = StorePolicy(encode_error=lambda error: str(error).encode(), max_queue=1_000_000)
-    barrier = Barrier(servers + 1)
 
-    def serve() -> None:
-        with open_store(location, policy) as store:
-            barrier.wait()
-            for _ in range(requests):
-                store.add(photo, owner="", model="")
-                lease = store.lease()  # perhaps that of another server: all of them share one queue
-                if lease is not None:
-                    store.complete(lease, RESULT)
-            barrier.wait()
+    def serve(store: Store) -> None:
+        for _ in range(requests):
+            store.add(photo, owner="", model="")
+            lease = store.lease()  # perhaps that of another server: all of them share one queue
+            if lease is not None:
+                store.complete(lease, RESULT)
 
-    threads = [Thread(target=serve) for _ in range(servers)]
-    for thread in threads:
-        thread.start()
-    barrier.wait()
-    started = perf_counter()
-    barrier.wait()
-    seconds = perf_counter() - started
-    for thread in threads:
-        thread.join()
-    return servers * requests / seconds
+    with ExitStack() as stack, ThreadPoolExecutor(servers) as threads:
+        stores = [stack.enter_context(open_store(location, policy)) for _ in range(servers)]
+        started = perf_counter()
+        for _ in threads.map(serve, stores):
+            pass  # an error of a server is raised here
+        return servers * requests / (perf_counter() - started)
 
 
 def time_fsync(folder: Path, number: int) -> Spread:
@@ -78,7 +73,7 @@ def measure(options: RunOptions) -> dict[str, Any]:
     folder.mkdir()
     figures: dict[str, Any] = {"fsync_ms": time_fsync(folder, options.pick(300, 3)), "per_second": {}}
     with running_postgres(durable=True) as database:
-        for servers in SERVERS:
+        for servers in options.pick(SERVERS, FEW):
             each = max(2, requests // servers)
             locations: dict[str, Path | PostgresUrl] = {
                 "SQLite": folder / f"{servers}.sqlite3",

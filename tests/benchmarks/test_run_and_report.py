@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from harness.machine import ROOT
+from harness.options import RunOptions
 from harness.tables import digits
 from questions import QUESTIONS
+from run import run
 
 MEASURED = [
     "edges",
@@ -37,14 +39,31 @@ def command(script: str, *arguments: object, **env: str) -> subprocess.Completed
     return subprocess.run(line, capture_output=True, text=True, check=False, env={**os.environ, **env})
 
 
+class Answers:
+    """The results of a quick run. Each question runs once, in this process, when its figures are first needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "results"
+        self._options = RunOptions(quick=True, folder=folder)
+
+    def file(self, question: str) -> Path:
+        """Return the file with the figures of a question."""
+        file = self.folder / f"{question}.json"
+        if not file.exists():
+            run([question], self._options, self.folder)
+        return file
+
+
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("results")
-    done = command("run.py", *MEASURED, "quality", "--quick", "--results", folder)
-    assert done.returncode == 0, done.stderr
-    assert "quality: skipped: needs photos with ground truth" in done.stdout
-    assert "edges: agreement is skipped: it needs photos with ground truth" in done.stdout
-    return folder
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    return Answers(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def results(answers: Answers) -> Path:
+    for question in MEASURED:
+        answers.file(question)
+    return answers.folder
 
 
 class Report:
@@ -64,18 +83,24 @@ class Report:
         return command("report.py", *options, *self._folders)
 
 
-def test_every_question_writes_its_figures_machine_and_versions(results: Path) -> None:
+def test_each_question_is_measured_or_skipped() -> None:
     assert sorted(MEASURED + SKIPPED) == sorted(QUESTIONS)
+
+
+@pytest.mark.parametrize("question", MEASURED)
+def test_a_question_writes_its_figures_machine_and_versions(question: str, answers: Answers) -> None:
+    answer = json.loads(answers.file(question).read_text())
+    assert answer["question"] == question
+    assert answer["quick"]
+    assert re.fullmatch(r"[0-9a-f]{12}\+?", answer["commit"])
+    assert {"processor", "threads", "memory_gb", "system"} <= answer["machine"].keys()
+    assert {"python", "automask", "numpy"} <= answer["versions"].keys()
+    assert answer["seconds"] > 0
+    assert answer["figures"]
+
+
+def test_only_measured_questions_have_a_file(results: Path) -> None:
     assert sorted(file.stem for file in results.iterdir()) == sorted(MEASURED)
-    for question in MEASURED:
-        answer = json.loads((results / f"{question}.json").read_text())
-        assert answer["question"] == question
-        assert answer["quick"]
-        assert re.fullmatch(r"[0-9a-f]{12}\+?", answer["commit"])
-        assert {"processor", "threads", "memory_gb", "system"} <= answer["machine"].keys()
-        assert {"python", "automask", "numpy"} <= answer["versions"].keys()
-        assert answer["seconds"] > 0
-        assert answer["figures"]
 
 
 def test_pages_and_pictures_are_made_from_the_results(results: Path, tmp_path: Path) -> None:
@@ -141,6 +166,14 @@ def test_wrong_arguments_are_refused(arguments: list[str], message: str) -> None
     done = command("run.py", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_a_run_without_photos_with_ground_truth_says_what_it_skips(tmp_path: Path) -> None:
+    done = command("run.py", "edges", "quality", "--quick", "--results", tmp_path / "results")
+    assert done.returncode == 0, done.stderr
+    assert "quality: skipped: needs photos with ground truth" in done.stdout
+    assert "edges: agreement is skipped: it needs photos with ground truth" in done.stdout
+    assert [file.name for file in (tmp_path / "results").iterdir()] == ["edges.json"]
 
 
 def test_a_question_that_needs_something_missing_is_skipped(tmp_path: Path) -> None:

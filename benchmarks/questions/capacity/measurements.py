@@ -72,11 +72,11 @@ def measure_setup(folder: Path, workers: int, threads: int, options: RunOptions)
     with ServerProcess(*arguments, "--max-batch", 1) as server:
         with grpc.insecure_channel(server.address) as channel:
             stub = MaskServiceStub(channel)
-            alone = calibrate(stub, options.pick(PROMPT_COUNTS, PROMPT_COUNTS[:2]), options.pick(12, 2))
+            alone = calibrate(stub, options.pick(PROMPT_COUNTS, PROMPT_COUNTS[:2]), options.pick(12, 1))
         work, points = Work.measured(alone, hits=HITS), []
         for seed, busy in enumerate(LOADED if not options.quick else LOADED[:1]):
             rate = busy * workers / work.mean
-            calls = max(options.pick(100, 10), round(rate * options.pick(60, 0)))
+            calls = max(options.pick(100, 4), round(rate * options.pick(60, 0)))
             measured = send_at_random(server.address, rate, calls, seed)
             as_loaded = work.sped_up(work.mean / measured["pass"])
             points.append(
