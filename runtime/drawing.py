@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -39,18 +40,15 @@ def draw(picture: Picture, prediction: Prediction, parameters: Parameters) -> Ou
     The edges follow the pixels that the model saw: of a large image they may be a reduced copy, and the outline between
     them is interpolated.
     """
-    mask = _union(prediction, picture.size, parameters.threshold)
-    if parameters.edges == "model" or not mask.any():
-        return Outline(mask)
-    seen, pixels = mask, picture.pixels
-    if pixels.shape[:2] != mask.shape:
-        seen = inside(_resize(mask, pixels.shape, cv2.INTER_AREA))
-    is_soft = parameters.alpha == "soft"
-    filtered = (matte if is_soft else refine)(seen, pixels, edge_radius(*seen.shape))
-    remove_fragments(filtered, seen)
-    if filtered.shape != mask.shape:
-        filtered = _resize(filtered, mask.shape, cv2.INTER_LINEAR)
-    return Outline(inside(filtered), filtered if is_soft else None)
+    if parameters.edges == "model":
+        return Outline(_union(prediction, picture.size, parameters.threshold))
+    pixels, is_soft = picture.pixels, parameters.alpha == "soft"
+    mask = _union(prediction, (pixels.shape[0], pixels.shape[1]), parameters.threshold)
+    filtered = (matte if is_soft else refine)(mask, pixels, edge_radius(*mask.shape))
+    remove_fragments(filtered, mask)
+    if mask.shape != picture.size:
+        filtered = _resize(filtered, picture.size, cv2.INTER_LINEAR)
+    return Outline(inside(filtered), filtered) if is_soft else Outline(inside(filtered, out=filtered))
 
 
 def finish(outline: Outline, parameters: Parameters) -> Outline:
@@ -76,14 +74,15 @@ def cut(outline: Outline, excluded: Sequence[NDArray[np.uint8]], *, invert: bool
 
 
 def _union(prediction: Prediction, size: tuple[int, int], threshold: float) -> NDArray[np.uint8]:
-    """Return the mask as the model drew it: (H, W) uint8, 0 or 255."""
+    """Return the mask as the model drew it: (H, W) uint8, 0 or 255, of `size`, which may be less than the image's."""
     if prediction.score_map is not None:
-        return postprocess.threshold(prediction.score_map, threshold)
+        mask = postprocess.threshold(prediction.score_map, threshold)
+        return mask if mask.shape == size else inside(_resize(mask, size, cv2.INTER_AREA))
     canvas = np.zeros(size, np.uint8)
     for instance in prediction.instances:
-        instance.paint(canvas)
+        replace(instance, size=size).paint(canvas)
     return canvas
 
 
-def _resize(plane: NDArray[np.uint8], shape: tuple[int, ...], interpolation: int) -> NDArray[np.uint8]:
+def _resize(plane: NDArray[np.uint8], shape: tuple[int, int], interpolation: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(plane, (shape[1], shape[0]), interpolation=interpolation), np.uint8)

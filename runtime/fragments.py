@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 __all__ = ["remove_fragments"]
 
 _INSIDE = 128  # the least opacity of a pixel of the mask
+_BLOCK = 1 << 17  # pixels that are compared at once: more leave the cache
 _LEAST_PART, _LEAST_HOLE = 0.1, 0.01  # of the area of the largest part, as where a drawer removes specks
 
 Numbers = NDArray[np.intp]
@@ -31,9 +32,12 @@ def remove_fragments(filtered: NDArray[np.uint8], mask: NDArray[np.uint8]) -> No
         (H, W) uint8, 0 or 255: the mask before the filter.
     """
     runs = _Runs.of(filtered, mask)
-    specks = runs.now & runs.fragments(runs.now, runs.before, _LEAST_PART)
+    parts = runs.parts(runs.now)
+    specks = runs.now & runs.fragments(parts, runs.now, runs.before, _LEAST_PART)
     outside = ~runs.now | specks
-    holes = outside & runs.fragments(outside, ~runs.before, _LEAST_HOLE)
+    if specks.any():
+        parts = runs.parts(outside)
+    holes = outside & runs.fragments(parts, outside, ~runs.before, _LEAST_HOLE)
     pixels = filtered.reshape(-1)
     for runs_of_kind, limit, value in ((specks, np.minimum, _INSIDE - 1), (holes, np.maximum, _INSIDE)):
         where = runs.pixels(runs_of_kind)
@@ -63,11 +67,12 @@ class _Runs(NamedTuple):
     def of(cls, filtered: NDArray[np.uint8], mask: NDArray[np.uint8]) -> _Runs:
         """Find the runs of a filtered mask and the mask before."""
         width = filtered.shape[1]
-        values = (filtered & 0x80 | mask & 1).reshape(-1)
-        changes = values[1:] != values[:-1]
-        changes[width - 1 :: width] = True  # each row begins a run
-        starts = np.concatenate(([0], np.flatnonzero(changes) + 1))
-        values = values[starts]
+        step = max(1, _BLOCK // width)
+        blocks = [
+            _constant_runs(filtered[top : top + step], mask[top : top + step]) for top in range(0, len(filtered), step)
+        ]
+        starts = np.concatenate([found + top * step * width for top, (found, _) in enumerate(blocks)])
+        values = np.concatenate([values for _, values in blocks])
         return cls(
             starts,
             np.diff(starts, append=filtered.size),
@@ -76,15 +81,15 @@ class _Runs(NamedTuple):
             _neighbours(starts, width),
         )
 
-    def fragments(self, now: Bits, before: Bits, least: float) -> Bits:
+    def fragments(self, parts: Numbers, now: Bits, before: Bits, least: float) -> Bits:
         """Return the runs of parts that lie mostly outside what was set before, or broke off a larger part of it."""
-        count, both, parts = len(self.starts), now & before, self._parts(now)
+        count, both = len(self.starts), now & before
         areas = np.bincount(parts, self.lengths * now, count)
         kept = np.bincount(parts, self.lengths * both, count)
         small = (areas > 0) & ((2 * kept < areas) | (areas < least * areas.max()))
         if not small.any():
             return np.zeros(count, np.bool_)
-        origins = self._parts(before)
+        origins = self.parts(before)
         origin = np.full(count, count)
         origin[parts[both]] = origins[both]
         largest = np.zeros(count + 1)
@@ -98,7 +103,7 @@ class _Runs(NamedTuple):
         ends = np.cumsum(lengths)
         return np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
 
-    def _parts(self, bits: Bits) -> Numbers:
+    def parts(self, bits: Bits) -> Numbers:
         """Return for each run the first run of its part, whether that is set or not."""
         first, second = self.neighbours[:, bits[self.neighbours[0]] == bits[self.neighbours[1]]]
         parts = np.arange(len(bits))
@@ -109,6 +114,16 @@ class _Runs(NamedTuple):
             np.minimum.at(parts, np.maximum(one, other), np.minimum(one, other))
             while not (parts == (above := parts[parts])).all():
                 parts = above
+
+
+def _constant_runs(filtered: NDArray[np.uint8], mask: NDArray[np.uint8]) -> tuple[Numbers, NDArray[np.uint8]]:
+    """Return the first pixel of each run, and the bits of both masks in it, 128 and 1."""
+    width = filtered.shape[1]
+    values = np.asarray(filtered & 0x80 | mask & 1, np.uint8).reshape(-1)
+    changes = values[1:] != values[:-1]
+    changes[width - 1 :: width] = True  # each row begins a run
+    starts = np.concatenate(([0], np.flatnonzero(changes) + 1))
+    return starts, values[starts]
 
 
 def _neighbours(starts: Numbers, width: int) -> Numbers:
