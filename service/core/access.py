@@ -14,7 +14,7 @@ from ..cancellation import run_to_completion
 from ..errors import OutOfCreditsError, UnauthenticatedError, UnavailableError
 from ..keys.key import Key
 from ..keys.protocol import KeyStore
-from ..keys.rate_limits import RateLimiter
+from ..keys.rate_limits import Rate, RateLimiter
 
 __all__ = ["OPEN", "Access"]
 
@@ -26,6 +26,7 @@ OPEN = Key(name="", credits=None, rate=None, models=(), created=0.0)
 """The key of every caller on a server without keys."""
 
 _RETRY_SECONDS = 1.0  # between attempts to refund a credit
+_LOOKS = Rate(1, "s")  # of a key whose tasks cost credits but have no rate limit
 _COST = 1  # credits for a task: like the hosted API, by calls and not by time
 
 
@@ -42,6 +43,7 @@ class Access:
         self._keys = keys
         self._tasks = None if keys is None else keys.limiter("tasks")
         self._fetches = None if keys is None else keys.limiter("fetches")
+        self._looks = None if keys is None else keys.limiter("looks")
         self._refunding: set[asyncio.Task[None]] = set()
 
     async def _call(self, call: Callable[..., T], *arguments: object) -> T:
@@ -50,9 +52,9 @@ class Access:
             return await asyncio.to_thread(call, *arguments)
         return call(*arguments)
 
-    async def _take_token(self, limiter: RateLimiter | None, key: Key) -> None:
-        if limiter is not None and key.rate is not None:
-            await asyncio.to_thread(limiter.take, key.name, key.rate)  # other servers may hold the lock of the keys
+    async def _take_token(self, limiter: RateLimiter | None, key: Key, rate: Rate | None) -> None:
+        if limiter is not None and rate is not None:
+            await asyncio.to_thread(limiter.take, key.name, rate)  # other servers may hold the lock of the keys
 
     async def authenticate(self, text: str | None) -> Key:
         """Return the key with this text.
@@ -105,7 +107,7 @@ class Access:
         OutOfCreditsError
             The key has no credits left.
         """
-        await self._take_token(self._fetches, key)
+        await self._take_token(self._fetches, key, key.rate)
         if not may_be_paid and await self.credits(key) == 0:
             raise OutOfCreditsError(f"the key {key.name!r} has no credits left, so its photo is not fetched")
 
@@ -122,7 +124,7 @@ class Access:
             The key has no credits left.
         """
         key.check_model(model)
-        await self._take_token(self._tasks, key)
+        await self._take_token(self._tasks, key, key.rate)
         if self._keys is not None and key.credits is not None:
             charging = asyncio.ensure_future(asyncio.to_thread(self._keys.charge, key.name, _COST))
             try:
@@ -131,6 +133,23 @@ class Access:
                 if charging.exception() is None:
                     await self.refund(key.name)
                 raise
+
+    async def authorize_look(self, key: Key, model: str) -> None:
+        """Authorize a task that gives no mask and is free: check its model, its own rate limit, and that it could pay.
+
+        Raises
+        ------
+        NotAllowedError
+            The key may not use this model.
+        RateLimitError
+            The key exceeded its rate limit for such tasks, or one a second if it has credits but no rate limit.
+        OutOfCreditsError
+            The key has no credits left.
+        """
+        key.check_model(model)
+        await self._take_token(self._looks, key, key.rate or (None if key.credits is None else _LOOKS))
+        if await self.credits(key) == 0:
+            raise OutOfCreditsError(f"the key {key.name!r} has no credits left")
 
     async def refund(self, owner: str) -> None:
         """Refund the credit of a task without a result; while the keys are away, keep trying in the background."""

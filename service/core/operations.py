@@ -104,14 +104,23 @@ class Operations(Generic[ResponseT]):
         query, model = self._resolve(task)
         await self._access.authorize(key, model)
         try:
-            work = self._backend.start(task, query)
-            try:
-                response = await wait_for(work.future)
-            except asyncio.CancelledError:
-                work.cancel()
-                raise
+            return await self._run(task, query)
         except BaseException:
             await self._access.refund(key.name)
+            raise
+
+    async def look(self, task: Task, key: Key) -> ResponseT:
+        """Run a task for what it finds, and not for its mask, as `generate` does: it costs no credit."""
+        query, model = self._resolve(task)
+        await self._access.authorize_look(key, model)
+        return await self._run(task, query)
+
+    async def _run(self, task: Task, query: ResolvedQuery) -> ResponseT:
+        work = self._backend.start(task, query)
+        try:
+            response = await wait_for(work.future)
+        except asyncio.CancelledError:
+            work.cancel()
             raise
         trace_stages(response.timings)
         return response

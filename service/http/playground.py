@@ -59,7 +59,7 @@ def router(operations: Operations[mask_pb2.MaskResponse], settings: Settings, *,
 
     @routes.post("/playground/objects")
     async def objects(request: Request, key: Key = authenticated) -> dict[str, Any]:
-        """List what a model with a fixed vocabulary finds in a photo, the kind with the best score first."""
+        """List what a model with a fixed vocabulary finds in a photo, the kind with the best score first: no credit."""
         form = await read_body(request, settings.max_image_bytes, needs_prompt=False)
         if not isinstance(form.image, bytes):
             raise ImageError("the playground does not fetch URLs: upload a file in the field `image`")
@@ -68,7 +68,7 @@ def router(operations: Operations[mask_pb2.MaskResponse], settings: Settings, *,
             return {"objects": []}
         parameters = Parameters(threshold=form.parameters.threshold, grow_mask=0, edges="model")
         task = Task(form.image, prompts, parameters=parameters, model=form.model)
-        return _describe_objects(await unless_disconnected(request, operations.generate(task, key)))
+        return _describe_objects(await unless_disconnected(request, operations.look(task, key)))
 
     return routes
 

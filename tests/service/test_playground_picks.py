@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 import automask
+from automask.service.keys.rate_limits import Rate
+from automask.service.keys.sqlite import SqliteKeyStore
 from support.browser import TIMEOUT, Playground, needs_browser, running_browser
 from support.threaded_server import serving
 
@@ -197,3 +200,45 @@ def test_objects_of_a_photo(origin: str) -> None:
     assert all(0.2 <= one["score"] <= 1 and one["count"] >= 1 for one in response.json()["objects"])
     unknown = httpx.post(f"{origin}playground/objects", data={"model": "none"}, files={"image": COFFEE.read_bytes()})
     assert unknown.status_code == 404
+
+
+def test_objects_cost_no_credit_and_have_a_rate_limit_of_their_own(tmp_path: Path) -> None:
+    with (
+        closing(SqliteKeyStore(tmp_path / "keys.sqlite3", create=True)) as file,
+        serving(tmp_path, http_port=0, keys=tmp_path / "keys.sqlite3") as server,
+    ):
+        texts = {name: file.add(name, **options) for name, options in _GUESTS.items()}
+
+        def post(path: str, key: str, **data: str) -> int:
+            url, photo = f"http://{server.http_address}/playground/{path}", {"image": COFFEE.read_bytes()}
+            return httpx.post(url, data=data, files=photo, headers={"x-api-key": key}, timeout=60).status_code
+
+        assert post("objects", "wrong") == 401
+        assert [post("objects", texts["guest"]) for _ in range(3)] == [200, 200, 429]
+        assert post("mask", texts["guest"], prompt="cup") == 200
+        assert post("mask", texts["guest"], prompt="cup") == 200
+        assert next(one for one in file.list() if one.name == "guest").credits == 0
+        assert post("objects", texts["poor"]) == 406
+        assert post("objects", texts["stranger"]) == 403
+
+
+_GUESTS: dict[str, dict[str, Any]] = {
+    "guest": {"credits": 2, "rate": Rate(2, "h")},
+    "poor": {"credits": 0},
+    "stranger": {"models": ["clipseg"]},
+}
+
+
+def test_with_a_key_the_page_shows_what_is_in_the_photo(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    with (
+        closing(SqliteKeyStore(tmp_path / "keys.sqlite3", create=True)) as file,
+        serving(tmp_path, http_port=0, keys=tmp_path / "keys.sqlite3") as server,
+    ):
+        page = Playground(browser, f"http://{server.http_address}/")
+        page.open()
+        page.at("#key").send_keys(file.add("guest", credits=1), Keys.ENTER)
+        page.until("document.querySelector('#key-form').hidden")
+        page.at("#file").send_keys(str(COFFEE))
+        page.until("document.querySelector('#chips').getAttribute('aria-label') === 'Found in this photo'")
+        assert "cup" in page.at("#chips").text.split()
+        assert file.list()[0].credits == 1

@@ -312,7 +312,7 @@ async function suggest(source) {
   const words = vocabulary.length && !known.length ? vocabulary : known;
   at.chips.replaceChildren(...words.slice(0, MAX_EXAMPLES).map(chip));
   suggested = source;
-  if (!source || !vocabulary.length || key.get()) return; // with a key, a look at the photo may cost credits
+  if (!source || !vocabulary.length) return;
   const { objects } = await fetchObjects(source, model).catch(() => ({ objects: [] }));
   if (photo !== source || at.model.value !== model || !objects.length) return;
   at.chips.setAttribute("aria-label", "Found in this photo");
