@@ -65,6 +65,18 @@ def _exit_on_empty_mask() -> Iterator[None]:
 @click.argument("image")
 @click.argument("prompt", required=False)
 @click.option("--model", default="", metavar="MODEL", help="Name of a model of the server. [default: its first]")
+@click.option(
+    "--prompt",
+    "prompts",
+    multiple=True,
+    metavar="PROMPT",
+    help="What to mask, instead of the last argument. Repeatable: each prompt gets a mask of its own.",
+)
+@click.option(
+    "--return-errors",
+    is_flag=True,
+    help="With several prompts: one that is unknown, or matches nothing, leaves the others their masks.",
+)
 @mask_options
 @selection_options
 @click.option("--idempotency-key", metavar="KEY", help="Repeating a submit with the same key returns the same request.")
@@ -79,6 +91,8 @@ def submit(
     *,
     image: str,
     prompt: str | None,
+    prompts: Sequence[str],
+    return_errors: bool,
     model: str,
     exclude: Sequence[str],
     options: Options,
@@ -96,21 +110,35 @@ def submit(
     id=$(automask submit room.jpg "sofa" --server 127.0.0.1:50051)
     automask watch $id
     automask result $id -o sofa.png --wait 60s
+    automask submit room.jpg --prompt "sofa" --prompt "the sky" --return-errors
 
     Exit status: 0 submitted, 1 rejected, 2 wrong usage.
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
-    if prompt is None and not (options["box"] or options["points"]):
-        raise click.UsageError("Missing argument 'PROMPT'; it may be left out with --box or --point only.")
-    job = client.submit(
-        sys.stdin.buffer.read() if image == STDIO else image,
-        prompt,
-        exclude=exclude,
-        model=model,
-        idempotency_key=idempotency_key,
-        deadline=deadline,
+    more: dict[str, Any] = {
+        "exclude": exclude,
+        "model": model,
+        "idempotency_key": idempotency_key,
+        "deadline": deadline,
         **options,
-    )
+    }
+    chosen = _choose_prompt(prompt, prompts, return_errors=return_errors, is_marked=bool(more["box"] or more["points"]))
+    if return_errors:
+        more["return_errors"] = True
+    job = client.submit(sys.stdin.buffer.read() if image == STDIO else image, chosen, **more)
     click.echo(job.request_id)
+
+
+def _choose_prompt(
+    prompt: str | None, prompts: Sequence[str], *, return_errors: bool, is_marked: bool
+) -> str | Sequence[str] | None:
+    """Return what to mask: one prompt, several, or none."""
+    if prompt is not None and prompts:
+        raise click.UsageError("PROMPT and --prompt exclude each other")
+    if return_errors and len(prompts) < 2:
+        raise click.UsageError("--return-errors needs several prompts: --prompt A --prompt B")
+    if prompt is None and not prompts and not is_marked:
+        raise click.UsageError("Missing argument 'PROMPT'; it may be left out with --box or --point only.")
+    return prompts if len(prompts) > 1 else next(iter(prompts), prompt)
 
 
 @click.command(no_args_is_help=True)
@@ -170,26 +198,36 @@ def cancel(*, request_id: str, as_json: bool, client: Client) -> None:
 def result(*, request_id: str, output: str, wait: float, as_json: bool, client: Client) -> None:
     """Write the result of a request to a file.
 
-    Several prompts give one file each: with -o out.png, these are out.1.png, out.2.png and so on.
+    Several prompts give one file each: with -o out.png, these are out.1.png, out.2.png and so on. Of a request that was
+    submitted with --return-errors, a prompt without a mask has an error instead of its file.
 
     \b
     automask result 0123456789abcdef0123456789abcdef -o sofa.png --wait 60s
 
-    Exit status: 0 written, 1 failed, cancelled, unfinished or unknown request, 2 wrong usage, 3 nothing found.
+    Exit status: 0 written, 1 failed, cancelled, unfinished or unknown request, or a prompt has an error, 2 wrong usage,
+    3 nothing found.
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
     if output != STDIO and Path(output).suffix.lower() not in FORMATS:
         raise click.UsageError(f"-o {output}: must end in {' or '.join(FORMATS)} (lossless formats)")
     if output == STDIO and as_json:
         raise click.UsageError("--json needs -o FILE, because standard output is the picture")
-    found = client.job(request_id).result(wait)
-    results = [found] if isinstance(found, Result) else found
+    results = client.job(request_id, return_errors=True).result(wait)
+    errors = [one for one in results if isinstance(one, AutomaskError)]
     if output == STDIO:
         if len(results) > 1:
             raise click.UsageError(f"standard output takes one picture, not {len(results)}: use -o FILE")
-        sys.stdout.buffer.write(results[0].encode())
+        sys.stdout.buffer.write(_picture(results[0]))
         return
     for target, one in zip(_targets(Path(output), len(results)), results, strict=True):
         _write(target, one, as_json=as_json)
+    if errors:
+        sys.exit(3 if all(isinstance(error, EmptyMaskError) for error in errors) else 1)
+
+
+def _picture(one: Result | AutomaskError) -> bytes:
+    if isinstance(one, AutomaskError):
+        raise one
+    return one.encode()
 
 
 def _targets(output: Path, count: int) -> list[Path]:
@@ -198,7 +236,12 @@ def _targets(output: Path, count: int) -> list[Path]:
     return [output.with_suffix(f".{number}{output.suffix}") for number in range(1, count + 1)]
 
 
-def _write(target: Path, one: Result, *, as_json: bool) -> None:
+def _write(target: Path, one: Result | AutomaskError, *, as_json: bool) -> None:
+    if isinstance(one, AutomaskError):
+        if as_json:
+            click.echo(json.dumps({"output": None, "error": _describe_error(one)}))
+        click.echo(f"automask: error: {target}: {one}", err=True)
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     one.save(target)
     click.echo(json.dumps({"output": str(target), **describe(one)}) if as_json else str(target))

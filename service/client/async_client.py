@@ -15,7 +15,7 @@ from automask.result import Result
 
 from ..wire.tasks import portable
 from .base import BaseClient
-from .calls import TaskTemplate, read_fetched
+from .calls import TaskTemplate, read_each, read_fetched
 from .connections import AsyncConnection
 from .frames import FrameWindow, prepare_frame
 from .jobs import AsyncJob
@@ -187,10 +187,25 @@ class AsyncClient(BaseClient[AsyncConnection]):
         *,
         exclude: str | Sequence[str] = ...,
         model: str = ...,
+        return_errors: Literal[False] = ...,
         idempotency_key: str | None = ...,
         deadline: float | None = ...,
         **options: Unpack[Options],
     ) -> AsyncJob[list[Result]]: ...
+
+    @overload
+    async def submit(
+        self,
+        image: ImageSource,
+        prompt: Sequence[str],
+        *,
+        exclude: str | Sequence[str] = ...,
+        model: str = ...,
+        return_errors: bool,
+        idempotency_key: str | None = ...,
+        deadline: float | None = ...,
+        **options: Unpack[Options],
+    ) -> AsyncJob[list[Result | AutomaskError]]: ...
 
     async def submit(
         self,
@@ -199,18 +214,29 @@ class AsyncClient(BaseClient[AsyncConnection]):
         *,
         exclude: str | Sequence[str] = (),
         model: str = "",
+        return_errors: bool = False,
         idempotency_key: str | None = None,
         deadline: float | None = None,
         **options: Unpack[Options],
-    ) -> AsyncJob[Result] | AsyncJob[list[Result]]:
+    ) -> AsyncJob[Result] | AsyncJob[list[Result]] | AsyncJob[list[Result | AutomaskError]]:
         """Submit a request; see `Client.submit`."""
-        template = TaskTemplate.build(prompt, exclude, model, options)
+        template = TaskTemplate.build(prompt, exclude, model, options, return_errors=return_errors)
         sent = await asyncio.to_thread(portable, image)
         request_id = await self._connection.send(template.submit(sent, idempotency_key, deadline))
         return AsyncJob(self._connection, request_id, lambda response: template.read(response, sent))
 
-    def job(self, request_id: str) -> AsyncJob[Result | list[Result]]:
+    @overload
+    def job(self, request_id: str, *, return_errors: Literal[False] = ...) -> AsyncJob[Result | list[Result]]: ...
+
+    @overload
+    def job(self, request_id: str, *, return_errors: Literal[True]) -> AsyncJob[list[Result | AutomaskError]]: ...
+
+    def job(
+        self, request_id: str, *, return_errors: bool = False
+    ) -> AsyncJob[Result | list[Result]] | AsyncJob[list[Result | AutomaskError]]:
         """Return the job of a request that was submitted earlier; see `Client.job`."""
+        if return_errors:
+            return AsyncJob(self._connection, request_id, read_each)
         return AsyncJob(self._connection, request_id, read_fetched)
 
     async def models(self) -> list[Model]:

@@ -22,7 +22,7 @@ from ..core.task import CHOSEN, OutputFormat, Task
 from ..wire.responses import read_response
 from ..wire.tasks import write_task
 
-__all__ = ["Call", "SentImage", "TaskTemplate", "read_fetched", "to_duration"]
+__all__ = ["Call", "SentImage", "TaskTemplate", "read_each", "read_fetched", "to_duration"]
 
 T = TypeVar("T")
 
@@ -134,15 +134,20 @@ class TaskTemplate:
         return results[0] if self.is_one else results
 
 
+def read_each(response: mask_pb2.MaskResponse) -> list[Result | AutomaskError]:
+    """Read the result or the error of each prompt of a request whose task is not known."""
+    return read_response(response, None)
+
+
 def read_fetched(response: mask_pb2.MaskResponse) -> Result | list[Result]:
     """Read the results of a request whose task is not known: one alone, several as a list.
 
     Raises
     ------
     AutomaskError
-        The error of a prompt, if there is one: `submit` has no `return_errors`.
+        The first error of a prompt.
     """
-    results = [_raise_error(result) for result in read_response(response, None)]
+    results = [_raise_error(result) for result in read_each(response)]
     return results[0] if len(results) == 1 else results
 
 

@@ -14,7 +14,7 @@ from automask.v1 import mask_service_pb2 as messages
 
 from ..wire.tasks import portable
 from .base import BaseClient
-from .calls import TaskTemplate, read_fetched
+from .calls import TaskTemplate, read_each, read_fetched
 from .connections import Connection
 from .frames import FrameWindow, prepare_frame
 from .jobs import Job
@@ -244,10 +244,25 @@ class Client(BaseClient[Connection]):
         *,
         exclude: str | Sequence[str] = ...,
         model: str = ...,
+        return_errors: Literal[False] = ...,
         idempotency_key: str | None = ...,
         deadline: float | None = ...,
         **options: Unpack[Options],
     ) -> Job[list[Result]]: ...
+
+    @overload
+    def submit(
+        self,
+        image: ImageSource,
+        prompt: Sequence[str],
+        *,
+        exclude: str | Sequence[str] = ...,
+        model: str = ...,
+        return_errors: bool,
+        idempotency_key: str | None = ...,
+        deadline: float | None = ...,
+        **options: Unpack[Options],
+    ) -> Job[list[Result | AutomaskError]]: ...
 
     def submit(
         self,
@@ -256,15 +271,16 @@ class Client(BaseClient[Connection]):
         *,
         exclude: str | Sequence[str] = (),
         model: str = "",
+        return_errors: bool = False,
         idempotency_key: str | None = None,
         deadline: float | None = None,
         **options: Unpack[Options],
-    ) -> Job[Result] | Job[list[Result]]:
+    ) -> Job[Result] | Job[list[Result]] | Job[list[Result | AutomaskError]]:
         """Submit a request. When this returns, the request is on the server's disk and survives a crash.
 
         Parameters
         ----------
-        image, prompt, exclude, model, **options
+        image, prompt, exclude, model, return_errors, **options
             As in `mask`.
         idempotency_key
             Your own name for this request, 1 to 128 characters: submitting the same task with the same key again
@@ -286,17 +302,34 @@ class Client(BaseClient[Connection]):
         AutomaskError
             Any error of the library, and the other errors of `automask.service`.
         """
-        template = TaskTemplate.build(prompt, exclude, model, options)
+        template = TaskTemplate.build(prompt, exclude, model, options, return_errors=return_errors)
         sent = portable(image)
         request_id = self._connection.send(template.submit(sent, idempotency_key, deadline))
         return Job(self._connection, request_id, lambda response: template.read(response, sent))
 
-    def job(self, request_id: str) -> Job[Result | list[Result]]:
+    @overload
+    def job(self, request_id: str, *, return_errors: Literal[False] = ...) -> Job[Result | list[Result]]: ...
+
+    @overload
+    def job(self, request_id: str, *, return_errors: Literal[True]) -> Job[list[Result | AutomaskError]]: ...
+
+    def job(
+        self, request_id: str, *, return_errors: bool = False
+    ) -> Job[Result | list[Result]] | Job[list[Result | AutomaskError]]:
         """Return the job of a request that was submitted earlier. Does not call the server.
 
-        The result is a `Result` for one prompt, a list of them for several. Results do not carry the photo:
-        `Result.image` raises `ImageError`.
+        Results do not carry the photo: `Result.image` raises `ImageError`.
+
+        Parameters
+        ----------
+        request_id
+            `Job.request_id` of that request.
+        return_errors
+            Whether the result is a list with the result or the error of each prompt. By default, it is a `Result` for
+            one prompt, a list of them for several, and the first error of a prompt is raised.
         """
+        if return_errors:
+            return Job(self._connection, request_id, read_each)
         return Job(self._connection, request_id, read_fetched)
 
     def models(self) -> list[Model]:

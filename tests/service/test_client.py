@@ -300,6 +300,30 @@ def test_a_job_is_found_by_its_id(server: Server, client: Client, coffee_file: P
     assert [result.prompt for result in several] == ["cup", "spoon"]
 
 
+def test_a_job_has_each_prompt_or_its_error(server: Server, client: Client, coffee_file: Path) -> None:
+    prompts = ["cup", "sky or logo", "zebra"]
+
+    async def in_async(client: AsyncClient) -> Any:
+        job = await client.submit(coffee_file, prompts, return_errors=True, stop_on_empty_mask=True)
+        return await job.result(60), await client.job(job.request_id, return_errors=True).result(60)
+
+    job = client.submit(coffee_file, prompts, return_errors=True, stop_on_empty_mask=True)
+    again = client.job(job.request_id, return_errors=True)
+    for results in (job.result(60), again.result(60), *in_loop(server, in_async)):
+        cup, sky, zebra = results
+        assert isinstance(cup, Result)
+        assert cup.labels == ("cup",)
+        assert isinstance(sky, UnknownPromptError)
+        assert sky.parts == ("sky", "logo")
+        assert isinstance(zebra, EmptyMaskError)
+    with pytest.raises(UnknownPromptError, match="'sky' and 'logo'"):
+        client.job(job.request_id).result()
+    with pytest.raises(UnknownPromptError, match="'sky' and 'logo'"):
+        client.submit(coffee_file, prompts)
+    with pytest.raises(ParameterError, match="return_errors"):
+        client.submit(coffee_file, "cup", return_errors=True)
+
+
 def test_an_unknown_job(server: Server, client: Client) -> None:
     job = client.job("0" * 32)
     for call in (job.status, job.result, job.cancel, lambda: list(job.watch())):

@@ -101,6 +101,21 @@ def test_several_prompts_are_numbered(server: ServerProcess, coffee_file: Path, 
     assert "standard output takes one picture, not 2" in refused.stderr
 
 
+def test_each_prompt_has_its_file_or_its_error(server: ServerProcess, coffee_file: Path, tmp_path: Path) -> None:
+    several = ("--prompt", "cup", "--prompt", "sky or logo", "--prompt", "spoon")
+    request_id = submit(server, coffee_file, *several, "--return-errors")
+    done = run(server, "result", request_id, "--wait", "60s", "-o", tmp_path / "out.png")
+    assert done.exit_code == 1
+    assert done.stdout.splitlines() == [str(tmp_path / "out.1.png"), str(tmp_path / "out.3.png")]
+    assert f"automask: error: {tmp_path / 'out.2.png'}: 'sky' and 'logo' are not among" in done.stderr
+    printed = run(server, "result", request_id, "-o", tmp_path / "out.png", "--json").stdout.splitlines()
+    assert [json.loads(line).get("error", {}).get("type") for line in printed] == [None, "UnknownPromptError", None]
+    refused = run(server, "submit", coffee_file, *several)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    empty = submit(server, coffee_file, *several[:2], "--prompt", "zebra", "--return-errors", "--stop-on-empty-mask")
+    assert run(server, "result", empty, "--wait", "60s", "-o", tmp_path / "out.png").exit_code == 3
+
+
 def test_nothing_found_is_exit_status_3(server: ServerProcess, coffee_file: Path, tmp_path: Path) -> None:
     request_id = submit(server, coffee_file, "zebra", "--stop-on-empty-mask")
     done = run(server, "result", request_id, "-o", tmp_path / "none.png", "--wait", "60s")
@@ -140,6 +155,8 @@ def test_an_unknown_request(server: ServerProcess, command: list[str]) -> None:
         (["submit", "PHOTO", "cup", "--deadline", "soon"], "Invalid value for '--deadline': must be a duration"),
         (["submit", "PHOTO", "cup", "--return-alpha", "--preview"], "exclude each other"),
         (["submit", "PHOTO", "cup", "--threshold", "1.7"], "1.7 is not in the range"),
+        (["submit", "PHOTO", "cup", "--prompt", "spoon"], "PROMPT and --prompt exclude each other"),
+        (["submit", "PHOTO", "--prompt", "cup", "--return-errors"], "--return-errors needs several prompts"),
         (["result", "0", "-o", "out.jpg"], "must end in .png or .webp"),
         (["result", "0", "-o", "-", "--json"], "--json needs -o FILE"),
         (["result", "0", "-o", "out.png", "--wait", "-1"], "Invalid value for '--wait': must be a duration"),

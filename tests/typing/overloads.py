@@ -36,7 +36,9 @@ def of_the_client(client: Client, frames: list[str]) -> None:
     assert_type(client.submit("room.jpg", "sofa"), Job[Result])
     assert_type(client.submit("room.jpg", "sofa", deadline=60.0).result(), Result)
     assert_type(client.submit("room.jpg", ["sofa", "lamp"]).result(timeout=5), list[Result])
+    assert_type(client.submit("room.jpg", ["sofa"], return_errors=True), Job[list[Result | AutomaskError]])
     assert_type(client.job("id").result(), Result | list[Result])
+    assert_type(client.job("id", return_errors=True).result(), list[Result | AutomaskError])
 
 
 async def of_the_async_client(client: AsyncClient, frames: list[str], camera: AsyncIterator[bytes]) -> None:
@@ -48,7 +50,9 @@ async def of_the_async_client(client: AsyncClient, frames: list[str], camera: As
     assert_type(client.mask_many(camera, "sofa", return_errors=True), AsyncIterator[Result | AutomaskError])
     assert_type(await client.submit("room.jpg", "sofa"), AsyncJob[Result])
     assert_type(await (await client.submit("room.jpg", ["sofa", "lamp"])).result(), list[Result])
+    assert_type(await client.submit("room.jpg", ["a"], return_errors=True), AsyncJob[list[Result | AutomaskError]])
     assert_type(await client.job("id").result(), Result | list[Result])
+    assert_type(await client.job("id", return_errors=True).result(), list[Result | AutomaskError])
 
 
 def misspelt_parameters_are_errors(segmenter: automask.Segmenter, client: Client) -> None:
