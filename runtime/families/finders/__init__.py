@@ -8,6 +8,7 @@ from typing import Any, Final
 from .finder import Detections, Finder
 from .grounding_dino import GroundingDino
 from .labels import Labels
+from .omdet import OmDet
 from .owl import Owl
 from .picodet import PicoDet
 
@@ -16,6 +17,7 @@ __all__ = ["FINDERS", "Detections", "Finder"]
 FINDERS: Final[Mapping[str, type[Finder[Any]]]] = {
     "grounding-dino": GroundingDino,
     "labels": Labels,
+    "omdet": OmDet,
     "owl": Owl,
     "picodet": PicoDet,
 }

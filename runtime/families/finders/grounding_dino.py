@@ -18,13 +18,10 @@ from ...session import Session
 from ...words.captions import Caption, CaptionWriter, Phrase, attention
 from ...words.free_text import FreeText
 from ..family import Picture, Prediction, Stopwatch
-from .finder import MAX_INSTANCES, Detections
-from .overlap import overlaps
-from .ranking import rank
+from .finder import Detections
+from .ranking import distinct, rank
 
 __all__ = ["Candidates", "GroundingDino"]
-
-_SAME_OBJECT = 0.7  # IoU above which boxes of two phrases are the same object
 
 _Ids: TypeAlias = tuple[int, ...]  # a tokenized phrase
 
@@ -159,8 +156,8 @@ def _choose(phrases: Mapping[str, Phrase], found: Mapping[_Ids, _Found], thresho
     dropped = tuple(words for phrase in read for words in phrase.dropped)
     warnings = tuple(dict.fromkeys(sentence for phrase in read for sentence in phrase.warnings))
     all_of_them = _candidates({name: phrase.ids for name, phrase in phrases.items() if phrase.ids}, found)
-    kept = _without_doubles(all_of_them, threshold)
     boxes, scores, labels = all_of_them
+    kept = distinct(boxes, scores, labels, threshold)
     prediction = Prediction(tuple(phrases), dropped, warnings)
     return rank(prediction, boxes[kept], scores[kept], [labels[index] for index in kept], threshold)
 
@@ -177,22 +174,6 @@ def _candidates(phrases: Mapping[str, _Ids], found: Mapping[_Ids, _Found]) -> Ca
         scores.append(table.max(axis=0))
         labels += [names[index] for index in table.argmax(axis=0)]
     return Candidates(np.concatenate(boxes), np.concatenate(scores), labels)
-
-
-def _without_doubles(candidates: Candidates, threshold: float) -> list[int]:
-    """Return the boxes at or above the threshold, best first, without objects that a better phrase has found."""
-    boxes, scores, labels = candidates
-    order = [int(index) for index in np.argsort(-scores, kind="stable") if scores[index] >= threshold]
-    if len(set(labels)) < 2:
-        return order
-    kept: list[int] = []
-    for index in order:
-        others = [other for other in kept if labels[other] != labels[index]]
-        if not others or overlaps(boxes[index], boxes[others]).max() <= _SAME_OBJECT:
-            kept.append(index)
-        if len(kept) > MAX_INSTANCES:  # one more shows that some are left out
-            break
-    return kept
 
 
 def _check_graphs(bundle: Bundle, size: int) -> None:

@@ -60,13 +60,13 @@ class Owl:
             embeddings = np.concatenate([self._embed(one) for one in tokens.values()])
         with watch.stage("detect"):
             outputs = self._cache.get((picture.key, "detections"), lambda: self._detect(picture))
-            boxes, scores = self._locate(outputs[0], picture), self._score(outputs, embeddings)
+            boxes, logits = self._locate(outputs[0], picture), _compare(outputs, embeddings)
             found = []
             for prompt, threshold in zip(prompts, thresholds, strict=True):
-                own = scores[:, [distinct.index(phrase) for phrase in prompt]]
-                labels = [prompt[index] for index in own.argmax(axis=1)]
+                own = logits[:, [distinct.index(phrase) for phrase in prompt]]
+                labels = [prompt[index] for index in own.argmax(axis=1)]  # of scores, several may be 1
                 prediction = _describe(prompt, [tokens[phrase] for phrase in prompt])
-                found.append(rank(prediction, boxes, own.max(axis=1), labels, threshold))
+                found.append(rank(prediction, boxes, self._score(own.max(axis=1)), labels, threshold))
         return found
 
     def _tokenize(self, phrase: str) -> Tokens:
@@ -100,15 +100,19 @@ class Owl:
         limits = np.array((width, height) * 2, np.float32)
         return np.asarray(np.clip(corners * np.array(sides, np.float32), 0, limits), np.float32)
 
-    def _score(self, outputs: Arrays, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the calibrated score of each box for each phrase, (n, phrases)."""
-        _, own, shift, scale = outputs
-        logits = (own @ embeddings.T + shift) * scale
+    def _score(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return calibrated scores."""
         raw, calibrated = self._calibration
         scores = np.interp(
             0.5 + 0.5 * np.tanh(0.5 * logits), raw, calibrated
         )  # the logistic function, without overflow
         return np.asarray(scores, np.float32)
+
+
+def _compare(outputs: Arrays, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the logit of each box for each phrase, (n, phrases)."""
+    _, own, shift, scale = outputs
+    return np.asarray((own @ embeddings.T + shift) * scale, np.float32)
 
 
 def _describe(phrases: tuple[str, ...], tokens: Sequence[Tokens]) -> Prediction:

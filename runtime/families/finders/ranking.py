@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from ..family import Prediction
 from .finder import MAX_INSTANCES, Detections, left_out, most_drawn
+from .overlap import overlaps
 
-__all__ = ["rank"]
+__all__ = ["distinct", "rank"]
+
+_SAME_OBJECT = 0.7  # IoU above which boxes of two phrases are the same object
 
 
 def rank(
@@ -42,3 +45,26 @@ def rank(
         prediction = replace(prediction, warnings=(*prediction.warnings, left_out(most, threshold)))
     found = found[:most]
     return Detections(prediction, boxes[found], scores[found], tuple(labels[int(index)] for index in found))
+
+
+def distinct(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: Sequence[str], threshold: float
+) -> list[int]:
+    """Return the boxes at or above a threshold, best first, without objects that a better box of another label shows.
+
+    Parameters
+    ----------
+    boxes, scores, labels, threshold
+        As for `rank`.
+    """
+    order = [int(index) for index in np.argsort(-scores, kind="stable") if scores[index] >= threshold]
+    if len(set(labels)) < 2:
+        return order
+    kept: list[int] = []
+    for index in order:
+        others = [other for other in kept if labels[other] != labels[index]]
+        if not others or overlaps(boxes[index], boxes[others]).max() <= _SAME_OBJECT:
+            kept.append(index)
+        if len(kept) > MAX_INSTANCES:  # one more shows that some are left out
+            break
+    return kept
