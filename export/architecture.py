@@ -1,25 +1,66 @@
-"""The interface of an architecture: its command, options and build function, without torch."""
+"""The interface of an architecture: what it exports, and how, without torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
 from .checkpoint import Checkpoint
 from .figures import Report
-from .manifest import PRECISIONS
-from .model import Model
-from .pipeline import CheckpointFormat, ExportOptions, MemoryNeeded, Part, Progress, export_checkpoint
 
-__all__ = ["Architecture", "Build", "Entry", "checkpoint_architecture", "force_option", "output_option", "photo_option"]
+if TYPE_CHECKING:
+    from .model import Model
+
+__all__ = [
+    "Architecture",
+    "Build",
+    "CheckpointFormat",
+    "Entry",
+    "MemoryNeeded",
+    "Part",
+    "checkpoint_architecture",
+    "force_option",
+    "output_option",
+    "photo_option",
+]
+
+Build: TypeAlias = Callable[..., Report]
+"""Called as build(output, force=..., progress=..., **options)."""
+
+Part: TypeAlias = Literal["whole", "finder", "drawer"]
+"""What a checkpoint is in a bundle: all of it, words and image to boxes, or boxes to masks."""
+
+MemoryNeeded: TypeAlias = Callable[[Mapping[str, Any], int | None], int]
+"""Called with `config.json` and the image size (None for the checkpoint's own): bytes at the peak of the export."""
 
 
-# build(output, force=..., progress=..., **options) -> Report
-Build = Callable[..., Report]
+@dataclass(frozen=True, slots=True)
+class CheckpointFormat:
+    """What the shared pipeline needs to know of an architecture.
+
+    Attributes
+    ----------
+    model_types
+        Accepted values of ``model_type`` in `config.json`.
+    load
+        Loads a checkpoint for an image size (None for its own); imports torch.
+    licence
+        Returns the licence of a checkpoint's weights, for the manifest.
+    part
+        What its bundles need: a finder needs a drawer.
+    memory_needed
+        Estimates the memory; None if it is a few times the size of the weights.
+    """
+
+    model_types: Sequence[str]
+    load: Callable[[Checkpoint, int | None], Model]
+    licence: Callable[[Checkpoint], str]
+    part: Part = "whole"
+    memory_needed: MemoryNeeded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,39 +96,40 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """One command of `automask export`.
+    """A folder of `architectures/`.
 
     Attributes
     ----------
     help
-        Help text of the command; its first sentence is in the list of commands.
-    options
-        Options of the command, among them ``--output`` and ``--force``.
-    build
-        Builds the bundle from the options' values by name and `progress`, and returns what was measured. Only this may
-        import torch; importing the architecture must not.
+        Its first sentence is in the help of `automask export`; all of it in the help of the folder's own name.
     checkpoints
         What the shared pipeline needs to know of it; None if the architecture has a build function of its own.
     catalogue
         Published checkpoints, the default one first.
+    options
+        Options of the command with the folder's name, among them ``--output`` and ``--force``; with `build` only.
+    build
+        Builds the bundle from the options' values by name and `progress`, and returns what was measured. Only this may
+        import torch; importing the architecture must not.
     """
 
     help: str
-    options: tuple[click.Option, ...]
-    build: Build
     checkpoints: CheckpointFormat | None = None
     catalogue: tuple[Entry, ...] = ()
+    options: tuple[click.Option, ...] = ()
+    build: Build | None = None
 
 
 def output_option(default: str | None = None) -> click.Option:
-    """Make ``--output``; required if there is no default."""
+    """Make ``--output``; without a default, the bundle goes to the user's bundle folder."""
     # click takes an explicit default of None for a value.
-    presence: dict[str, Any] = {"required": True} if default is None else {"default": default, "show_default": True}
+    presence: dict[str, Any] = {} if default is None else {"default": default, "show_default": True}
+    elsewhere = "  [default: in the user's bundle folder]" if default is None else ""
     return click.Option(
         ["--output", "-o"],
         type=click.Path(path_type=Path, file_okay=False),
         metavar="DIR",
-        help="Folder of the bundle to make.",
+        help=f"Folder of the bundle to make.{elsewhere}",
         **presence,
     )
 
@@ -121,53 +163,9 @@ def checkpoint_architecture(
 
     Parameters
     ----------
-    help
-        Its first sentence is in the list of commands.
-    model_types, load, licence, part, memory_needed
+    help, catalogue
+        As in `Architecture`.
+    model_types, part, load, licence, memory_needed
         As in `CheckpointFormat`.
-    catalogue
-        Published checkpoints, the default one first.
     """
-    kind = CheckpointFormat(model_types, load, licence, part, memory_needed)
-
-    def build(output: Path, *, force: bool, progress: Progress, **options: Any) -> Report:  # noqa: ANN401
-        return export_checkpoint(output, ExportOptions(**options), kind, force=force, progress=progress)
-
-    return Architecture(help, _checkpoint_options(catalogue[0].hub_id), build, kind, catalogue)
-
-
-def _checkpoint_options(default_model: str) -> tuple[click.Option, ...]:
-    return (
-        click.Option(
-            ["--model"],
-            default=default_model,
-            show_default=True,
-            metavar="ID|DIR",
-            help="Checkpoint of transformers: a Hub id, or a folder (of a fine-tune, for example).",
-        ),
-        click.Option(["--revision"], metavar="REV", help="Branch, tag or commit on the Hub."),
-        output_option(),
-        click.Option(
-            ["--precision", "precisions"],
-            type=click.Choice(PRECISIONS),
-            multiple=True,
-            default=["fp32", "int8"],
-            show_default=True,
-            callback=lambda _context, _option, values: tuple(dict.fromkeys(values)),
-            help="Precision of the graphs; repeat the option for several in one bundle.",
-        ),
-        click.Option(
-            ["--image-size"],
-            type=click.IntRange(min=1),
-            metavar="PIXELS",
-            help="Side of the square that images are resized to.  [default: the checkpoint's own]",
-        ),
-        click.Option(
-            ["--optimize"],
-            is_flag=True,
-            help="Fuse attention into ONNX Runtime's own operator: a few percent faster on CPUs; TensorRT cannot "
-            "read it.",
-        ),
-        photo_option(),
-        force_option(),
-    )
+    return Architecture(help, CheckpointFormat(model_types, load, licence, part, memory_needed), catalogue)

@@ -1,56 +1,270 @@
-"""`automask export`: one command for each architecture."""
+"""`automask export`: a checkpoint, by short name, Hub id or folder, to a bundle of ONNX graphs."""
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import click
 
-from .architecture import Architecture
+from automask.errors import ParameterError
+from automask.folders import bundles_folder
+from automask.lookup import built_in_bundles
+
+from .architecture import Architecture, Build, force_option, output_option, photo_option
 from .architectures import architecture_names, find_architecture
+from .built_in import MOBILE_SAM
+from .catalogue import Choice, choose, default_model, entries, find_source, list_entries
+from .combined import combine
 from .figures import Report
+from .manifest import PRECISIONS
+from .pipeline import ExportOptions, Progress, export_bundle
+from .publish import check_output
+from .source import Source
 
 __all__ = ["export"]
 
+_NAME = re.compile(r"[\w-][\w.-]*")
 
-class _Architectures(click.Group):
-    """Its commands are the folders of `architectures/`."""
+
+class _Models(click.Group):
+    """Takes any model in the place of a command: short name, Hub id or folder."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return what a shell completes: the folders of `architectures/`, and the short names."""
         del ctx
-        return architecture_names()
+        return sorted({*architecture_names(), *(entry.name for _, entry in entries())})
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         del ctx
         architecture = find_architecture(cmd_name)
         if architecture is None:
-            return None
-        run = partial(_run, architecture)
-        return click.Command(cmd_name, params=list(architecture.options), callback=run, help=architecture.help)
+            return click.Command(cmd_name, params=_options(), callback=partial(_export, cmd_name), help=_HELP)
+        if architecture.build is not None:
+            run = partial(_build, architecture.build)
+            return click.Command(cmd_name, params=list(architecture.options), callback=run, help=architecture.help)
+        run = partial(_export_architecture, architecture)
+        params = [_model_option(default_model(architecture)), *_options()]
+        return click.Command(cmd_name, params=params, callback=run, help=architecture.help)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _model_first(args))
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return ["MODEL", "[OPTIONS]"]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        records = [option.get_help_record(ctx) for option in (*_options(), *self.get_params(ctx))]
+        with formatter.section("Options"):
+            formatter.write_dl([record for record in records if record])
+        found = ((name, find_architecture(name)) for name in architecture_names())
+        with formatter.section("Architectures (each is also the short name of its usual model, with its own --help)"):
+            formatter.write_dl([(name, one.help.partition("\n")[0]) for name, one in found if one])
 
 
-@click.group(cls=_Architectures)
+def _model_first(args: list[str]) -> list[str]:
+    """Move the model before the options: a group stops reading its own options there."""
+    if not args or args[0] in {"--list", "--help", "-h"} or not args[0].startswith("-"):
+        return args
+    command = click.Command("model", params=_options())
+    try:
+        _, positional, _ = command.make_parser(click.Context(command)).parse_args(list(args))
+    except click.UsageError:
+        return args
+    if not positional:
+        return args
+    at = args.index(positional[0])
+    return [positional[0], *args[:at], *args[at + 1 :]]
+
+
+def _print_list(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        click.echo(list_entries())
+        context.exit()
+
+
+@click.group(cls=_Models, no_args_is_help=True)
+@click.option(
+    "--list",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_list,
+    help="Show the models with a short name: what each is good at, Hub id, size, licence.",
+)
 def export() -> None:
-    """Export a model: convert a checkpoint to a bundle of ONNX graphs."""
+    """Export a model: convert a checkpoint to a bundle of ONNX graphs, which runs without torch.
+
+    MODEL is a short name (`automask export --list`), a Hub id (owner/name), or a folder with the files of one. Its
+    architecture is read from config.json. A model that finds boxes gets a second one that draws the masks.
+
+    \b
+    automask export clipseg                                    a short name
+    automask export owner/name --masks mobile-sam              a Hub id
+    automask export my-fine-tune/ -o mine --precision fp16     a folder
+    automask mask photo.jpg "the cushion on the left" --model clipseg
+
+    Without -o, the bundle goes to the user's bundle folder, where --model NAME finds it; `automask models` lists it.
+    Every graph is compared with the checkpoint before the bundle is put in place; the figures are printed and kept.
+    """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
 
 
-def _run(architecture: Architecture, output: Path, **options: Any) -> None:  # noqa: ANN401 (options differ)
-    output = output.resolve()
-    report = architecture.build(output, progress=click.echo, **options)
-    _print_files(output)
-    _print_report(report)
+_HELP = """\
+Export this checkpoint: a short name, a Hub id or a folder.
+
+`automask export --help` has examples.
+"""
 
 
-def _print_files(output: Path) -> None:
+def _model_option(default: str) -> click.Option:
+    return click.Option(
+        ["--model"],
+        default=default,
+        show_default=True,
+        metavar="ID|DIR",
+        help="Another checkpoint of this architecture: a Hub id, or a folder (of a fine-tune, for example).",
+    )
+
+
+def _options() -> list[click.Parameter]:
+    """Return the options of every model."""
+    return [
+        output_option(),
+        click.Option(["--name"], metavar="NAME", help="Name of the bundle.  [default: the model's]"),
+        click.Option(
+            ["--masks"],
+            metavar="MODEL",
+            help="For a model that finds boxes: what draws the masks, as a short name, a Hub id or a folder.  "
+            f"[default: {MOBILE_SAM}, which is built in]",
+        ),
+        click.Option(
+            ["--precision", "precisions"],
+            type=click.Choice(PRECISIONS),
+            multiple=True,
+            default=["fp32", "int8"],
+            show_default=True,
+            callback=lambda _context, _option, values: tuple(dict.fromkeys(values)),
+            help="Precision of the graphs; repeat the option for several in one bundle.",
+        ),
+        _size_option("--image-size", "Side of the square that images are resized to."),
+        _size_option("--masks-image-size", "The same for the model of --masks."),
+        click.Option(["--revision"], metavar="REV", help="Branch, tag or commit on the Hub."),
+        click.Option(["--masks-revision"], metavar="REV", help="The same for the model of --masks."),
+        click.Option(
+            ["--optimize"],
+            is_flag=True,
+            help="Fuse attention into ONNX Runtime's own operator: a few percent faster on CPUs; TensorRT cannot "
+            "read it.",
+        ),
+        photo_option(),
+        force_option(),
+    ]
+
+
+def _size_option(name: str, text: str) -> click.Option:
+    pixels = click.IntRange(min=1)
+    return click.Option([name], type=pixels, metavar="PIXELS", help=f"{text}  [default: the checkpoint's own]")
+
+
+def _build(build: Build, output: Path, **options: Any) -> None:  # noqa: ANN401 (options differ)
+    progress = _Stages()
+    report = build(output.resolve(), progress=progress, **options)
+    progress.finish()
+    _print(output.resolve(), report)
+
+
+def _export_architecture(architecture: Architecture, *, model: str, **options: Any) -> None:  # noqa: ANN401
+    _export(model, architecture, **options)
+
+
+def _export(model: str, only: Architecture | None = None, **options: Any) -> None:  # noqa: ANN401
+    choice = choose(model)
+    name, output = _place(choice, options["name"], options["output"])
+    check_output(output, force=options["force"])
+    progress = _Stages()
+    source = _find(choice, only, options, progress)
+    details = ExportOptions(name, options["precisions"], options["optimize"], options["photo"])
+    report = export_bundle(output, source, details, force=options["force"], progress=progress)
+    progress.finish()
+    _print(output, report)
+    shown = name if options["output"] is None else options["output"]
+    click.echo(f'\nautomask mask photo.jpg "…" --model {shown}')
+
+
+def _place(choice: Choice, name: str | None, output: Path | None) -> tuple[str, Path]:
+    """Return the name of the bundle, and its folder.
+
+    Raises
+    ------
+    ParameterError
+        The name cannot be that of a bundle of the user.
+    """
+    if name is not None and not _NAME.fullmatch(name):
+        raise ParameterError("name", "have letters, digits, '_', '-' and '.' only", name)
+    name = name or choice.name
+    if output is not None:
+        return name, output.resolve()
+    if name in built_in_bundles():
+        raise ParameterError("name", "be another one than the built-in model's (use --name)", name)
+    return name, bundles_folder() / name
+
+
+def _find(choice: Choice, only: Architecture | None, options: dict[str, Any], progress: Progress) -> Source:
+    """Find the checkpoint, and the one that draws the masks where it is needed.
+
+    Raises
+    ------
+    ParameterError
+        A model that draws masks was given as MODEL, or one that does not as ``--masks``.
+    """
+    progress(f"checkpoint: {choice.model}")
+    source = find_source(choice, revision=options["revision"], image_size=options["image_size"], only=only)
+    masks: str | None = options["masks"]
+    if source.part == "drawer":
+        requirement = f"find something: {choice.name} only draws masks; pass it to a finder, by --masks {choice.name}"
+        raise ParameterError("MODEL", requirement, choice.model)
+    if source.part == "whole":
+        if masks is not None:
+            raise ParameterError("--masks", f"be left out: {choice.name} draws its masks itself", masks)
+        return source
+    drawer_choice = choose(masks or MOBILE_SAM)
+    progress(f"masks: {drawer_choice.model}")
+    drawer = find_source(drawer_choice, revision=options["masks_revision"], image_size=options["masks_image_size"])
+    if drawer.part != "drawer":
+        raise ParameterError("--masks", "be a model that draws masks into boxes; see `automask export --list`", masks)
+    return combine(source, drawer)
+
+
+class _Stages:
+    """Prints the lines of an export, and after each stage how long it took; an indented line is part of a stage."""
+
+    def __init__(self) -> None:
+        self._start = perf_counter()
+        self._running = False
+
+    def __call__(self, line: str) -> None:
+        if not line.startswith(" "):
+            self.finish()
+            self._start, self._running = perf_counter(), True
+        click.echo(line)
+
+    def finish(self) -> None:
+        """Print the time of the last stage, unless it was instant."""
+        seconds = perf_counter() - self._start
+        if self._running and seconds >= 0.1:
+            click.echo(f"  {seconds:.1f} s")
+        self._running = False
+
+
+def _print(output: Path, report: Report) -> None:
     files = [(path.name, path.stat().st_size) for path in sorted(output.iterdir())]
     click.echo(f"\n{output}")
     for name, size in [*files, ("total", sum(size for _, size in files))]:
         click.echo(f"  {name:48} {size / 1e6:9.3f} MB")
-
-
-def _print_report(report: Report) -> None:
     click.echo("\nparity")
     for figure in report.figures:
         click.echo(f"  {figure.name:52} {figure.value:9.4g}  {figure.limit_text}")

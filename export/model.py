@@ -54,6 +54,11 @@ class Model(ABC):
     submodels: Mapping[str, Submodel]
     image: Mapping[str, Any]
 
+    def copy_graphs(self, bundle: Path) -> dict[str, Any]:
+        """Copy finished graphs into the bundle; return ``graphs`` of the manifest, by role. By default none."""
+        del bundle
+        return {}
+
     @abstractmethod
     def write_settings(self, bundle: Path) -> dict[str, Any]:
         """Write the configuration, tokenizer and image processor into the bundle; return ``text`` of the manifest."""

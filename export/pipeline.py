@@ -1,7 +1,7 @@
-"""The steps from a checkpoint to a published bundle, the same for every architecture.
+"""The steps from a source to a published bundle, the same for every architecture.
 
-Check the output, find the checkpoint, check licence and space, load it; then write one graph per submodel in each
-precision, compare them with the checkpoint, describe everything in the manifest, and publish the folder.
+Check output, space and memory, load the checkpoint; then write one graph per submodel in each precision, compare them
+with the checkpoint, describe everything in the manifest, and publish the folder.
 """
 
 from __future__ import annotations
@@ -10,38 +10,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from automask.bundle import Bundle, read_bundle
 from automask.errors import MissingDependencyError
 from automask.session import Session
 
 from .agreement import THRESHOLD
-from .checkpoint import Checkpoint, find
 from .figures import Figure, Report, check
 from .manifest import describe_bundle, describe_graph, variant_name, versions, write_card, write_manifest
+from .memory import check_memory
 from .model import Model
 from .parity import Reference, graph_figures, parity_image
 from .publish import check_output, check_space, staged
+from .source import Source
 
-__all__ = [
-    "CheckpointFormat",
-    "ExportOptions",
-    "MemoryNeeded",
-    "Part",
-    "Progress",
-    "export_checkpoint",
-    "requires",
-]
+__all__ = ["ExportOptions", "Progress", "export_bundle", "requires"]
 
 # Called with one line at a time.
 Progress = Callable[[str], None]
-
-Part: TypeAlias = Literal["whole", "finder", "drawer"]
-"""What a checkpoint is in a bundle: all of it, words and image to boxes, or boxes to masks."""
-
-MemoryNeeded: TypeAlias = Callable[[Mapping[str, Any], int | None], int]
-"""Called with `config.json` and the image size (None for the checkpoint's own): bytes at the peak of the export."""
 
 # Disk space per byte of the checkpoint: the files written, and the exporter's temporary ones.
 _SPACE = {"fp32": 1.0, "fp16": 0.5, "int8": 0.4}
@@ -50,55 +37,24 @@ _TEMPORARY_SPACE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What to export, and how.
+    """How to export.
 
     Attributes
     ----------
-    model
-        Folder or Hub id of the checkpoint.
-    revision
-        Branch, tag or commit; for a Hub id only.
+    name
+        Name of the bundle.
     precisions
         Some of `PRECISIONS`.
-    image_size
-        Side of the square image in pixels; None for the checkpoint's own.
     optimize
         Fuse attention into ONNX Runtime's own operator.
     photo
         Image to measure parity on; None for a synthetic one.
     """
 
-    model: str
-    revision: str | None
+    name: str
     precisions: Sequence[str]
-    image_size: int | None
     optimize: bool
     photo: Path | None
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointFormat:
-    """What the pipeline needs to know of an architecture.
-
-    Attributes
-    ----------
-    model_types
-        Accepted values of ``model_type`` in `config.json`.
-    load
-        Loads a checkpoint for an image size (None for its own); imports torch.
-    licence
-        Returns the licence of a checkpoint's weights, for the manifest.
-    part
-        What its bundles need: a finder needs a drawer.
-    memory_needed
-        Estimates the memory; None if it is a few times the size of the weights.
-    """
-
-    model_types: Sequence[str]
-    load: Callable[[Checkpoint, int | None], Model]
-    licence: Callable[[Checkpoint], str]
-    part: Part = "whole"
-    memory_needed: MemoryNeeded | None = None
 
 
 @contextmanager
@@ -116,10 +72,8 @@ def requires(extra: str) -> Iterator[None]:
         raise MissingDependencyError(f"this export needs {error.name}: pip install 'automask[{extra}]'") from error
 
 
-def export_checkpoint(
-    output: Path, options: ExportOptions, kind: CheckpointFormat, *, force: bool, progress: Progress
-) -> Report:
-    """Export a checkpoint.
+def export_bundle(output: Path, source: Source, options: ExportOptions, *, force: bool, progress: Progress) -> Report:
+    """Export a bundle.
 
     Parameters
     ----------
@@ -132,40 +86,41 @@ def export_checkpoint(
     ------
     OutputError
         The folder exists and must not be replaced.
-    CheckpointNotFoundError, GatedError, ArchitectureError, CheckpointError
-        The checkpoint does not exist, or cannot be exported.
+    SpaceError, OutOfMemoryError
+        The disk has too little space, the machine too little memory.
+    CheckpointError
+        The checkpoint cannot be exported.
     ParameterError
         The image size is not a multiple of the patch size.
-    SpaceError
-        The disk has too little space.
     ParityError
         A graph does not compute the same as the checkpoint.
     MissingDependencyError
         A package of the extra is not installed.
     """
     check_output(output, force=force)
-    progress(f"checkpoint: {options.model}")
-    checkpoint = find(options.model, revision=options.revision, supported=kind.model_types)
-    licence = kind.licence(checkpoint)
-    progress(f"licence: {licence}")
-    check_space(output, _needed_space(checkpoint, options.precisions))
+    progress(f"licence: {source.licence}")
+    check_space(output, _needed_space(source, options.precisions))
+    check_memory(source.memory, source.name)
     # Importing torch takes seconds, so everything above fails without it.
-    model = kind.load(checkpoint, options.image_size)
+    progress("weights: loading")
+    model = source.load()
     with staged(output) as (bundle, work):
         variants = _write_graphs(model, bundle, work, options, progress)
+        copied = model.copy_graphs(bundle)
         text = model.write_settings(bundle)
-        progress("parity: running the checkpoint itself, in torch")
+        progress("reference: running the checkpoint itself, in torch")
         reference = model.reference(parity_image(options.photo))
         manifest = describe_bundle(
             bundle,
-            name=checkpoint.name.rpartition("/")[2],
-            licence=licence,
-            sources=checkpoint.sources(),
+            name=options.name,
+            licence=source.licence,
+            sources=source.describe(),
             optimized=options.optimize,
             text=text,
-            **_describe_model(model, variants),
+            **_describe_model(model, variants, copied),
         )
         write_manifest(bundle, manifest)  # for the comparison, which reads the bundle as the runtime does
+        progress("parity: comparing the graphs with it")
         report = _measure(read_bundle(bundle), options.precisions, reference, progress)
         manifest["parity"] = _describe_parity(report)
         write_manifest(bundle, manifest)
@@ -173,9 +128,8 @@ def export_checkpoint(
     return report
 
 
-def _needed_space(checkpoint: Checkpoint, precisions: Sequence[str]) -> int:
-    size = sum(file.stat().st_size for file in checkpoint.weights)
-    return int(size * (_TEMPORARY_SPACE + sum(_SPACE[precision] for precision in precisions)))
+def _needed_space(source: Source, precisions: Sequence[str]) -> int:
+    return int(source.weights * (_TEMPORARY_SPACE + sum(_SPACE[precision] for precision in precisions)))
 
 
 def _write_graphs(
@@ -222,15 +176,18 @@ def _open(bundle: Bundle, precision: str) -> dict[str, Session]:
     return {role: Session(bundle.folder / file, "cpu") for role, file in files.items()}
 
 
-def _describe_model(model: Model, variants: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def _describe_model(model: Model, variants: Mapping[str, Sequence[str]], copied: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "family": model.family,
         "kinds": model.kinds,
         "description": model.description,
         "exported_with": versions(["automask", *model.packages]),
         "graphs": {
-            role: describe_graph(role, variants[role], submodel.inputs, submodel.outputs)
-            for role, submodel in model.submodels.items()
+            **{
+                role: describe_graph(role, variants[role], submodel.inputs, submodel.outputs)
+                for role, submodel in model.submodels.items()
+            },
+            **copied,
         },
         "image": model.image,
         "calibration": model.calibration,

@@ -5,10 +5,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["cache_folder"]
+__all__ = ["bundles_folder", "cache_folder"]
 
 
 def cache_folder() -> Path:
     """Return the folder for files that are slow to make again: ``$XDG_CACHE_HOME/automask``, else in ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "automask"
+    return _base("XDG_CACHE_HOME", ".cache") / "automask"
+
+
+def bundles_folder() -> Path:
+    """Return the folder of the user's bundles: ``$XDG_DATA_HOME/automask/bundles``, else in ``~/.local/share``."""
+    return _base("XDG_DATA_HOME", ".local/share") / "automask" / "bundles"
+
+
+def _base(variable: str, default: str) -> Path:
+    base = os.environ.get(variable)
+    return Path(base) if base else Path.home() / default

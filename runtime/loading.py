@@ -41,7 +41,7 @@ def load(
     Parameters
     ----------
     model
-        ``"default"``, a bundle's folder, or a Hub id ``owner/name``.
+        ``"default"``, the name of a bundle that you exported, a bundle's folder, or a Hub id ``owner/name``.
     device
         ``auto`` takes CUDA where it works, else the CPU. A device that is named is used or refused, never replaced.
     precision

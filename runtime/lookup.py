@@ -1,4 +1,4 @@
-"""Finding a bundle: by folder, built-in name or Hub id."""
+"""Finding a bundle: by folder, built-in name, name of a bundle of the user, or Hub id."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from .bundle import MANIFEST, Bundle, open_bundle
 from .errors import BundleNotFoundError, MissingDependencyError
+from .folders import bundles_folder
 
-__all__ = ["HUB_ID", "built_in_bundles", "find_bundle", "locate_bundle"]
+__all__ = ["HUB_ID", "built_in_bundles", "find_bundle", "locate_bundle", "user_bundles"]
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 """An id of the Hugging Face Hub: ``owner/name``."""
@@ -27,8 +28,13 @@ def built_in_bundles() -> tuple[str, ...]:
     return tuple(sorted(manifest.parent.name for manifest in _BUILT_IN.glob(f"*/{MANIFEST}")))
 
 
+def user_bundles() -> tuple[str, ...]:
+    """Return the names of the bundles that the user exported, which are in `bundles_folder`."""
+    return tuple(sorted(manifest.parent.name for manifest in bundles_folder().glob(f"[!.]*/{MANIFEST}")))
+
+
 def find_bundle(model: str | Path, *, revision: str | None = None) -> Bundle:
-    """Find a bundle by folder, built-in name or Hub id, and check its manifest and all its files.
+    """Find a bundle as `locate_bundle` does, and check its manifest and all its files.
 
     Raises
     ------
@@ -49,8 +55,8 @@ def locate_bundle(model: str | Path, *, revision: str | None = None) -> Path:
     Parameters
     ----------
     model
-        A folder that holds an `automask.json`, the name of a built-in bundle, or a Hub id ``owner/name``, which
-        `huggingface_hub` downloads and caches. A folder goes before a name, a name before a Hub id.
+        A folder that holds an `automask.json`, the name of a built-in bundle, the name of a bundle in the user's bundle
+        folder, or a Hub id ``owner/name``, which `huggingface_hub` downloads and caches; in this order.
     revision
         Branch, tag or commit; for a Hub id only.
 
@@ -66,11 +72,14 @@ def locate_bundle(model: str | Path, *, revision: str | None = None) -> Path:
     name = str(model)
     if name in built_in_bundles():
         return _BUILT_IN / name
+    if name in user_bundles():
+        return bundles_folder() / name
     if HUB_ID.fullmatch(name):
         return _download(name, revision)
-    known = ", ".join(map(repr, built_in_bundles()))
+    known = ", ".join(map(repr, (*built_in_bundles(), *user_bundles())))
     raise BundleNotFoundError(
-        f"no bundle {name!r}: give a folder with an {MANIFEST}, a built-in name ({known}) or a Hub id (owner/name)"
+        f"no bundle {name!r}: give a folder with an {MANIFEST}, a name that `automask models` lists ({known}) or a Hub "
+        "id (owner/name)"
     )
 
 

@@ -44,8 +44,8 @@ _OPTIONS = (
         "--model",
         metavar="MODEL",
         callback=first_model,
-        help="Built-in name, bundle folder or Hub id; with --server, one of its models. [default: default, or its "
-        "first]",
+        help="Name (`automask models`), bundle folder or Hub id; with --server, one of its models. [default: default, "
+        "or its first]",
     ),
     click.option("--device", type=click.Choice(device_names()), help=f"Where to run. [default: {AUTO}]"),
     click.option("--precision", metavar="NAME", help="Precision of the model, such as int8. [default: fastest]"),

@@ -117,7 +117,9 @@ class Settings(BaseSettings):
         (), description="Origins of web pages allowed to call over HTTP (CORS), * for all; repeatable."
     )
     uds: Path | None = Field(None, description="Unix socket to listen on as well: lowest latency on one machine.")
-    model: Names = Field(("default",), min_length=1, description="Built-in name, bundle folder or Hub id; repeatable.")
+    model: Names = Field(
+        ("default",), min_length=1, description="Name (`automask models`), bundle folder or Hub id; repeatable."
+    )
     device: Device = Field(AUTO, description=f"Device for the models: {_DEVICES}.")
     workers: int | None = Field(None, ge=1, description="Tasks to run at once. [default: CPU cores, 2 on a GPU]")
     threads: int | None = Field(None, ge=1, description="CPU threads of one graph. [default: one per core]")

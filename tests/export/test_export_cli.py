@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click import Context
 
 from automask.export.architectures import architecture_names, find_architecture
+from automask.export.catalogue import entries
 from automask.export.cli import export
 
 # Fails on the import of what is not installed without the extra `export`.
@@ -36,9 +37,9 @@ def test_each_folder_is_a_command() -> None:
 
 @pytest.mark.parametrize("name", architecture_names())
 def test_each_architecture_has_the_common_options(name: str) -> None:
-    architecture = find_architecture(name)
-    assert architecture is not None
-    assert {"output", "force"} <= {option.name for option in architecture.options}
+    command = export.get_command(Context(export), name)
+    assert command is not None
+    assert {"output", "force"} <= {option.name for option in command.params}
 
 
 @pytest.mark.parametrize("name", ["", *architecture_names()])
@@ -48,16 +49,47 @@ def test_help_works_without_torch(name: str) -> None:
     assert "--output" in ran.stdout or "clipseg" in ran.stdout
 
 
-def test_an_unknown_architecture_is_wrong_usage() -> None:
-    ran = CliRunner().invoke(export, ["yolo"])
-    assert ran.exit_code == 2
-    assert "No such command 'yolo'" in ran.output
+def test_each_model_type_belongs_to_one_architecture() -> None:
+    found = [find_architecture(name) for name in architecture_names()]
+    types = [kind for one in found if one and one.checkpoints for kind in one.checkpoints.model_types]
+    assert len(types) == len(set(types))
 
 
-def test_clipseg_requires_an_output() -> None:
-    ran = CliRunner().invoke(export, ["clipseg"])
-    assert ran.exit_code == 2
-    assert "Missing option '--output'" in ran.output
+def test_short_names_are_unique_and_an_architecture_is_its_first_model() -> None:
+    names = [entry.name for _, entry in entries()]
+    assert len(names) == len(set(names))
+    for name in set(names) & set(architecture_names()):
+        architecture = find_architecture(name)
+        assert architecture is not None
+        assert architecture.catalogue[0].name == name
+
+
+def test_the_list_names_every_model_with_its_licence() -> None:
+    ran = run_without_torch("export", "--list")
+    assert ran.returncode == 0, ran.stderr
+    for _, entry in entries():
+        for value in (entry.name, entry.hub_id, entry.licence, entry.forbids, entry.good_at, f"{entry.megabytes} MB"):
+            assert value in ran.stdout
+
+
+def test_an_unknown_model_is_refused_with_the_nearest_names() -> None:
+    ran = run_without_torch("export", "clipsg")
+    assert ran.returncode == 1
+    assert "no checkpoint 'clipsg'" in ran.stderr
+    assert "did you mean 'clipseg'?" in ran.stderr
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", ".hidden", ""])
+def test_a_name_that_is_no_file_name_is_refused(name: str) -> None:
+    ran = run_without_torch("export", "clipseg", "--name", name)
+    assert ran.returncode == 1
+    assert f"name must have letters, digits, '_', '-' and '.' only, got {name!r}" in ran.stderr
+
+
+def test_the_name_of_the_built_in_model_is_refused() -> None:
+    ran = run_without_torch("export", "clipseg", "--name", "default")
+    assert ran.returncode == 1
+    assert "name must be another one than the built-in model's" in ran.stderr
 
 
 def test_a_missing_checkpoint_is_refused_without_torch(tmp_path: Path) -> None:

@@ -114,11 +114,13 @@ def edit(path: Path, **changes: Any) -> None:
 def test_no_network(tmp_path: Path) -> None:
     message = error_of("CIDAS/clipseg-rd64-refined", tmp_path / "bundle")
     assert "the Hub could not be reached" in message
-    assert "give --model a folder" in message
+    assert "`hf download CIDAS/clipseg-rd64-refined --include" in message
+    assert "--local-dir clipseg-rd64-refined`" in message
 
 
-def test_neither_folder_nor_hub_id(tmp_path: Path) -> None:
-    assert "'no/such/folder': it is no folder, nor a Hub id" in error_of("no/such/folder", tmp_path / "bundle")
+def test_neither_short_name_nor_folder_nor_hub_id(tmp_path: Path) -> None:
+    message = error_of("no/such/folder", tmp_path / "bundle")
+    assert "'no/such/folder': it is no short name of `automask export --list`, no folder, nor a Hub id" in message
 
 
 def test_another_architecture(broken: Path, tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""What a bundle, or its finder or drawer, is made of, before anything heavy is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .architecture import CheckpointFormat, Part
+from .checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from .model import Model
+
+__all__ = ["Source", "checkpoint_source"]
+
+# Copies of the weights that exist at once: torch's, the exporter's, and the graph in memory and as bytes.
+_COPIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A checkpoint on this disk, or the drawer of the built-in bundle.
+
+    Attributes
+    ----------
+    name
+        Name of the bundle, unless the user gives another one.
+    part
+        What it is in a bundle.
+    licence
+        Licence of the weights.
+    weights
+        Size of the weights, in bytes.
+    memory
+        Memory that the export takes at its peak, in bytes: an estimate.
+    describe
+        Returns ``sources`` of the manifest; hashes the weights.
+    load
+        Loads the model; imports torch.
+    """
+
+    name: str
+    part: Part
+    licence: str
+    weights: int
+    memory: int
+    describe: Callable[[], Sequence[Mapping[str, str]]]
+    load: Callable[[], Model]
+
+
+def checkpoint_source(checkpoint: Checkpoint, kind: CheckpointFormat, image_size: int | None) -> Source:
+    """Return the source of a checkpoint.
+
+    Parameters
+    ----------
+    kind
+        The format of its architecture.
+    image_size
+        Side of the square image in pixels; None for the checkpoint's own.
+    """
+    weights = sum(file.stat().st_size for file in checkpoint.weights)
+    activations = kind.memory_needed(checkpoint.config, image_size) if kind.memory_needed else 0
+    return Source(
+        name=checkpoint.name.rpartition("/")[2],
+        part=kind.part,
+        licence=kind.licence(checkpoint),
+        weights=weights,
+        memory=max(_COPIES * weights, activations),
+        describe=checkpoint.sources,
+        load=lambda: kind.load(checkpoint, image_size),
+    )
