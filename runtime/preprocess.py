@@ -55,7 +55,7 @@ class Resize:
             interpolation=settings["interpolation"],
             mean=tuple(settings["mean"]),
             std=tuple(settings["std"]),
-            multiple=settings.get("mask_stride", 1),
+            multiple=settings.get("multiple", settings.get("mask_stride", 1)),
             keeps_proportions=settings.get("resize") == "longest_side",
             padding=tuple(settings["padding"]) if "padding" in settings else None,
         )
