@@ -17,7 +17,7 @@ from automask.session import Session
 from .agreement_boxes import FoundBoxes
 from .parity import Array, Image
 
-__all__ = ["calibrate", "find_boxes"]
+__all__ = ["calibrate", "find_boxes", "new_cache"]
 
 
 def find_boxes(bundle: Bundle, graphs: Mapping[str, Session], image: Image, prompts: Sequence[Any]) -> list[FoundBoxes]:
@@ -34,11 +34,15 @@ def find_boxes(bundle: Bundle, graphs: Mapping[str, Session], image: Image, prom
     prompts
         As the finder's words resolve them: phrases, or terms. Each is looked for in a pass of its own.
     """
-    cache = ByteCache[Arrays](1 << 30, lambda arrays: sum(array.nbytes for array in arrays))
-    finder = FINDERS[bundle.kinds["finder"]](bundle, dict(graphs), cache)
+    finder = FINDERS[bundle.kinds["finder"]](bundle, dict(graphs), new_cache())
     picture = Picture(image, image.shape[:2], hashlib.sha256(image.tobytes()).digest(), image)
     found = [finder.find(picture, [prompt], [0.0], Stopwatch())[0] for prompt in prompts]
     return [FoundBoxes(one.boxes, one.scores, one.labels) for one in found]
+
+
+def new_cache() -> ByteCache[Arrays]:
+    """Return a cache that holds what a comparison computes."""
+    return ByteCache[Arrays](1 << 30, lambda arrays: sum(array.nbytes for array in arrays))
 
 
 def calibrate(bundle: Bundle, scores: Array) -> Array:

@@ -64,7 +64,7 @@ def pixel_settings(processor: Any) -> dict[str, Any]:  # noqa: ANN401
     mean = processor.image_mean if processor.do_normalize else [0.0] * 3
     std = processor.image_std if processor.do_normalize else [1.0] * 3
     return {
-        "size": processor.size["height"],
+        "size": processor.size.get("height", processor.size.get("longest_edge")),
         "mean": [value / factor for value in mean],
         "std": [value / factor for value in std],
     }

@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import transformers
 from torch import nn
+
+from automask.errors import MissingDependencyError
 
 from ..checkpoint import Checkpoint
 from ..graphs import Tensor
 from ..model import Model
+from ..network import load_network
 from ..publish import write_json
 from ..words import vocabulary_for
 from .card import model_card
 from .labels import read_labels
-from .networks import load_network, submodel
+from .networks import submodel
 from .processors import fit_to, image_settings, load_processor, own_size, stretch_to
 
 if TYPE_CHECKING:
@@ -57,10 +61,10 @@ class LabelSetModel(Model):
             fit_to(processor, image_size)
         else:
             stretch_to(processor, image_size)
-        inputs = {"pixel_values": Tensor(("batch", 3, image_size, image_size))} | self.more_inputs()
+        inputs = {"pixel_values": Tensor(("batch", 3, image_size, image_size)), **self.more_inputs()}
         self.submodels = {self.role: submodel(self.module(), inputs)}
-        settings = {**self.fitted.get(kind, {}), **self.more_settings()}
-        self.image = {self.role: image_settings(processor, image_size, **settings)}
+        more = {**self.fitted.get(kind, {}), **self.more_settings()}
+        self.image = {self.role: {**image_settings(processor), **more}}
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, image_size: int | None) -> Self:
@@ -81,7 +85,13 @@ class LabelSetModel(Model):
             The backbone is timm's.
         """
         labels, processor = read_labels(checkpoint), load_processor(checkpoint)
-        return cls(load_network(cls.auto_class, checkpoint), processor, labels, image_size or own_size(processor))
+        if checkpoint.config.get("use_timm_backbone"):
+            raise MissingDependencyError(
+                f"the backbone of {checkpoint.name} is timm's, which this export does not use; take a checkpoint with "
+                "the backbone of transformers (use_timm_backbone: false): Facebook's DETR has it as --revision no_timm"
+            )
+        network: PreTrainedModel = load_network(checkpoint, getattr(transformers, cls.auto_class))
+        return cls(network, processor, labels, image_size or own_size(processor))
 
     def module(self) -> nn.Module:
         """Return the network as a module with named inputs and outputs."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..checkpoint import Checkpoint, CheckpointError
+from ..image_processor import PILLOW_FILTERS, pixel_settings
 
 if TYPE_CHECKING:
     from transformers import BaseImageProcessor
 
 __all__ = ["fit_to", "image_settings", "load_processor", "own_size", "stretch_to"]
-
-# Pillow's own numbers, which preprocessor_config.json uses.
-_INTERPOLATIONS = {0: "pillow_nearest", 1: "pillow_lanczos", 2: "pillow_bilinear", 3: "pillow_bicubic"}
 
 
 def load_processor(checkpoint: Checkpoint) -> BaseImageProcessor:
@@ -32,8 +30,8 @@ def load_processor(checkpoint: Checkpoint) -> BaseImageProcessor:
         processor = AutoImageProcessor.from_pretrained(checkpoint.folder, use_fast=False, local_files_only=True)
     except Exception as error:  # a wrong type in the file can raise anything
         raise CheckpointError(f"preprocessor_config.json of {checkpoint.name} cannot be read: {error}") from error
-    if processor.resample not in _INTERPOLATIONS:
-        raise CheckpointError(f"{checkpoint.name} uses resample={processor.resample}; supported: {_INTERPOLATIONS}")
+    if processor.resample not in PILLOW_FILTERS:
+        raise CheckpointError(f"{checkpoint.name} uses resample={processor.resample}; supported: {PILLOW_FILTERS}")
     return processor
 
 
@@ -60,16 +58,10 @@ def fit_to(processor: BaseImageProcessor, size: int) -> None:
         processor.pad_size = {"height": size, "width": size}
 
 
-def image_settings(processor: BaseImageProcessor, size: int, **more: object) -> dict[str, Any]:
-    """Return an entry under ``image`` of the manifest: mean and std are in units of 0..255, rescaling included."""
-    factor = processor.rescale_factor if processor.do_rescale else 1.0
-    mean = processor.image_mean if processor.do_normalize else [0.0] * 3
-    std = processor.image_std if processor.do_normalize else [1.0] * 3
+def image_settings(processor: BaseImageProcessor) -> dict[str, Any]:
+    """Return an entry under ``image`` of the manifest."""
     return {
-        "size": size,
+        **pixel_settings(processor),
         "resize": "longest_side" if "longest_edge" in processor.size else "stretch",
-        "interpolation": _INTERPOLATIONS[processor.resample],
-        "mean": [value / factor for value in mean],
-        "std": [value / factor for value in std],
-        **more,
+        "interpolation": PILLOW_FILTERS[processor.resample],
     }

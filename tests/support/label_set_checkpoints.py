@@ -1,7 +1,8 @@
-"""Checkpoints with a fixed set of labels and random weights, as `save_pretrained` writes them, small enough to export in a second or two."""
+"""Checkpoints with a fixed set of labels and random weights, as `save_pretrained` writes them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,59 +64,48 @@ def _old_detr(kind: type, out: list[str]) -> Any:
     return kind(**backbone, backbone_config=_resnet(out), **_DETR)
 
 
-def _config(name: str) -> Any:
-    match name:
-        case "rt_detr":
-            return tf.RTDetrConfig(backbone_config=_rt_resnet(), encoder_in_channels=[16, 24, 32], **_RT)
-        case "rt_detr_v2":
-            return tf.RTDetrV2Config(backbone_config=_rt_resnet(), encoder_in_channels=[16, 24, 32], **_RT)
-        case "d_fine":
-            return tf.DFineConfig(
-                backbone_config=_hgnet(), encoder_in_channels=[24, 32, 40], decoder_n_points=[3, 6, 3], **_RT
-            )
-        case "detr":
-            return _old_detr(tf.DetrConfig, ["stage4"])
-        case "conditional_detr":
-            return _old_detr(tf.ConditionalDetrConfig, ["stage4"])
-        case "dab-detr":
-            return _old_detr(tf.DabDetrConfig, ["stage4"])
-        case "table-transformer":
-            return _old_detr(tf.TableTransformerConfig, ["stage4"])
-        case "deformable_detr":
-            return _old_detr(tf.DeformableDetrConfig, STAGES[1:])
-        case "yolos":
-            return tf.YolosConfig(**_VIT | {"num_hidden_layers": 2}, image_size=[64, 64], num_detection_tokens=10)
-        case "eomt":
-            return tf.EomtConfig(
-                hidden_size=32, num_hidden_layers=4, num_attention_heads=2, image_size=64, patch_size=16, num_blocks=2,
-                num_queries=10, mlp_ratio=2,
-            )  # fmt: skip
-        case "mask2former":
-            return tf.Mask2FormerConfig(
-                backbone_config=_swin(), hidden_dim=32, feature_size=32, mask_feature_size=32, dim_feedforward=32,
-                encoder_feedforward_dim=32, encoder_layers=1, decoder_layers=2, num_attention_heads=2, num_queries=10,
-            )  # fmt: skip
-        case "maskformer":
-            return tf.MaskFormerConfig(
-                backbone_config=_swin(), decoder_config=tf.DetrConfig(**_DETR), fpn_feature_size=32,
-                mask_feature_size=32,
-            )  # fmt: skip
-        case "segformer":
-            return tf.SegformerConfig(
-                hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 2, 2],
-                decoder_hidden_size=32,
-            )  # fmt: skip
-        case "upernet":
-            backbone = tf.ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], out_features=STAGES)
-            return tf.UperNetConfig(backbone_config=backbone, hidden_size=32, auxiliary_in_channels=24)
-        case "beit":
-            return tf.BeitConfig(**_VIT, image_size=64, out_indices=[1, 2, 3, 4], use_relative_position_bias=True)
-        case "dpt":
-            return tf.DPTConfig(
-                **_VIT, image_size=64, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 16, 24, 32],
-                fusion_hidden_size=16,
-            )  # fmt: skip
-    raise AssertionError(name)
+def _upernet() -> Any:
+    backbone = tf.ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], out_features=STAGES)
+    return tf.UperNetConfig(backbone_config=backbone, hidden_size=32, auxiliary_in_channels=24)
+
+
+_CONFIGS: dict[str, Callable[[], Any]] = {
+    "rt_detr": lambda: tf.RTDetrConfig(backbone_config=_rt_resnet(), encoder_in_channels=[16, 24, 32], **_RT),
+    "rt_detr_v2": lambda: tf.RTDetrV2Config(backbone_config=_rt_resnet(), encoder_in_channels=[16, 24, 32], **_RT),
+    "d_fine": lambda: tf.DFineConfig(
+        backbone_config=_hgnet(), encoder_in_channels=[24, 32, 40], decoder_n_points=[3, 6, 3], **_RT
+    ),
+    "detr": lambda: _old_detr(tf.DetrConfig, ["stage4"]),
+    "conditional_detr": lambda: _old_detr(tf.ConditionalDetrConfig, ["stage4"]),
+    "dab-detr": lambda: _old_detr(tf.DabDetrConfig, ["stage4"]),
+    "table-transformer": lambda: _old_detr(tf.TableTransformerConfig, ["stage4"]),
+    "deformable_detr": lambda: _old_detr(tf.DeformableDetrConfig, STAGES[1:]),
+    "yolos": lambda: tf.YolosConfig(
+        **_VIT | {"num_hidden_layers": 2}, image_size=[64, 64], num_detection_tokens=10
+    ),
+    "eomt": lambda: tf.EomtConfig(
+        hidden_size=32, num_hidden_layers=4, num_attention_heads=2, image_size=64, patch_size=16, num_blocks=2,
+        num_queries=10, mlp_ratio=2,
+    ),
+    "mask2former": lambda: tf.Mask2FormerConfig(
+        backbone_config=_swin(), hidden_dim=32, feature_size=32, mask_feature_size=32, dim_feedforward=32,
+        encoder_feedforward_dim=32, encoder_layers=1, decoder_layers=2, num_attention_heads=2, num_queries=10,
+    ),
+    "maskformer": lambda: tf.MaskFormerConfig(
+        backbone_config=_swin(), decoder_config=tf.DetrConfig(**_DETR), fpn_feature_size=32, mask_feature_size=32
+    ),
+    "segformer": lambda: tf.SegformerConfig(
+        hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 2, 2], decoder_hidden_size=32
+    ),
+    "upernet": _upernet,
+    "beit": lambda: tf.BeitConfig(
+        **_VIT, image_size=64, out_indices=[1, 2, 3, 4], use_relative_position_bias=True
+    ),
+    "dpt": lambda: tf.DPTConfig(
+        **_VIT, image_size=64, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 16, 24, 32],
+        fusion_hidden_size=16,
+    ),
+}  # fmt: skip
 
 
 _FITTED = {"shortest_edge": 64, "longest_edge": 96}
@@ -147,7 +137,7 @@ _CLASSES = {
 def save_checkpoint(folder: Path, architecture: str, name: str, labels: tuple[str, ...] = LABELS) -> nn.Module:
     """Save a whole checkpoint of a model type; return the network."""
     torch.manual_seed(0)
-    config = _config(name)
+    config = _CONFIGS[name]()
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: number for number, label in enumerate(labels)}
     network = getattr(tf, _CLASSES[architecture]).from_config(config).eval()

@@ -1,8 +1,8 @@
-"""Detectors with a fixed set of labels: `AutoModelForObjectDetection` of transformers, to finders of the family `boxes`."""
+"""Detectors with a fixed set of labels, `AutoModelForObjectDetection`: finders of the family `boxes`."""
 
 from __future__ import annotations
 
-from ...architecture import checkpoint_architecture
+from ...architecture import Entry, checkpoint_architecture
 from ...checkpoint import Checkpoint
 from ...model import Model
 from ...pipeline import requires
@@ -33,8 +33,36 @@ ARCHITECTURE = checkpoint_architecture(
         "table-transformer",
         "yolos",
     ),
-    default_model="ustc-community/dfine-small-coco",
-    image_size="the checkpoint's own, 640 for D-FINE",
+    part="finder",
+    catalogue=(
+        Entry(
+            name="d-fine",
+            hub_id="ustc-community/dfine-small-coco",
+            licence="Apache-2.0",
+            forbids="",
+            image_size=640,
+            megabytes=42,
+            good_at="the 80 kinds of object of COCO; fast and accurate",
+        ),
+        Entry(
+            name="rt-detr-v2",
+            hub_id="PekingU/rtdetr_v2_r18vd",
+            licence="Apache-2.0",
+            forbids="",
+            image_size=640,
+            megabytes=81,
+            good_at="the 80 kinds of object of COCO",
+        ),
+        Entry(
+            name="yolos",
+            hub_id="hustvl/yolos-tiny",
+            licence="Apache-2.0",
+            forbids="",
+            image_size=512,
+            megabytes=26,
+            good_at="the 80 kinds of object of COCO; the smallest download",
+        ),
+    ),
     load=_load,
     licence=lambda checkpoint: checkpoint.licence,
 )

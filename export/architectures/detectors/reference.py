@@ -10,13 +10,11 @@ import numpy as np
 import torch
 
 from automask.bundle import Bundle
-from automask.cache import ByteCache
-from automask.families.family import Picture, Stopwatch
-from automask.families.finders.labels import Labels
 from automask.session import Session
 from automask.words.meaning import Term
 
 from ...agreement_boxes import BoxAgreement, FoundBoxes
+from ...finding import calibrate, find_boxes
 from ...label_sets.photos import parity_images
 from ...parity import Array, Case, Image
 
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DetectorReference"]
 
-_MOST_LABELS = 5
+_BEST = 10  # objects whose labels are compared
 # Networks that give the boxes in the order of scores of an earlier stage: nearly equal ones change places.
 _ORDERED_BY_SCORE = ("d_fine", "deformable_detr", "rt_detr", "rt_detr_v2")
 
@@ -62,18 +60,13 @@ class DetectorReference:
     def compare(self, bundle: Bundle, graphs: Mapping[str, Session]) -> BoxAgreement:
         """Compare what the runtime's finder finds; see `automask.export.parity.Reference`."""
         agreement = BoxAgreement()
-        finder = Labels(bundle, dict(graphs), ByteCache(0, len))
-        raw, calibrated = np.array(bundle.calibration).T
-        for number, (image, expected) in enumerate(self.found):
-            picture = Picture(image, image.shape[:2], bytes([number]), image)
-            for label in dict.fromkeys(expected.labels[i] for i in expected.best(len(expected.labels))[:_MOST_LABELS]):
-                term = Term(label, label, self.labels.index(label))
-                (ours,) = finder.find(picture, [(term,)], [0.0], Stopwatch())
+        for image, expected in self.found:
+            labels = tuple(dict.fromkeys(expected.labels[i] for i in expected.best(_BEST)))
+            terms = [(Term(label, label, self.labels.index(label)),) for label in labels]
+            for label, ours in zip(labels, find_boxes(bundle, graphs, image, terms), strict=True):
                 mine = [i for i, name in enumerate(expected.labels) if name == label]
-                theirs = FoundBoxes(
-                    expected.boxes[mine], np.interp(expected.scores[mine], raw, calibrated), (label,) * len(mine)
-                )
-                agreement.add(FoundBoxes(ours.boxes, ours.scores, ours.labels), theirs, picture.size)
+                scores = calibrate(bundle, expected.scores[mine])
+                agreement.add(ours, FoundBoxes(expected.boxes[mine], scores, (label,) * len(mine)), image.shape[:2])
         return agreement
 
 

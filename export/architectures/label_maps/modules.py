@@ -31,7 +31,7 @@ class LabelMapNet(nn.Module):
 
 
 def _upernet(network: PreTrainedModel, pixels: torch.Tensor) -> torch.Tensor:
-    """Return UperNet's logits before it enlarges them to the size of its input: 16 times the numbers, and no more in them."""
+    """Return UperNet's logits before it enlarges them to the size of its input: a sixteenth of the numbers."""
     features = network.backbone.forward_with_filtered_kwargs(pixels).feature_maps
     logits: torch.Tensor = network.decode_head(features)
     return logits

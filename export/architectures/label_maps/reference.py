@@ -1,4 +1,4 @@
-"""What the checkpoint of a semantic segmentation net itself computes: transformers' processor, network, post-processing."""
+"""What the checkpoint of a semantic segmentation net itself computes, with transformers' processor and results."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from automask.bundle import Bundle
-from automask.cache import ByteCache
 from automask.families.family import Picture, Stopwatch
 from automask.families.scorers.label_map import LabelMap
 from automask.session import Session
 from automask.words.meaning import Term
 
+from ...finding import new_cache
 from ...label_sets.agreement import ResultAgreement
 from ...label_sets.photos import parity_images
 from ...parity import Array, Case, Image, run_graph
@@ -59,19 +59,18 @@ class LabelMapReference:
     def compare(self, bundle: Bundle, graphs: Mapping[str, Session]) -> ResultAgreement:
         """Compare the runtime's score maps; see `automask.export.parity.Reference`."""
         agreement = ResultAgreement()
-        for feed, expected in self.cases["segmenter"]:
-            found = run_graph(graphs["segmenter"], feed)["logits"]
-            for one, other in zip(found, expected["logits"], strict=True):
+        for feed, outputs in self.cases["segmenter"]:
+            logits = run_graph(graphs["segmenter"], feed)["logits"]
+            for one, other in zip(logits, outputs["logits"], strict=True):
                 best = np.bincount(other.argmax(axis=0).ravel(), minlength=len(self.labels)).argsort()[::-1]
                 labels = best[:_MOST_LABELS]
                 agreement.add_logits(_margins(one, labels), _margins(other, labels))
-        scorer = LabelMap(bundle, dict(graphs), ByteCache(0, len))
+        scorer = LabelMap(bundle, dict(graphs), new_cache())
         terms = [(Term(label, label, index),) for index, label in enumerate(self.labels)]
         for number, (image, expected) in enumerate(self.maps):
             picture = Picture(image, expected.shape, bytes([number]), image)
-            predictions = scorer.score(picture, terms, Stopwatch())
-            best_labels = np.argmax([one.score_map for one in predictions], axis=0)
-            agreement.shares.append(float((best_labels == expected).mean()))
+            maps = [one.score_map for one in scorer.score(picture, terms, Stopwatch()) if one.score_map is not None]
+            agreement.shares.append(float((np.argmax(maps, axis=0) == expected).mean()))
         return agreement
 
 

@@ -1,8 +1,8 @@
-"""Nets that give masks with labels: `AutoModelForUniversalSegmentation` of transformers, to bundles of the family `regions`."""
+"""Nets that give masks with labels, `AutoModelForUniversalSegmentation` of transformers: the family `regions`."""
 
 from __future__ import annotations
 
-from ...architecture import checkpoint_architecture
+from ...architecture import Entry, checkpoint_architecture
 from ...checkpoint import Checkpoint
 from ...model import Model
 from ...pipeline import requires
@@ -23,8 +23,27 @@ def _load(checkpoint: Checkpoint, image_size: int | None) -> Model:
 ARCHITECTURE = checkpoint_architecture(
     help=_HELP,
     model_types=("eomt", "mask2former", "maskformer"),
-    default_model="tue-mps/coco_panoptic_eomt_small_640_2x",
-    image_size="the checkpoint's own, 640 for EoMT",
+    part="whole",
+    catalogue=(
+        Entry(
+            name="eomt",
+            hub_id="tue-mps/coco_panoptic_eomt_small_640_2x",
+            licence="MIT",
+            forbids="",
+            image_size=640,
+            megabytes=95,
+            good_at="80 kinds of object and 53 of surfaces (sky, wall, road), masks from one pass",
+        ),
+        Entry(
+            name="mask2former",
+            hub_id="facebook/mask2former-swin-tiny-coco-panoptic",
+            licence="other, by its card",
+            forbids="its card does not say",
+            image_size=384,
+            megabytes=190,
+            good_at="the same labels as EoMT, from an older and smaller picture",
+        ),
+    ),
     load=_load,
     licence=lambda checkpoint: checkpoint.licence,
 )

@@ -1,4 +1,4 @@
-"""What the checkpoint of a net with masks and labels itself finds: transformers' processor, network, post-processing."""
+"""What the checkpoint of a net with masks and labels itself finds, with transformers' processor and post-processing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from automask.bundle import Bundle
-from automask.cache import ByteCache
 from automask.families.family import Picture, Stopwatch
 from automask.families.regions import Regions
 from automask.session import Session
 from automask.words.meaning import Term
 
+from ...finding import new_cache
 from ...label_sets.agreement import ResultAgreement, overlap
 from ...label_sets.photos import parity_images
 from ...parity import Array, Case, Image, run_graph
@@ -69,7 +69,7 @@ class RegionReference:
         """Compare the runtime's masks; see `automask.export.parity.Reference`."""
         agreement = ResultAgreement()
         # Every mask by itself, as in the checkpoint's result; `Regions` joins those of a label of stuff.
-        family = Regions(replace(bundle, text={**bundle.text, "stuff": []}), dict(graphs), ByteCache(0, len))
+        family = Regions(replace(bundle, text={**bundle.text, "stuff": []}), dict(graphs), new_cache())
         raw, calibrated = np.array(bundle.calibration).T
         for number, (image, expected) in enumerate(self.found):
             feed, outputs = self.cases["segmenter"][number]
@@ -98,7 +98,7 @@ def _find(model: RegionModel, image: Image) -> list[_Found]:
     """
     with torch.inference_mode():
         outputs = model.network(pixel_values=torch.tensor(_pixels(model, [image])))
-    # Mask2Former's and MaskFormer's post-processing can only enlarge masks by repeating pixels, so they keep their size.
+    # Mask2Former's and MaskFormer's post-processing enlarges masks by repeating pixels, so theirs keep their size.
     sizes: dict[str, Any] = {"target_sizes": [image.shape[:2]]} if model.processor.size.get("longest_edge") else {}
     found = []
     for query in range(outputs.class_queries_logits.shape[1]):
