@@ -37,8 +37,8 @@ ARCHITECTURE = checkpoint_architecture(
         Entry(
             name="mask2former",
             hub_id="facebook/mask2former-swin-tiny-coco-panoptic",
-            licence="other, by its card",
-            forbids="its card does not say",
+            licence='"other", says its card: ask its authors',
+            forbids="",
             image_size=384,
             megabytes=190,
             good_at="the same labels as EoMT, from an older and smaller picture",
