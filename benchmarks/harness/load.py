@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 from threading import Lock, Thread
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import grpc
@@ -20,10 +20,10 @@ from .timing import spread
 PHOTO = photo(1200, 800, least_bytes=290_000)
 
 Load = dict[str, Any]
-"""Masks `per_second`, the spread of their milliseconds, and the number of `errors`."""
+"""Masks `per_second`, the spread of their milliseconds, the `longest`, and the number of `errors`."""
 
 
-def run_clients(call: Call, clients: int, more: Callable[[], bool], *, new_every: int) -> Load:
+def run_clients(call: Call, clients: int, more: Callable[[], bool], *, new_every: int, pause: float = 0.0) -> Load:
     """Call from several threads at once until `more` returns False.
 
     Parameters
@@ -36,6 +36,8 @@ def run_clients(call: Call, clients: int, more: Callable[[], bool], *, new_every
         Whether to make another call; called before each one, never by two threads at once.
     new_every
         1 for a new photo in each call, 2 in every second call, and so on; 0 for never.
+    pause
+        Seconds that a client waits after each call.
     """
     times: list[float] = []
     errors: list[str] = []
@@ -54,6 +56,7 @@ def run_clients(call: Call, clients: int, more: Callable[[], bool], *, new_every
             except (grpc.RpcError, httpx.HTTPError, automask.AutomaskError) as error:
                 errors.append(str(error))
             times.append((perf_counter() - start) * 1e3)
+            sleep(pause)
 
     threads = [Thread(target=client) for _ in range(clients)]
     start = perf_counter()
@@ -62,7 +65,12 @@ def run_clients(call: Call, clients: int, more: Callable[[], bool], *, new_every
     for thread in threads:
         thread.join()
     seconds = perf_counter() - start
-    return {"per_second": round(len(times) / seconds, 2), **spread(times), "errors": len(errors)}
+    return {
+        "per_second": round(len(times) / seconds, 2),
+        **spread(times),
+        "longest": round(max(times), 3),
+        "errors": len(errors),
+    }
 
 
 def first(number: int) -> Callable[[], bool]:

@@ -337,6 +337,7 @@ ATTACKS: Mapping[str, Callable[[], bytes]] = {
     "png-line-50mp": partial(zeros_png, 50_000_000, 1, 8, 2, 3),
     "png-column-50mp": partial(zeros_png, 1, 50_000_000, 8, 2, 3),
     "png-rgba16-50mp": partial(zeros_png, 10_000, 5_000, 16, 6, 4),
+    "png-rgba16-16mp": partial(zeros_png, 4_000, 3_999, 16, 6, 4),
     "bmp-rle8-ends-of-line": lambda: _bmp(64, 64, 8, 1, b"\0\0" * (15 * _MB)),
     "bmp-rle8-deltas": lambda: _bmp(64, 64, 8, 1, b"\0\2\0\0" * (30 * _MB // 4)),
     "bmp-rle8-runs": lambda: _bmp(5_000, 9_000, 8, 1, b"\1\1" * (15 * _MB)),
