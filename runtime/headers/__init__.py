@@ -7,11 +7,14 @@ does not need. A loop over a file's parts always has a bound; what scans whole f
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from . import avif, bmp, gif, jpeg, png, tiff, webp
 from .exif import ORIENTATION, orientation
+from .formats import identify
 from .trimmed import CheckSize, Trim, Trimmed
 
-__all__ = ["ORIENTATION", "TRIMS", "CheckSize", "Trim", "Trimmed", "orientation"]
+__all__ = ["ORIENTATION", "TRIMS", "CheckSize", "Trim", "Trimmed", "orientation", "stated_pixels"]
 
 TRIMS: dict[str, Trim] = {
     "AVIF": avif.trim,
@@ -23,3 +26,25 @@ TRIMS: dict[str, Trim] = {
     "TIFF": tiff.trim,
     "WebP": webp.trim,
 }
+
+
+class _Stated(Exception):  # noqa: N818 (it is a result)
+    pass
+
+
+def _state(width: int, height: int) -> NoReturn:
+    raise _Stated(width * height)
+
+
+def stated_pixels(data: bytes) -> int:
+    """Return the number of pixels that a file's header states, 0 if it is not found; nothing else is checked."""
+    try:
+        kind = identify(data)
+        if TRIMS[kind] is avif.trim:
+            return avif.stated_pixels(data)
+        TRIMS[kind](data, _state)
+    except _Stated as stated:
+        return int(stated.args[0])
+    except Exception:  # noqa: BLE001 (damaged files raise anything, and their decoder says what is wrong)
+        return 0
+    return 0

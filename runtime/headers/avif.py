@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 
 from ..errors import ImageError
 from .trimmed import CheckSize, Trimmed
 
-__all__ = ["trim"]
+__all__ = ["stated_pixels", "trim"]
 
 _EXIF_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))Exif", re.DOTALL)
+_SIZE = re.compile(rb"ispe\0{4}(.{8})", re.DOTALL)
+_SEARCHED = 65_536  # bytes, in which real files have their sizes
 _MAX_BOXES = 4_096  # side by side
 # libavif and libheif look items, properties and chunks up one by one, so their work grows with the square of these
 # sizes. Boxes that hold data are not limited: image data, colour profiles.
@@ -31,6 +34,12 @@ def trim(data: bytes, check_size: CheckSize) -> Trimmed:  # noqa: ARG001 (the de
     """
     _check(data, 0, len(data))
     return Trimmed(_EXIF_ITEM.sub(rb"\1skip", data))
+
+
+def stated_pixels(data: bytes) -> int:
+    """Return the number of pixels of the largest item; 0 if none is found."""
+    sizes = (struct.unpack(">LL", size) for size in _SIZE.findall(data, 0, _SEARCHED))
+    return max((width * height for width, height in sizes), default=0)
 
 
 def _check(data: bytes, start: int, end: int) -> None:

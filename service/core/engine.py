@@ -6,6 +6,7 @@ all workers are busy. A task that finds an idle worker never waits, unless `batc
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -17,11 +18,12 @@ from typing import Generic, TypeAlias
 from automask import AutomaskError, Interrupt, Query, Result, Segmenter
 from automask.outline import ResolvedQuery
 
-from ..decoding.slots import STEP_ASIDE
+from ..decoding.slots import SLOT, GiveWayError
 from ..errors import shutting_down
 from ..telemetry.metrics import Metrics
 from .backend import ResponseT, find_model
 from .backlog import Backlog
+from .lanes import Lanes, Seat, is_large
 from .task import Task
 
 __all__ = ["Engine", "Work", "Writer"]
@@ -45,6 +47,7 @@ class Work(Generic[ResponseT]):
     segmenter: Segmenter
     retries: int
     accepted: float
+    is_large: bool
     future: Future[ResponseT] = field(default_factory=Future)
     is_wanted: bool = True
     batch: _Batch[ResponseT] | None = None
@@ -83,6 +86,37 @@ class _Batch(Generic[ResponseT]):
         first = self.works[0]
         queries = [work.query for work in self.works]
         return first.segmenter.answer(first.task.image, queries, interrupt=self.interrupt)
+
+
+class _Slot:
+    """The slot of one batch.
+
+    Parameters
+    ----------
+    seat
+        Its place in the lanes.
+    changed
+        Guards the seat, and is notified when the slot is given away.
+    """
+
+    def __init__(self, seat: Seat, changed: Condition) -> None:
+        self._seat, self._changed = seat, changed
+
+    @property
+    def is_large(self) -> bool:
+        return self._seat.is_large
+
+    def step_aside(self) -> None:
+        with self._changed:
+            self._seat.is_aside = True
+            self._changed.notify_all()
+
+    def mark_slow(self) -> None:
+        self._seat.is_large = True
+        self.step_aside()
+
+    def resume(self) -> None:
+        self._seat.is_aside = False
 
 
 class Engine(Generic[ResponseT]):
@@ -127,11 +161,11 @@ class Engine(Generic[ResponseT]):
         self._backlog = Backlog(workers=workers, max_queue=max_queue)
         self._changed = Condition()
         self._queue: deque[Work[ResponseT]] = deque()
-        self._busy = 0
+        threads = workers + max(1, spare_threads)
+        # As many as the processors can work on; the other threads are for small images.
+        self._lanes = Lanes(workers, most_large=min(threads - 1, max(workers, os.cpu_count() or 1)))
         self._is_open = True
-        self._threads = [
-            Thread(target=self._serve, name=f"automask-worker-{n}", daemon=True) for n in range(workers + spare_threads)
-        ]
+        self._threads = [Thread(target=self._serve, name=f"automask-worker-{n}", daemon=True) for n in range(threads)]
         for thread in self._threads:
             thread.start()
 
@@ -166,12 +200,14 @@ class Engine(Generic[ResponseT]):
         UnavailableError
             The engine was closed.
         """
-        work: Work[ResponseT] = Work(task, query, self.segmenter(task.model), retries, perf_counter())
+        work: Work[ResponseT] = Work(
+            task, query, self.segmenter(task.model), retries, perf_counter(), is_large(task.image)
+        )
         with self._changed:
             if not self._is_open:
                 raise shutting_down()
             if self._backlog.is_full(self.waiting):
-                self._queue = deque(one for one in self._queue if one.is_wanted)
+                self._queue = deque(one for one in self._queue if one.is_wanted or one.future.running())
             self._backlog.check(self.waiting)
             self._queue.append(work)
             self._changed.notify_all()  # notifying one could reach a worker that waits for its batch
@@ -180,7 +216,7 @@ class Engine(Generic[ResponseT]):
     @property
     def waiting(self) -> int:
         """Number of tasks that wait: queued ones, without those that idle workers are about to take."""
-        return max(0, len(self._queue) - (self.workers - self._busy))
+        return max(0, len(self._queue) - (self.workers - self._lanes.busy))
 
     def close(self) -> None:
         """Refuse new tasks, finish queued ones, and end the threads."""
@@ -191,47 +227,44 @@ class Engine(Generic[ResponseT]):
             thread.join()
 
     def _serve(self) -> None:
-        STEP_ASIDE.set(self._step_aside)
-        while works := self._take():
+        while taken := self._take():
+            works, seat = taken
+            SLOT.set(_Slot(seat, self._changed))
             try:
                 self._run(works)
             finally:
-                self._add_busy(-1)
+                with self._changed:
+                    self._lanes.leave(seat)
+                    self._changed.notify_all()
 
-    def _add_busy(self, number: int) -> None:
+    def _take(self) -> tuple[list[Work[ResponseT]], Seat] | None:
+        """Wait for work and return a batch; None once the engine is closed and its queue is empty."""
         with self._changed:
-            self._busy += number
-            if self._queue:
-                self._changed.notify_all()
-
-    def _step_aside(self) -> Callable[[], None]:
-        """Let another thread work while this one waits; the return value ends that, and never waits."""
-        self._add_busy(-1)
-        return lambda: self._add_busy(1)
-
-    def _take(self) -> list[Work[ResponseT]]:
-        """Wait for work and return a batch; empty once the engine is closed and its queue is empty."""
-        with self._changed:
-            while self._is_open and not (self._queue and self._busy < self.workers):
+            while (index := self._next()) is None:
+                if not self._is_open and not self._queue:
+                    return None
                 self._changed.wait()
-            if not self._queue:
-                return []
-            first = self._queue.popleft()
-            self._busy += 1
-            if self._batch_wait and self._busy > 1 and self._is_open:
+            first = self._queue[index]
+            del self._queue[index]
+            seat = self._lanes.enter(is_large=first.is_large)
+            if self._batch_wait and self._lanes.busy > 1 and self._is_open:
                 self._changed.wait_for(lambda: self._partners(first), self._batch_wait)
             partners = self._partners(first)
             # Waiting tasks are divided between the workers, so that none is idle while another one has a large batch.
             partners = partners[: min(self._max_batch - 1, len(partners) // self.workers)]
             for partner in partners:
                 self._queue.remove(partner)
-        return [first, *partners]
+        return [first, *partners], seat
+
+    def _next(self) -> int | None:
+        """Return the index of the task to start next; None if there is none, or all must wait."""
+        return self._lanes.choose(work.is_large for work in self._queue)
 
     def _partners(self, first: Work[ResponseT]) -> list[Work[ResponseT]]:
         return [work for work in self._queue if work.shares_image(first)] if self._max_batch > 1 else []
 
     def _run(self, works: Sequence[Work[ResponseT]]) -> None:
-        works = [work for work in works if work.future.set_running_or_notify_cancel()]
+        works = [work for work in works if work.future.running() or work.future.set_running_or_notify_cancel()]
         if not works:
             return
         self._metrics.batch_size.observe(len(works))
@@ -239,12 +272,22 @@ class Engine(Generic[ResponseT]):
         answers: Sequence[list[Result | AutomaskError] | BaseException]
         try:
             answers = _Batch(works).answer()
+        except GiveWayError:
+            self._put_back(works)
+            return
         except BaseException as error:  # noqa: BLE001 (it belongs to these tasks, and the worker goes on)
             answers = [error] * len(works)
         for work, answer in zip(works, answers, strict=True):
             self._finish(work, answer, started)
             work.batch = None  # which refers to its works
         self._backlog.record((perf_counter() - started) / len(works))
+
+    def _put_back(self, works: Sequence[Work[ResponseT]]) -> None:
+        """Queue a batch again, as one on a large image."""
+        for work in works:
+            work.batch, work.is_large = None, True
+        with self._changed:
+            self._queue.extend(works)
 
     def _finish(
         self, work: Work[ResponseT], answer: list[Result | AutomaskError] | BaseException, started: float

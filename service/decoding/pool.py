@@ -13,11 +13,9 @@ from automask.images import DEFAULT_MAX_PIXELS
 
 from ..errors import shutting_down
 from .process import SLOW_SECONDS, DecodingProcess
-from .slots import stepping_aside
+from .slots import NO_SLOT, GiveWayError, Slot, waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -45,14 +43,15 @@ class DecoderPool:
 
     def __init__(self, *, processes: int, timeout: float, memory: int = MEMORY) -> None:
         self._most, self._timeout, self._memory = processes, timeout, memory
+        self._most_large = max(1, processes - 1)  # the last process is for small images
         self._changed = Condition()
         self._idle: list[DecodingProcess] = []
-        self._busy: set[DecodingProcess] = set()
+        self._busy: dict[DecodingProcess, Slot] = {}
         self._is_open = True
 
     def start(self) -> None:
         """Start the first process, so that the first image does not wait for it."""
-        self._release(self._acquire(lambda: None))
+        self._release(self._acquire(NO_SLOT))
 
     @property
     def pids(self) -> set[int]:
@@ -73,14 +72,20 @@ class DecoderPool:
             A process cannot start, or failed for another reason than the file.
         UnavailableError
             The pool was closed.
+        GiveWayError
+            It takes long, and the last process, which is for small images. Only where a `Slot` is set.
         """
-        with stepping_aside() as step_aside:
-            process = self._acquire(step_aside)
+        with waiting() as slot:
+            process = self._acquire(slot)
             try:
-                return process.decode(encoded, shortest, max_pixels, step_aside)
+                return process.decode(encoded, shortest, max_pixels, slot.mark_slow, self._give_way)
             except ImageError as error:
                 if not process.is_alive:
                     _log.warning("a decoding process was ended", problem=str(error), bytes=len(encoded))
+                raise
+            except GiveWayError:
+                process.kill()
+                process.close()
                 raise
             finally:
                 self._release(process)
@@ -97,13 +102,16 @@ class DecoderPool:
         for process in idle:
             process.close()
 
-    def _acquire(self, on_slow: Callable[[], None]) -> DecodingProcess:
+    def _acquire(self, slot: Slot) -> DecodingProcess:
+        def can_acquire() -> bool:
+            return self._can_acquire(is_large=slot.is_large)
+
         with self._changed:
-            is_slow = not self._changed.wait_for(self._can_acquire, SLOW_SECONDS)
+            is_slow = not self._changed.wait_for(can_acquire, SLOW_SECONDS)
         if is_slow:
-            on_slow()
+            slot.step_aside()
         with self._changed:
-            self._changed.wait_for(self._can_acquire)
+            self._changed.wait_for(can_acquire)
             if not self._is_open:
                 raise shutting_down()
             # The one used last: it is ready, where one that was just started may not be.
@@ -112,15 +120,28 @@ class DecoderPool:
                 process.close()
                 process = None
             process = process or DecodingProcess(self._timeout, self._memory)
-            self._busy.add(process)
+            self._busy[process] = slot
         return process
 
-    def _can_acquire(self) -> bool:
-        return bool(self._idle) or len(self._busy) < self._most or not self._is_open
+    def _can_acquire(self, *, is_large: bool) -> bool:
+        if not self._is_open:
+            return True
+        if is_large and self._large >= self._most_large:
+            return False
+        return len(self._busy) < self._most
+
+    @property
+    def _large(self) -> int:
+        return sum(slot.is_large for slot in self._busy.values())
+
+    def _give_way(self) -> None:
+        with self._changed:
+            if self._large > self._most_large:
+                raise GiveWayError
 
     def _release(self, process: DecodingProcess) -> None:
         with self._changed:
-            self._busy.discard(process)
+            self._busy.pop(process, None)
             if not self._is_open:
                 process.close()
             elif process.is_alive:

@@ -33,6 +33,10 @@ _SLACK_SECONDS = 5.0  # after which the server ends a process that should have e
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 
 
+def _nothing() -> None:
+    pass
+
+
 class DecodingProcess:
     """Starts a process; a call from several threads at once is not allowed.
 
@@ -88,7 +92,12 @@ class DecodingProcess:
             self._is_ready = True
 
     def decode(
-        self, encoded: bytes, shortest: int | None, max_pixels: int, on_slow: Callable[[], None]
+        self,
+        encoded: bytes,
+        shortest: int | None,
+        max_pixels: int,
+        on_slow: Callable[[], None] = _nothing,
+        on_long: Callable[[], None] = _nothing,
     ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         """Decode a file; result and other parameters are those of `automask.images.decode`.
 
@@ -98,6 +107,8 @@ class DecodingProcess:
             As for `automask.images.decode`.
         on_slow
             Called once it takes longer than `SLOW_SECONDS`.
+        on_long
+            Called once it takes twice as long. If it raises, the process still decodes and must be killed.
 
         Raises
         ------
@@ -112,12 +123,14 @@ class DecodingProcess:
             header = REQUEST.pack(len(encoded), NO_SHORTEST if shortest is None else shortest, max_pixels)
             self._socket.sendall(header)
             self._socket.sendall(encoded)
-            self._socket.settimeout(SLOW_SECONDS)
-            try:
-                self._socket.recv(1, socket.MSG_PEEK)
-            except TimeoutError:
-                on_slow()
-                self._socket.settimeout(WALL_FACTOR * self._timeout + _SLACK_SECONDS)
+            for call in (on_slow, on_long):
+                self._socket.settimeout(SLOW_SECONDS)
+                try:
+                    self._socket.recv(1, socket.MSG_PEEK)
+                    break
+                except TimeoutError:
+                    call()
+            self._socket.settimeout(WALL_FACTOR * self._timeout + _SLACK_SECONDS)
         kind, fields, descriptors = self._receive()
         if kind is None:
             raise ImageError(self._end())

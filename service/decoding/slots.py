@@ -2,28 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Protocol
 
-__all__ = ["STEP_ASIDE", "stepping_aside"]
+__all__ = ["NO_SLOT", "SLOT", "GiveWayError", "Slot", "waiting"]
 
-STEP_ASIDE: ContextVar[Callable[[], Callable[[], None]] | None] = ContextVar("step_aside", default=None)
-"""Gives the slot of the current thread to another worker, and returns what takes a slot again."""
+
+class GiveWayError(Exception):
+    """The image is slow to decode and takes the last process: decode it again later, as a large one."""
+
+
+class Slot(Protocol):
+    """The slot of the current thread."""
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the image is large, or has turned out to be slow to decode."""
+
+    def step_aside(self) -> None:
+        """Give the slot to another worker; a second call does nothing."""
+
+    def mark_slow(self) -> None:
+        """Note that the image is slow to decode, and step aside."""
+
+    def resume(self) -> None:
+        """Take a slot again, if it was given away; never waits."""
+
+
+class _NoSlot:
+    is_large = False
+
+    def step_aside(self) -> None:
+        pass
+
+    def mark_slow(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
+
+NO_SLOT = _NoSlot()
+SLOT: ContextVar[Slot | None] = ContextVar("slot", default=None)
 
 
 @contextmanager
-def stepping_aside() -> Iterator[Callable[[], None]]:
-    """Return a function that steps aside once it is called; the slot is taken again at the end."""
-    resumes: list[Callable[[], None]] = []
-
-    def step_aside() -> None:
-        step = STEP_ASIDE.get()
-        if step is not None and not resumes:
-            resumes.append(step())
-
+def waiting() -> Iterator[Slot]:
+    """Return the slot, which may be given away until the block ends."""
+    slot = SLOT.get() or NO_SLOT
     try:
-        yield step_aside
+        yield slot
     finally:
-        for resume in resumes:
-            resume()
+        slot.resume()

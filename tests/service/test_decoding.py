@@ -205,11 +205,12 @@ def test_workers_go_on_while_a_decoder_is_slow(pool: DecoderPool, slow: bytes, j
         first, second = (engine.start(task, task.query) for task in tasks)
         assert second.future.result(CALL_TIMEOUT)
         assert not first.future.done()
+        wait_until(lambda: all(process._is_ready for process in [*pool._busy]))
         os.kill(busy(pool)[0], signal.SIGKILL)
         with pytest.raises(ImageError, match="ended the decoder"):
             first.future.result(CALL_TIMEOUT)
         assert engine.waiting == 0
-        assert engine._busy <= 1
+        assert engine._lanes.busy <= 1
 
 
 def test_a_request_whose_image_ends_the_decoder_fails(tmp_path: Path, slow: bytes, jpeg: bytes) -> None:

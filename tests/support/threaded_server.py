@@ -58,7 +58,7 @@ def pending_tasks(server: Any) -> int:
     if not isinstance(server, Server):
         return int(server.pending_tasks())
     assert server._engine is not None
-    return len(server._engine._queue) + server._engine._busy
+    return len(server._engine._queue) + server._engine._lanes.busy
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
