@@ -32,7 +32,7 @@ class Model(ABC):
     float32_roles
         Graphs that stay float32 where the bundle's precision is int8.
     float32_nodes
-        By role, names of MatMul nodes, or what their names begin with, that stay float32 in an int8 graph.
+        By role, names of matrix products, or what their names begin with, that stay float32 in an int8 graph.
     image_size
         Side in pixels of the square that images are resized to.
     submodels

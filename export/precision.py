@@ -34,7 +34,7 @@ def write_precision(
     optimize
         Fuse attention into ONNX Runtime's own operator.
     float32_nodes
-        Names of MatMul nodes, or what their names begin with, that stay float32 in int8.
+        Names of matrix products, or what their names begin with, that stay float32 in int8.
     """
     if precision == "int8":
         _write_int8(source, target, float32_nodes)
@@ -77,20 +77,22 @@ def _write_int8(source: Path, target: Path, float32_nodes: Sequence[str]) -> Non
 
 
 def _excluded(model: onnx.ModelProto, prefixes: Sequence[str]) -> list[str]:
-    """Return the names of the MatMul nodes that stay float32.
+    """Return the names of the matrix products that stay float32, as the quantiser has them.
 
     Raises
     ------
     ValueError
         No node's name begins with one of the prefixes: without the check, the graph would be quantised as a whole.
     """
-    nodes = [node for node in model.graph.node if node.op_type == "MatMul"]
+    nodes = [node for node in model.graph.node if node.op_type in {"MatMul", "Gemm"}]
     for prefix in prefixes:
         if not any(node.name.startswith(prefix) for node in nodes):
-            raise ValueError(f"no MatMul node's name begins with {prefix!r}; there are {[n.name for n in nodes]}")
+            raise ValueError(f"no matrix product's name begins with {prefix!r}; there are {[n.name for n in nodes]}")
     # With one scale per channel, a weight of one dimension becomes a graph that ONNX Runtime cannot load.
     vectors = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 1}
-    return [node.name for node in nodes if node.name.startswith(tuple(prefixes)) or vectors & set(node.input)]
+    kept = [node for node in nodes if node.name.startswith(tuple(prefixes)) or vectors & set(node.input[:2])]
+    # `slim` joins a product of fixed shape and its bias to a Gemm, which the quantiser takes apart again.
+    return [node.name if node.op_type == "MatMul" else f"{node.name}_MatMul" for node in kept]
 
 
 def _write_fp16(source: Path, target: Path) -> None:
