@@ -161,3 +161,13 @@ GREY, PHOTO = np.zeros((4, 5), np.uint8), np.zeros((4, 5, 3), np.uint8)
 def test_bad_arguments_are_named(call: Any, message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         call()
+
+
+def test_a_refined_outline_has_no_teeth_of_one_pixel() -> None:
+    """Single pixels in the colour of the other side, as in fur, do not notch the outline."""
+    height, width, edge = 90, 120, 60
+    mask = np.where(np.arange(width) < edge, np.uint8(255), np.uint8(0)) * np.ones((height, 1), np.uint8)
+    image = np.where(mask[..., None] > 0, np.array([200, 60, 40], np.uint8), np.array([40, 90, 120], np.uint8))
+    image[2:-2:4, edge - 1], image[4:-2:4, edge] = image[0, -1], image[0, 0]
+    assert np.array_equal(refine(mask, image, 6), mask)
+    assert np.array_equal(matte(mask, image, 6) >= 128, mask == 255)
