@@ -28,7 +28,7 @@ from .core.engine import Engine
 from .core.loading import load_model, open_decoder
 from .decoding.pool import DecoderPool
 from .errors import UnavailableError
-from .rpc.listen import listen
+from .rpc.listen import listen, server_options
 from .rpc.messages import add_servicer
 from .sockets import format_address, tls_context, without_brackets
 from .telemetry.exporter import Exporter
@@ -89,15 +89,7 @@ class Server:
         OSError
             A certificate or its key cannot be read.
         """
-        self._grpc = grpc.aio.server(
-            options=(
-                ("grpc.max_receive_message_length", self._settings.max_message_bytes),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),  # a second server on the same port must fail, not take half of the calls
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-                ("grpc.keepalive_permit_without_calls", 1),
-            )
-        )
+        self._grpc = grpc.aio.server(options=server_options(self._settings.max_message_bytes))
         self._health = health.aio.HealthServicer()
         add_servicer(self._components.servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)

@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -18,7 +19,48 @@ from ..config.settings import Settings
 from ..errors import UnavailableError
 from ..sockets import bind, format_address, tls_context
 
-__all__ = ["listen"]
+__all__ = ["Keepalive", "listen", "server_options"]
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """When a connection is closed, in seconds.
+
+    Attributes
+    ----------
+    handshake
+        From its start until its first frame has come.
+    quiet
+        Without a byte from the client, until it gets a ping.
+    answer
+        Until it has answered the ping.
+    idle
+        Without a call.
+    """
+
+    handshake: float = 10.0
+    quiet: float = 30.0
+    answer: float = 20.0  # a ping waits behind what a slow client has in its own queue
+    idle: float = 1800.0
+
+
+def server_options(max_message_bytes: int, keepalive: Keepalive = Keepalive()) -> list[tuple[str, int]]:
+    """Return the options of a gRPC server."""
+    answer = round(1e3 * keepalive.answer)
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 0),  # a second server on the same port must fail, not take half of the calls
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.server_handshake_timeout_ms", round(1e3 * keepalive.handshake)),
+        ("grpc.http2.settings_timeout", round(1e3 * keepalive.handshake)),
+        ("grpc.keepalive_time_ms", round(1e3 * keepalive.quiet)),
+        ("grpc.keepalive_timeout_ms", answer),
+        ("grpc.http2.ping_timeout_ms", answer),  # which gRPC waits for, whatever the line above says
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.max_connection_idle_ms", round(1e3 * keepalive.idle)),
+    ]
 
 
 def listen(server: grpc.aio.Server, settings: Settings) -> str:

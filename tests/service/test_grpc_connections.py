@@ -1,0 +1,107 @@
+"""gRPC connections whose client is dead or does not answer: each is closed, with plain sockets as clients."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from automask.service import server as server_module
+from automask.service.rpc.listen import Keepalive, server_options
+from automask.v1 import mask_service_pb2 as messages
+from automask.v1.mask_service_pb2_grpc import MaskServiceStub
+from support.threaded_server import CALL_TIMEOUT, connect, serving
+
+SETTINGS, PING, GOAWAY, HEADERS, DATA = 4, 6, 7, 1, 0
+ACK, END_STREAM, END_HEADERS = 1, 1, 4
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def frame(kind: int, flags: int = 0, stream: int = 0, body: bytes = b"") -> bytes:
+    return struct.pack(">L", len(body))[1:] + bytes([kind, flags]) + struct.pack(">L", stream) + body
+
+
+def header(name: bytes, value: bytes) -> bytes:
+    """A literal header field without indexing (RFC 7541, section 6.2.2)."""
+    return bytes([0, len(name)]) + name + bytes([len(value)]) + value
+
+
+def list_models() -> bytes:
+    fields = {
+        b":method": b"POST",
+        b":scheme": b"http",
+        b":path": b"/automask.v1.MaskService/ListModels",
+        b":authority": b"localhost",
+        b"content-type": b"application/grpc",
+        b"te": b"trailers",
+    }
+    block = b"".join(header(name, value) for name, value in fields.items())
+    return frame(HEADERS, END_HEADERS, 1, block) + frame(DATA, END_STREAM, 1, bytes(5))
+
+
+GREETED = PREFACE + frame(SETTINGS) + frame(SETTINGS, ACK)
+WITHOUT_WINDOW = PREFACE + frame(SETTINGS, body=struct.pack(">HL", 4, 0)) + frame(SETTINGS, ACK)
+
+CLIENTS = {
+    "sends nothing": b"",
+    "stops in its greeting": PREFACE[:10],
+    "sends no settings": PREFACE,
+    "accepts no settings": PREFACE + frame(SETTINGS),
+    "answers no ping": GREETED,
+    "leaves a call half sent": GREETED + list_models()[:-20],
+    "makes no room for the answer": WITHOUT_WINDOW + list_models(),
+}
+
+
+def read_until_closed(connection: socket.socket) -> bytes:
+    parts = []
+    try:
+        while part := connection.recv(65_536):
+            parts.append(part)
+    except ConnectionResetError:
+        pass
+    return b"".join(parts)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    keepalive = Keepalive(handshake=1, quiet=1, answer=1)
+    monkeypatch.setattr(server_module, "server_options", lambda size: server_options(size, keepalive))
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_client_that_does_not_answer_is_closed_and_others_go_on(tmp_path: Path) -> None:
+    with serving(tmp_path) as server, connect(server) as channel, ThreadPoolExecutor(len(CLIENTS)) as threads:
+        host, _, port = server.address.rpartition(":")
+        watching = MaskServiceStub(channel)
+        assert watching.ListModels(messages.ListModelsRequest()).models
+        connections = {name: socket.create_connection((host, int(port)), CALL_TIMEOUT) for name in CLIENTS}
+        for name, sent in CLIENTS.items():
+            connections[name].sendall(sent)
+        received = dict(zip(CLIENTS, threads.map(read_until_closed, connections.values()), strict=True))
+        for connection in connections.values():
+            connection.close()
+        assert b"ping_timeout" in received["answers no ping"]
+        assert b"ping_timeout" in received["makes no room for the answer"]
+        assert watching.ListModels(messages.ListModelsRequest()).models
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_client_that_answers_pings_stays(tmp_path: Path) -> None:
+    with serving(tmp_path) as server, connect(server) as channel:
+        host, _, port = server.address.rpartition(":")
+        with socket.create_connection((host, int(port)), CALL_TIMEOUT) as connection:
+            connection.sendall(GREETED)
+            stream = connection.makefile("rb")
+            pings = 0
+            while pings < 3:
+                size, kind, flags = struct.unpack(">3sBBxxxx", stream.read(9))
+                body = stream.read(int.from_bytes(size, "big"))
+                assert kind != GOAWAY
+                if kind == PING and not flags:
+                    connection.sendall(frame(PING, ACK, body=body))
+                    pings += 1
+        assert MaskServiceStub(channel).ListModels(messages.ListModelsRequest()).models
