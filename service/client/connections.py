@@ -37,7 +37,8 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.max_reconnect_backoff_ms", 1_000),
     # A machine that loses power does not close its connections.
     ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),  # which gRPC waits for, a minute unless set
 )
 _API_KEY: Final = "AUTOMASK_API_KEY"
 

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from automask import AutomaskError
+from automask.service import Client
 from automask.service import server as server_module
+from automask.service.client import connections
 from automask.service.rpc.listen import Keepalive, server_options
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
@@ -105,3 +108,20 @@ def test_a_client_that_answers_pings_stays(tmp_path: Path) -> None:
                     connection.sendall(frame(PING, ACK, body=body))
                     pings += 1
         assert MaskServiceStub(channel).ListModels(messages.ListModelsRequest()).models
+
+
+def test_a_client_notices_a_dead_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {name: min(value, 1000) if "_ms" in name else value for name, value in connections._CHANNEL_OPTIONS}
+    monkeypatch.setattr(connections, "_CHANNEL_OPTIONS", tuple(options.items()))
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as threads:
+
+        def greet_and_die() -> None:
+            with listener.accept()[0] as connection:
+                connection.sendall(frame(SETTINGS) + frame(SETTINGS, ACK))
+                read_until_closed(connection)
+
+        dead = threads.submit(greet_and_die)
+        with Client(f"127.0.0.1:{listener.getsockname()[1]}", timeout=6) as client:
+            with pytest.raises(AutomaskError):
+                client.job("none").status()
+            assert dead.done(), "the connection was closed before the client gave up"
