@@ -35,7 +35,8 @@ Part: TypeAlias = Literal["whole", "finder", "drawer"]
 """What a checkpoint is in a bundle: all of it, words and image to boxes, or boxes to masks."""
 
 MemoryNeeded: TypeAlias = Callable[[Mapping[str, Any], int | None], int]
-"""Called with `config.json` and the image size (None for the checkpoint's own): bytes at the peak of the export."""
+"""Called with `config.json` and the image size (None for the checkpoint's own): bytes of the largest intermediate
+results while the model is traced and compared, besides the copies of its weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class CheckpointFormat:
     part
         What its bundles need: a finder needs a drawer.
     memory_needed
-        Estimates the memory; None if it is a few times the size of the weights.
+        Estimates the memory of the intermediate results; None if it is small beside the weights.
     """
 
     model_types: Sequence[str]

@@ -102,7 +102,7 @@ def export_bundle(output: Path, source: Source, options: ExportOptions, *, force
     check_space(output, _needed_space(source, options.precisions))
     check_memory(source.memory, source.name)
     # Importing torch takes seconds, so everything above fails without it.
-    progress("weights: loading")
+    progress("weights: loading, with torch")
     model = source.load()
     with staged(output) as (bundle, work):
         variants = _write_graphs(model, bundle, work, options, progress)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ...architecture import Entry, checkpoint_architecture
 from ...checkpoint import Checkpoint
 from ...model import Model
@@ -29,6 +32,13 @@ def _load(checkpoint: Checkpoint, image_size: int | None) -> Model:
     return CLIPSegModel.load(checkpoint, image_size)
 
 
+def _memory_needed(config: Mapping[str, Any], image_size: int | None) -> int:
+    """Return the bytes of two copies of a layer's attention over three images, which the comparison runs at once."""
+    vision = {"image_size": 352, "patch_size": 16, "num_attention_heads": 12, **config.get("vision_config", {})}
+    tokens = ((image_size or vision["image_size"]) // vision["patch_size"]) ** 2 + 1
+    return int(2 * 3 * vision["num_attention_heads"] * tokens**2 * 4)
+
+
 ARCHITECTURE = checkpoint_architecture(
     help=_HELP,
     model_types=("clipseg",),
@@ -46,4 +56,5 @@ ARCHITECTURE = checkpoint_architecture(
     ),
     load=_load,
     licence=licence,
+    memory_needed=_memory_needed,
 )
