@@ -136,7 +136,7 @@ class CombinedAgreement:
 
     def criterion(self, precision: str) -> str:
         """Describe the figures that decide, and why."""
-        return "; and by ".join(part.criterion(precision) for part in self.parts)
+        return "; and by ".join(text for part in self.parts if (text := part.criterion(precision)))
 
 
 def _compare_chain(bundle: Bundle, graphs: dict[str, Session], photo: Image) -> float | None:
