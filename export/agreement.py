@@ -16,7 +16,6 @@ __all__ = ["THRESHOLD", "MaskAgreement"]
 
 # The API's default. An identity calibration keeps it: a score of 0.2 is a logit of -1.39.
 THRESHOLD = Parameters().threshold
-_LOGIT = math.log(THRESHOLD / (1 - THRESHOLD))
 
 _LARGEST = 1e-3
 _IOU = 0.98
@@ -36,6 +35,8 @@ class MaskAgreement:
 
     Attributes
     ----------
+    threshold
+        Score above which a pixel is inside the mask, 0..1.
     largest
         Largest absolute difference.
     relative
@@ -46,6 +47,7 @@ class MaskAgreement:
         Number of masks.
     """
 
+    threshold: float = THRESHOLD
     largest: float = 0.0
     relative: float = 0.0
     ious: list[float] = field(default_factory=list)
@@ -67,8 +69,14 @@ class MaskAgreement:
             self.largest = float(np.maximum(self.largest, largest_difference(one, other)))
             spread = np.linalg.norm(other - other.mean())
             self.relative = float(np.maximum(self.relative, np.linalg.norm(one - other) / spread))
-            if _is_comparable(other):
-                self.ious.append(_iou(one > _LOGIT, other > _LOGIT))
+            inside, expected_inside = one > self._edge, other > self._edge
+            if _is_comparable(other, expected_inside):
+                self.ious.append(_iou(inside, expected_inside))
+
+    @property
+    def _edge(self) -> float:
+        """The threshold as a logit."""
+        return math.log(self.threshold / (1 - self.threshold))
 
     @property
     def decided_by_masks(self) -> bool:
@@ -81,7 +89,7 @@ class MaskAgreement:
             return f"the logits' largest difference, at most {_LARGEST:g}, and their relative error"
         if self.decided_by_masks:
             compared = f"{len(self.ious)} of {self.masks} masks"
-            return f"mean mask IoU at threshold {THRESHOLD:g}, at least {_IOU:g}, over {compared}"
+            return f"mean mask IoU at threshold {self.threshold:g}, at least {_IOU:g}, over {compared}"
         return (
             f"the logits' relative error, at most {_RELATIVE[precision]:g}: {len(self.ious)} of {self.masks} masks are "
             "comparable, the others are empty, full or flat (untrained weights, or an image without the prompts' "
@@ -105,8 +113,8 @@ class MaskAgreement:
         return figures
 
 
-def _is_comparable(logits: Array) -> bool:
-    cover = float((logits > _LOGIT).mean())
+def _is_comparable(logits: Array, inside: Array) -> bool:
+    cover = float(inside.mean())
     return _LEAST_COVER <= cover <= 1 - _LEAST_COVER and float(logits.std()) >= _LEAST_SPREAD
 
 

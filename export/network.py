@@ -12,13 +12,15 @@ __all__ = ["load_network"]
 N = TypeVar("N")
 
 
-def load_network(checkpoint: Checkpoint, kind: type[N]) -> N:
+def load_network(checkpoint: Checkpoint, kind: type[N], config: object | None = None) -> N:
     """Load a network for inference.
 
     Parameters
     ----------
     kind
         Its class in transformers.
+    config
+        Its configuration; None for the checkpoint's own.
 
     Raises
     ------
@@ -29,7 +31,7 @@ def load_network(checkpoint: Checkpoint, kind: type[N]) -> N:
     try:
         with quiet():
             network, info = constructor.from_pretrained(
-                checkpoint.folder, local_files_only=True, output_loading_info=True, dtype="float32"
+                checkpoint.folder, config=config, local_files_only=True, output_loading_info=True, dtype="float32"
             )
     except Exception as error:  # torch, safetensors and pickle each raise their own
         raise CheckpointError(f"the weights of {checkpoint.name} cannot be read: {error}") from error

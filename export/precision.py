@@ -88,9 +88,10 @@ def _excluded(model: onnx.ModelProto, prefixes: Sequence[str]) -> list[str]:
     for prefix in prefixes:
         if not any(node.name.startswith(prefix) for node in nodes):
             raise ValueError(f"no matrix product's name begins with {prefix!r}; there are {[n.name for n in nodes]}")
-    # With one scale per channel, a weight of one dimension becomes a graph that ONNX Runtime cannot load.
-    vectors = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 1}
-    kept = [node for node in nodes if node.name.startswith(tuple(prefixes)) or vectors & set(node.input[:2])]
+    # With one scale per channel, a weight that is a vector or a stack of matrices becomes a graph that ONNX Runtime
+    # cannot load or run.
+    others = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) != 2}
+    kept = [node for node in nodes if node.name.startswith(tuple(prefixes)) or others & set(node.input[:2])]
     # `slim` joins a product of fixed shape and its bias to a Gemm, which the quantiser takes apart again.
     return [node.name if node.op_type == "MatMul" else f"{node.name}_MatMul" for node in kept]
 

@@ -36,9 +36,14 @@ class Sam:
     """SAM, SAM-HQ and MobileSAM: the graphs `image_encoder` and `mask_decoder`; the encoding of an image is cached.
 
     The decoder takes every output of the encoder under the same name, `image_embedding` among them.
+
+    Attributes
+    ----------
+    ends_boxes
+        Whether a prompt with a box ends as one without: the model was trained so, or without it.
     """
 
-    _ends_boxes: ClassVar[bool] = False
+    ends_boxes: ClassVar[bool] = False
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
         self._encoder, self._decoder = sessions["image_encoder"], sessions["mask_decoder"]
@@ -152,7 +157,7 @@ class Sam:
         if hint.box is not None:
             left, top, right, bottom = hint.box
             points, labels = [*points, (left, top), (right, bottom)], [*labels, _UPPER_LEFT, _LOWER_RIGHT]
-        if hint.box is None or self._ends_boxes:
+        if hint.box is None or self.ends_boxes:
             points, labels = [*points, (0.0, 0.0)], [*labels, _END]
         height, width = self._fitted_size(size)
         to_square = np.array([width / size[1], height / size[0]], np.float32)
@@ -182,7 +187,7 @@ class Sam:
 class Sam2(Sam):
     """SAM 2 and EdgeTAM: as `Sam`, with an end after a box too; their images are stretched to the square."""
 
-    _ends_boxes = True
+    ends_boxes = True
 
 
 _Prompt = tuple[NDArray[np.float32], NDArray[np.int64]]  # points (p, 2) in pixels of the square, labels (p,)

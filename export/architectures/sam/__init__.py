@@ -1,0 +1,1 @@
+"""SAM and SAM-HQ: checkpoints of transformers to drawers."""

@@ -1,0 +1,1 @@
+"""SAM 2 and EdgeTAM: checkpoints of transformers to drawers."""
