@@ -41,6 +41,7 @@ class Sam2Drawer(SegmentAnything):
         if network.config.model_type == "edgetam":
             vision, name_of_kind = copy.deepcopy(vision), "EdgeTAM"
             fuse(vision)
+            self.float32_roles = frozenset({"image_encoder", "mask_decoder"})  # convolutions, which int8 leaves as is
         self.description = f"Draws masks into boxes and around points ({name_of_kind})."
         self.image_size = size
         self.image = {"image_encoder": image_settings(processor, size, "stretch", name)}
@@ -115,7 +116,8 @@ def _edgetam_config(checkpoint: Checkpoint) -> EdgeTamConfig:
     from transformers.models.edgetam.configuration_edgetam import EdgeTamVisionConfig
 
     vision = dict(checkpoint.config["vision_config"])
-    backbone = vision.pop("backbone_config", {}).get("architecture", "")
+    # A configuration without a backbone means this one.
+    backbone = (vision.pop("backbone_config", None) or {}).get("architecture", _BACKBONE)
     if backbone.partition(".")[0] != _BACKBONE:
         raise CheckpointError(f"{checkpoint.name} must have the backbone {_BACKBONE!r}, got {backbone!r}")
     parts = {name: checkpoint.config[name] for name in ("prompt_encoder_config", "mask_decoder_config")}

@@ -1,7 +1,8 @@
 """RepViT-M1, EdgeTAM's backbone.
 
-transformers takes it from timm, which needs torchvision, which nothing else here does. Written from the paper (Wang et al., "RepViT: Revisiting Mobile CNN From ViT Perspective", arXiv:2307.09283) and the
-names and shapes in EdgeTAM's checkpoint.
+transformers takes it from timm, which needs torchvision, which nothing else here does. Written from the paper (Wang et
+al., "RepViT: Revisiting Mobile CNN From ViT Perspective", arXiv:2307.09283) and the names and shapes in EdgeTAM's
+checkpoint.
 """
 
 from __future__ import annotations
