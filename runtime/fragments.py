@@ -6,6 +6,8 @@ megapixels has some ten thousand of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -32,12 +34,12 @@ def remove_fragments(filtered: NDArray[np.uint8], mask: NDArray[np.uint8]) -> No
         (H, W) uint8, 0 or 255: the mask before the filter.
     """
     runs = _Runs.of(filtered, mask)
-    parts = runs.parts(runs.now)
-    specks = runs.now & runs.fragments(parts, runs.now, runs.before, _LEAST_PART)
+    parts, origins = runs.parts(runs.now), cache(partial(runs.parts, runs.before))
+    specks = runs.now & runs.fragments(parts, origins, runs.now, runs.before, _LEAST_PART)
     outside = ~runs.now | specks
     if specks.any():
         parts = runs.parts(outside)
-    holes = outside & runs.fragments(parts, outside, ~runs.before, _LEAST_HOLE)
+    holes = outside & runs.fragments(parts, origins, outside, ~runs.before, _LEAST_HOLE)
     pixels = filtered.reshape(-1)
     for runs_of_kind, limit, value in ((specks, np.minimum, _INSIDE - 1), (holes, np.maximum, _INSIDE)):
         where = runs.pixels(runs_of_kind)
@@ -81,7 +83,7 @@ class _Runs(NamedTuple):
             _neighbours(starts, width),
         )
 
-    def fragments(self, parts: Numbers, now: Bits, before: Bits, least: float) -> Bits:
+    def fragments(self, parts: Numbers, origins: Callable[[], Numbers], now: Bits, before: Bits, least: float) -> Bits:
         """Return the runs of parts that lie mostly outside what was set before, or broke off a larger part of it."""
         count, both = len(self.starts), now & before
         areas = np.bincount(parts, self.lengths * now, count)
@@ -89,9 +91,8 @@ class _Runs(NamedTuple):
         small = (areas > 0) & ((2 * kept < areas) | (areas < least * areas.max()))
         if not small.any():
             return np.zeros(count, np.bool_)
-        origins = self.parts(before)
         origin = np.full(count, count)
-        origin[parts[both]] = origins[both]
+        origin[parts[both]] = origins()[both]
         largest = np.zeros(count + 1)
         np.maximum.at(largest, origin, areas)
         is_fragment = (2 * kept < areas) | (areas < least * largest[origin])
