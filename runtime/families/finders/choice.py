@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from .overlap import overlaps, suppress
 
 __all__ = ["choose"]
 
+_FIRST_COMPARED = 4000  # pairs of a box and a class
 _SAME_OBJECT = 0.7  # IoU above which two boxes of one union are the same object
 
 
@@ -41,11 +42,14 @@ def choose(
         IoU above which the weaker one of two boxes of a class is left out; None for a detector that gives each object
         one box.
     """
-    pairs = [
-        (box, term.index) for term in terms for box in _candidates(boxes, scores[:, term.index], threshold, nms_iou)
-    ]
-    pairs.sort(key=lambda pair: -scores[pair])
-    found = _without_doubles(pairs, boxes, {term.index: term.union for term in terms})
+    for least in _thresholds(scores[:, [term.index for term in terms]], threshold):
+        pairs = [
+            (box, term.index) for term in terms for box in _candidates(boxes, scores[:, term.index], least, nms_iou)
+        ]
+        pairs.sort(key=lambda pair: -scores[pair])
+        found = _without_doubles(pairs, boxes, {term.index: term.union for term in terms})
+        if len(found) >= MAX_INSTANCES < len(pairs):
+            break
     most = most_drawn([float(scores[pair]) for pair in found[:MAX_INSTANCES]])
     prediction = describe(terms)
     if most < len(found) or len(found) == MAX_INSTANCES < len(pairs):
@@ -53,6 +57,22 @@ def choose(
     names = {term.index: term.label for term in terms}
     at, indices = [box for box, _ in found[:most]], [index for _, index in found[:most]]
     return Detections(prediction, boxes[at], scores[at, indices], tuple(names[index] for index in indices))
+
+
+def _thresholds(scores: NDArray[np.float32], threshold: float) -> Iterator[float]:
+    """Yield lower and lower thresholds down to the last one, the threshold itself.
+
+    A lower threshold adds objects only after those of a higher one. So where the best boxes are enough, the many weak
+    ones, nearly all that a detector has at threshold 0, need not be compared.
+    """
+    count = _FIRST_COMPARED
+    while count < scores.size:
+        least = float(np.partition(scores, scores.size - count, axis=None)[scores.size - count])
+        if least <= threshold:
+            break
+        yield least
+        count *= 8
+    yield threshold
 
 
 def _candidates(

@@ -22,9 +22,10 @@ def suppress(boxes: NDArray[np.float32], scores: NDArray[np.float32], threshold:
         (n,).
     """
     indices = np.flatnonzero(scores >= threshold)
+    indices = indices[np.argsort(-scores[indices], kind="stable")[:_MAX_CANDIDATES]]
     corners = boxes[indices]
     sized = np.concatenate((corners[:, :2], corners[:, 2:] - corners[:, :2]), axis=1)
-    kept = cv2.dnn.NMSBoxes(sized.tolist(), scores[indices].tolist(), 0.0, iou, top_k=_MAX_CANDIDATES)
+    kept = cv2.dnn.NMSBoxes(sized.tolist(), scores[indices].tolist(), 0.0, iou)
     return [int(indices[i]) for i in np.array(kept, int).ravel()]
 
 
