@@ -270,3 +270,5 @@ def _print(output: Path, report: Report) -> None:
         click.echo(f"  {figure.name:52} {figure.value:9.4g}  {figure.limit_text}")
     for precision, criterion in report.criteria.items():
         click.echo(f"  {precision} is judged by {criterion}")
+    if report.sense:
+        click.echo(f"\nsense\n  {report.sense}")

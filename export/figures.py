@@ -56,10 +56,13 @@ class Report:
         Parity and agreement; those with a limit decided.
     criteria
         By precision, the figure that decided, and why.
+    sense
+        Whether the model masks a person in a photo, in one sentence; empty if it was not asked to.
     """
 
     figures: list[Figure]
     criteria: Mapping[str, str] = field(default_factory=dict)
+    sense: str = ""
 
 
 def check(figures: Iterable[Figure]) -> dict[str, float]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from automask.bundle import Bundle, read_bundle
 from automask.errors import MissingDependencyError
+from automask.sense import check_sense
 from automask.session import Session
 
 from .agreement import THRESHOLD
@@ -123,9 +124,12 @@ def export_bundle(output: Path, source: Source, options: ExportOptions, *, force
         progress("parity: comparing the graphs with it")
         report = _measure(read_bundle(bundle), options.precisions, reference, progress)
         manifest["parity"] = _describe_parity(report)
+        progress("sense: a photo of a person")
+        sense = check_sense(bundle)
+        manifest["sense"] = {**asdict(sense), "holds": sense.holds}
         write_manifest(bundle, manifest)
         write_card(bundle, model.model_card(manifest))
-    return report
+    return replace(report, sense=str(sense))
 
 
 def _needed_space(source: Source, precisions: Sequence[str]) -> int:

@@ -135,6 +135,13 @@ def test_the_figures_are_those_of_boxes_and_of_the_whole_chain(exported: Exporte
     assert "MobileSAM" in card
 
 
+def test_untrained_weights_do_not_pass_silently(exported: Exported) -> None:
+    sense = manifest(exported.folder)["sense"]
+    assert sense["iou"] < 0.5
+    assert sense["holds"] is False
+    assert "WARNING: makes no sense: asked for a person in a photo" in exported.output
+
+
 # What is refused, before anything is written
 
 
