@@ -249,11 +249,11 @@ def _strips(wanted: NDArray[np.bool_]) -> Iterator[Box]:
 
 
 def _vote(alpha: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
-    """Return the mask of the pixels with most of their neighbours inside: it has no teeth that are finer than those.
+    """Turn an alpha, in place, into the mask of the pixels with most of their neighbours inside: without fine teeth.
 
-    Within a fourth of the radius: boundary IoU over 67 pairs 0.5492 → 0.5505, and outlines are 5 % shorter.
+    Within a fourth of the radius: boundary IoU over 67 pairs 0.5492 → 0.5504, and outlines are 5 % shorter.
     """
-    mask, count = inside(alpha), 2 * ((radius + 1) // 4) + 1
+    mask, count = inside(alpha, out=alpha), 2 * ((radius + 1) // 4) + 1
     cv2.blur(mask, (count, count), dst=mask, borderType=cv2.BORDER_REPLICATE)
     return inside(mask, out=mask)
 
