@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -188,7 +192,8 @@ def _export(model: str, only: Architecture | None = None, **options: Any) -> Non
     progress = _Stages()
     source = _find(choice, only, options, progress)
     details = ExportOptions(name, options["precisions"], options["optimize"], options["photo"])
-    report = export_bundle(output, source, details, force=options["force"], progress=progress)
+    with _ending_cleanly():
+        report = export_bundle(output, source, details, force=options["force"], progress=progress)
     progress.finish()
     _print(output, report)
     shown = name if options["output"] is None else options["output"]
@@ -237,6 +242,16 @@ def _find(choice: Choice, only: Architecture | None, options: dict[str, Any], pr
     if drawer.part != "drawer":
         raise ParameterError("--masks", "be a model that draws masks into boxes; see `automask export --list`", masks)
     return combine(source, drawer)
+
+
+@contextmanager
+def _ending_cleanly() -> Iterator[None]:
+    """Exit by an exception on SIGTERM, as on Ctrl-C, so that the temporary files are removed."""
+    previous = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 class _Stages:

@@ -18,7 +18,7 @@ from automask.sense import check_sense
 from automask.session import Session
 
 from .agreement import THRESHOLD
-from .figures import Figure, Report, check
+from .figures import Figure, ParityError, Report, check
 from .manifest import describe_bundle, describe_graph, variant_name, versions, write_card, write_manifest
 from .memory import check_memory
 from .model import Model
@@ -129,6 +129,7 @@ def export_bundle(output: Path, source: Source, options: ExportOptions, *, force
         manifest["sense"] = {**asdict(sense), "holds": sense.holds}
         write_manifest(bundle, manifest)
         write_card(bundle, model.model_card(manifest))
+        check_output(output, force=force)  # another export may have ended there in the meantime
     return replace(report, sense=str(sense))
 
 
@@ -170,8 +171,20 @@ def _measure(bundle: Bundle, precisions: Sequence[str], reference: Reference, pr
             agreement = reference.compare(bundle, _open(bundle, precision))
             figures += agreement.figures(precision)
             criteria[precision] = agreement.criterion(precision)
-    check(figures)
+    _check(figures, [precision for precision in precisions if precision != "fp32"])
     return Report(figures, criteria)
+
+
+def _check(figures: Sequence[Figure], optional: Sequence[str]) -> None:
+    """Check the figures; where only precisions fail that may be left out, the error says so."""
+    try:
+        check(figures)
+    except ParityError as error:
+        failing = [p for p in optional if any(f.name.startswith(p) for f in figures if not f.holds)]
+        if all(f.holds or f.name.startswith(tuple(failing)) for f in figures):
+            left = " ".join(f"--precision {p}" for p in ("fp32", *optional) if p not in failing)
+            raise ParityError(f"{error}; export without {' and '.join(failing)}: {left}") from error
+        raise
 
 
 def _open(bundle: Bundle, precision: str) -> dict[str, Session]:

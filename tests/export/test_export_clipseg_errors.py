@@ -174,6 +174,21 @@ def test_missing_weights_are_an_error(broken: Path, tmp_path: Path) -> None:
         run_command(broken, tmp_path / "bundle")
 
 
+def test_int8_that_loses_too_much_is_refused_alone(broken: Path, tmp_path: Path) -> None:
+    """One channel 10,000 times as large, and its weights as small: the same function, but not in 8 bits."""
+    weights = load_file(broken / "model.safetensors")
+    for name, weight in weights.items():
+        if "vision_model.encoder" in name and "layer_norm1" in name:
+            weight[0] *= 1e4
+        if "vision_model.encoder" in name and name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight")):
+            weight[:, 0] /= 1e4
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ParityError, match=r"int8 .* export without int8: --precision fp32 --precision fp16"):
+        run_command(broken, tmp_path / "bundle", "--precision=fp32", "--precision=fp16", "--precision=int8")
+    assert not (tmp_path / "bundle").exists()
+    run_command(broken, tmp_path / "bundle", "--precision=fp32")
+
+
 def test_a_tokenizer_of_another_text_encoder(broken: Path, tmp_path: Path) -> None:
     words = json.loads((broken / "config.json").read_text(encoding="utf-8"))["text_config"]
     edit(broken / "config.json", text_config=words | {"eos_token_id": 7})

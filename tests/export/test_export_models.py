@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -192,6 +193,20 @@ def test_too_little_memory_is_found_before_torch_is_loaded(exported: Exported, t
     message = refused(exported, tmp_path / "clipseg", "--image-size", 64000)
     assert "exporting clipseg takes about " in message
     assert "give a smaller --image-size" in message
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_export_that_is_stopped_leaves_nothing(
+    number: signal.Signals, status: int, exported: Exported, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-u", "-m", "automask", "export", str(exported.source), "-o", str(tmp_path / "bundle")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any(line.startswith("graphs") for line in process.stdout), process.stderr
+        process.send_signal(number)
+        process.communicate()
+    assert process.returncode == status
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_extra_is_named(exported: Exported, tmp_path: Path) -> None:
