@@ -86,6 +86,7 @@ class Instance:
         Between samples of one sign nothing needs to be interpolated, and that is nearly everywhere in a large image.
         """
         step = max(2, round(_TILE * self.logits.shape[1] / self.size[1]))
+        step = min(step, max(self.logits.shape))  # one tile is enough for an image of a few pixels
         kinds = _kinds(self.logits > 0, step)
         tops, lefts = (_edges(*sides, step) for sides in zip(self.logits.shape, self.size, strict=True))
         for row, line in enumerate(kinds.tolist()):

@@ -1,0 +1,63 @@
+"""Grounding DINO, MM-Grounding-DINO and LLMDet: checkpoints of transformers to finders that read free text."""
+
+from __future__ import annotations
+
+from ...architecture import Entry, checkpoint_architecture
+from ...checkpoint import Checkpoint
+from ...model import Model
+from ...pipeline import requires
+
+__all__ = ["ARCHITECTURE"]
+
+_HELP = """\
+Export a Grounding DINO, MM-Grounding-DINO or LLMDet checkpoint: it finds what phrases describe.
+
+\b
+automask export grounding-dino -o grounding-dino
+automask export grounding-dino --model iSEE-Laboratory/llmdet_tiny -o llmdet --image-size 800
+automask mask photo.jpg "the red cup on the left, and a spoon" --model grounding-dino
+
+Images keep their proportions inside a square; its side must be a multiple of 32. The checkpoint's own processor makes
+the shorter side 800 pixels and the longer one at most 1333: a larger square finds smaller objects and takes longer,
+about as its area. Every graph is compared with the checkpoint before the bundle is published; the figures are printed
+and stored in the bundle.
+"""
+
+
+def _load(checkpoint: Checkpoint, image_size: int | None) -> Model:
+    with requires("export"):
+        from .model import GroundingDinoModel
+    return GroundingDinoModel.load(checkpoint, image_size)
+
+
+def _entry(name: str, hub_id: str, megabytes: int, good_at: str) -> Entry:
+    return Entry(name, hub_id, "Apache-2.0", "", 640, megabytes, good_at)
+
+
+ARCHITECTURE = checkpoint_architecture(
+    help=_HELP,
+    model_types=("grounding-dino", "mm-grounding-dino"),
+    part="finder",
+    catalogue=(
+        _entry(
+            "grounding-dino-tiny", "IDEA-Research/grounding-dino-tiny", 690, "phrases with attributes and relations"
+        ),
+        _entry("grounding-dino-base", "IDEA-Research/grounding-dino-base", 940, "as tiny, more accurate and slower"),
+        _entry(
+            "mm-grounding-dino-tiny",
+            "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det",
+            690,
+            "as grounding-dino-tiny, more kinds of objects (LVIS minival AP 41.4 against 28.8)",
+        ),
+        _entry(
+            "mm-grounding-dino-base",
+            "openmmlab-community/mm_grounding_dino_base_all",
+            930,
+            "as mm-grounding-dino-tiny, more accurate and slower",
+        ),
+        _entry("llmdet-tiny", "iSEE-Laboratory/llmdet_tiny", 690, "rare kinds of objects (LVIS minival AP 44.7)"),
+        _entry("llmdet-base", "iSEE-Laboratory/llmdet_base", 930, "as llmdet-tiny, more accurate and slower"),
+    ),
+    load=_load,
+    licence=lambda checkpoint: checkpoint.licence,
+)
