@@ -13,7 +13,7 @@ from torch import nn
 LABELS = ("person", "cat", "dining table", "sky", "wall")
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 _DETR: dict[str, Any] = {
-    "d_model": 32, "encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 2,
+    "d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
     "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "num_queries": 10,
 }  # fmt: skip
 _ANCHORS = (
@@ -21,7 +21,7 @@ _ANCHORS = (
 )  # at 64 px: all become queries, because the best ones of random weights are nearly equal
 _RT: dict[str, Any] = {
     "d_model": 32, "encoder_hidden_dim": 32, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32,
-    "decoder_in_channels": [32, 32, 32], "num_queries": _ANCHORS, "decoder_layers": 2, "encoder_attention_heads": 2,
+    "decoder_in_channels": [32, 32, 32], "num_queries": _ANCHORS, "decoder_layers": 1, "encoder_attention_heads": 2,
     "decoder_attention_heads": 2, "anchor_image_size": None,
 }  # fmt: skip
 _VIT: dict[str, Any] = {
@@ -47,7 +47,7 @@ def _hgnet() -> dict[str, Any]:
         "model_type": "hgnet_v2", "stem_channels": [3, 8, 8], "stage_in_channels": [8, 16, 24, 32],
         "stage_mid_channels": [4, 8, 8, 8], "stage_out_channels": [16, 24, 32, 40], "stage_num_blocks": [1, 1, 1, 1],
         "stage_downsample": [False, True, True, True], "stage_light_block": [False, False, True, True],
-        "stage_kernel_size": [3, 3, 5, 5], "stage_numb_of_layers": [2, 2, 2, 2], "embedding_size": 8,
+        "stage_kernel_size": [3, 3, 5, 5], "stage_numb_of_layers": [1, 1, 1, 1], "embedding_size": 8,
         "hidden_sizes": [16, 24, 32, 40], "depths": [1, 1, 1, 1], "out_features": STAGES[1:], "out_indices": [2, 3, 4],
         "use_learnable_affine_block": True,
     }  # fmt: skip
@@ -144,7 +144,9 @@ def save_checkpoint(folder: Path, architecture: str, name: str, labels: tuple[st
     _shake(network)
     network.save_pretrained(folder)
     kind, size = _PROCESSORS[name]
-    settings: dict[str, Any] = {"do_center_crop": False} if name == "beit" else {"do_pad": True} if size else {}
+    settings: dict[str, Any] = (
+        {"do_center_crop": False} if name == "beit" else {"do_pad": True} if size and name != "maskformer" else {}
+    )
     kind(size=size or {"height": 64, "width": 64}, **settings).save_pretrained(folder)
     return network
 

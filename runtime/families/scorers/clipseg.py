@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +18,6 @@ from ...session import Session
 from ...words.any_text import AnyText
 from ...words.tokenizer import Tokenizer, Tokens
 from ..family import Picture, Prediction, Stopwatch
-from .scorer import full_size
 
 __all__ = ["CLIPSeg"]
 
@@ -91,7 +91,11 @@ class CLIPSeg:
     def _score_map(self, logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
         """Return the scores of an image of (H, W) pixels, (H, W) in 0..1, from the decoder's logits, (h, w)."""
         scores = 0.5 + 0.5 * np.tanh(0.5 * logits)  # the logistic function, without overflow
-        return full_size(scores, self._calibration, size)
+        raw, calibrated = zip(*self._calibration, strict=True)
+        if raw != calibrated:
+            scores = np.interp(scores, raw, calibrated).astype(np.float32)
+        height, width = size
+        return np.asarray(cv2.resize(scores, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _check_graphs(bundle: Bundle, size: int) -> None:

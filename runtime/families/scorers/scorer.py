@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from ...bundle import Bundle
 from ...cache import Arrays, ByteCache
 from ...session import Session
 from ..family import Picture, Prediction, Stopwatch, Words
 
-__all__ = ["Scorer", "full_size"]
+__all__ = ["Scorer"]
 
 R = TypeVar("R")  # what a prompt resolves to
 
@@ -38,24 +34,3 @@ class Scorer(Protocol[R]):
 
     def score(self, picture: Picture, prompts: Sequence[R], watch: Stopwatch) -> list[Prediction]:
         """Return one prediction with a score map for each prompt, in order; they share the work on the image."""
-
-
-def full_size(
-    scores: NDArray[np.float32], calibration: Sequence[tuple[float, float]], size: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Return calibrated scores at the size of the image.
-
-    Parameters
-    ----------
-    scores
-        (h, w), raw, 0..1.
-    calibration
-        Points (raw score, calibrated score), as in `Bundle`.
-    size
-        Height and width of the image, in pixels.
-    """
-    raw, calibrated = zip(*calibration, strict=True)
-    if raw != calibrated:
-        scores = np.interp(scores, raw, calibrated).astype(np.float32)
-    height, width = size
-    return np.asarray(cv2.resize(scores, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
