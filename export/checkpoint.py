@@ -180,7 +180,7 @@ def _download(hub_id: str, revision: str | None, patterns: list[str]) -> Path:
             raise SpaceError(f"the disk that holds the Hub's cache is full; {hub_id} was not downloaded") from error
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointNotFoundError(
-            f"{hub_id} is no folder here, and the Hub could not be reached: {reason} Where it can be: `hf download "
-            f"{hub_id} --include {' '.join(map(repr, [*_SMALL, '*.safetensors']))} --local-dir {hub_id.split('/')[1]}` "
-            "(older names: huggingface-cli download); then copy this folder here and give it instead of the Hub id"
+            f"{hub_id} is no folder here, and the Hub could not be reached: {reason} Where it can be, run `hf download "
+            f"{hub_id} --local-dir {hub_id.rpartition('/')[2]}` (config.json, preprocessor_config.json, tokenizer "
+            "files and *.safetensors are needed); then copy this folder here, and give it instead of the Hub id"
         ) from error

@@ -88,6 +88,22 @@ def test_a_checkpoint_is_downloaded_and_its_commit_recorded(tmp_path: Path) -> N
     assert not list((tmp_path / "hub").rglob("training_state.bin"))
 
 
+def test_the_error_without_a_network_has_the_command_that_brings_the_files(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    checkpoint(source, tiny_config(), size=64)
+    with serve(lambda _: (503, {}, b"")) as nobody:
+        message = run(nobody, tmp_path).stderr
+    program, *arguments = message.split("`")[1].split()
+    environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "elsewhere")}
+    with serve(repository(source)) as endpoint:
+        command = [str(Path(sys.executable).with_name(program)), *arguments]
+        subprocess.run(command, cwd=tmp_path, env={**environment, "HF_ENDPOINT": endpoint}, check=True)
+    command = [sys.executable, "-m", "automask", "export", "clipseg-tiny", "-o", "bundle", "--precision", "fp32"]
+    ran = subprocess.run(command, cwd=tmp_path, env={**environment, "HF_HUB_OFFLINE": "1"}, check=False)
+    assert ran.returncode == 0
+    assert open_bundle(tmp_path / "bundle").name == "clipseg-tiny"
+
+
 @pytest.mark.parametrize(
     ("status", "code", "message"),
     [
