@@ -140,7 +140,14 @@ def _detect(
         scores, labels = processing.compute_score(outputs.decoder_class_logits)
         with patch.object(processing, "batched_nms", _suppress, create=True):
             boxes, best, indices = processing._post_process_boxes_for_image(  # noqa: SLF001
-                outputs.decoder_coord_logits[0], scores[0], labels, len(phrases), image.shape[:2], -1.0, NMS_IOU
+                outputs.decoder_coord_logits[0],
+                scores[0],
+                labels,
+                len(phrases),
+                image.shape[:2],
+                threshold=-1.0,
+                nms_threshold=NMS_IOU,
+                max_num_det=scores.numel(),  # the default drops all but as many as there are queries
             )
     return _without_doubles(boxes.numpy(), best.numpy(), [phrases[index] for index in indices.tolist()])
 
