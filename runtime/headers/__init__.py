@@ -14,7 +14,7 @@ from .exif import ORIENTATION, orientation
 from .formats import identify
 from .trimmed import CheckSize, Trim, Trimmed
 
-__all__ = ["ORIENTATION", "TRIMS", "CheckSize", "Trim", "Trimmed", "orientation", "stated_pixels"]
+__all__ = ["ORIENTATION", "TRIMS", "CheckSize", "Trim", "Trimmed", "orientation", "stated_work"]
 
 TRIMS: dict[str, Trim] = {
     "AVIF": avif.trim,
@@ -36,15 +36,19 @@ def _state(width: int, height: int) -> NoReturn:
     raise _Stated(width * height)
 
 
-def stated_pixels(data: bytes) -> int:
-    """Return the number of pixels that a file's header states, 0 if it is not found; nothing else is checked."""
+def stated_work(data: bytes) -> int:
+    """Return about how many pixels decoding a file computes, as its header states; 0 if it cannot be read.
+
+    It is the number of pixels of the image, and for a JPEG of more scans than an ordinary one has, a multiple of it.
+    Nothing else is checked.
+    """
     try:
         kind = identify(data)
         if TRIMS[kind] is avif.trim:
             return avif.stated_pixels(data)
         TRIMS[kind](data, _state)
     except _Stated as stated:
-        return int(stated.args[0])
+        return int(stated.args[0]) * (jpeg.stated_passes(data) if kind == "JPEG" else 1)
     except Exception:  # noqa: BLE001 (damaged files raise anything, and their decoder says what is wrong)
         return 0
     return 0

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from ..errors import ImageError
 from .trimmed import CheckSize, Trimmed
 
-__all__ = ["MAX_SCANNED_PIXELS", "trim"]
+__all__ = ["MAX_SCANNED_PIXELS", "stated_passes", "trim"]
 
 # Each scan makes the decoder walk the whole image for each of its components, and an empty one takes a dozen bytes: 40
 # such walks over 50 megapixels, where an ordinary progressive file has 12 in 10 scans.
 MAX_SCANNED_PIXELS = 2_000_000_000
+_ORDINARY_SCANS = 10  # of a progressive file
 _MAX_SEGMENTS = 4_096  # 64 KB each at most; those of colour profiles and extended XMP are some hundreds
 _MAX_GAP = 4_096  # bytes of padding before a marker
 _MAX_FILL = b"\xff" * 64  # fill bytes inside a scan, which a decoder reads again and again until it sees their end
@@ -72,6 +73,11 @@ def trim(data: bytes, check_size: CheckSize) -> Trimmed:
         raise ImageError(f"JPEG has {tables} bytes of tables, too many for {scans} scans")
     coefficients = 2 * width * height * per_pixel if progressive or scans > 1 else 0
     return Trimmed(b"".join(kept), b"".join(exif), round(coefficients))
+
+
+def stated_passes(data: bytes) -> int:
+    """Return how many times as many scans a file has as an ordinary progressive one, at least 1."""
+    return max(1, data.count(b"\xff\xda") // _ORDINARY_SCANS)  # inside a scan, no other byte but 0 follows 255
 
 
 def _samples_per_pixel(frame: bytes) -> float:

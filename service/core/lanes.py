@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from automask.headers import stated_pixels
+from automask.headers import stated_work
 
 __all__ = ["Lanes", "Seat", "is_large"]
 
@@ -16,11 +16,11 @@ _LARGE_PIXELS, _LARGE_BYTES = 4_000_000, 4_000_000
 
 
 def is_large(image: bytes | NDArray[np.uint8]) -> bool:
-    """Whether decoding and drawing an image may take long, by its length and by the size that its header states."""
+    """Whether decoding and drawing an image may take long, by its length and by what its header states."""
     if not isinstance(image, bytes):
         height, width = image.shape[:2]
         return int(height * width) > _LARGE_PIXELS
-    return len(image) > _LARGE_BYTES or stated_pixels(image) > _LARGE_PIXELS
+    return len(image) > _LARGE_BYTES or stated_work(image) > _LARGE_PIXELS
 
 
 @dataclass(eq=False, slots=True)

@@ -308,6 +308,7 @@ ATTACKS: Mapping[str, Callable[[], bytes]] = {
     "jpeg-scans-sof1": partial(jpeg_of_scans, 1, 6_400, 7_000),
     "jpeg-scans-sof2": partial(jpeg_of_scans, 2, 6_400, 7_000),
     "jpeg-scans-sof9": partial(jpeg_of_scans, 9, 1_290, 7_000),
+    "jpeg-scans-4mp": partial(jpeg_of_scans, 9, 495, 2_000),
     "jpeg-scans-sof10": partial(jpeg_of_scans, 10, 1_290, 7_000),
     "jpeg-scans-interleaved": partial(jpeg_of_scans, 10, 40, 7_000, components=3),
     "jpeg-scans-restarts": partial(jpeg_of_scans, 0, 200, 7_000, extra=b"\xff\xdd\0\4\0\1"),
