@@ -58,16 +58,16 @@ def run(endpoint: str, folder: Path, *options: str) -> subprocess.CompletedProce
     return subprocess.run([*command, *options], capture_output=True, text=True, env=environment, check=False)
 
 
-def repository(folder: Path) -> Any:
+def repository(folder: Path, model: str = MODEL) -> Any:
     """Respond as the Hub does for a public repository of one commit."""
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    info = {"id": MODEL, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
+    info = {"id": model, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
 
     def respond(path: str) -> tuple[int, dict[str, str], bytes]:
-        if path.startswith(f"/api/models/{MODEL}"):
+        if path.startswith(f"/api/models/{model}"):
             return 200, {"Content-Type": "application/json"}, json.dumps(info).encode()
         name = path.rpartition("/")[2]
-        if path.startswith(f"/{MODEL}/resolve/") and name in files:
+        if path.startswith(f"/{model}/resolve/") and name in files:
             return 200, {"X-Repo-Commit": COMMIT, "ETag": f'"{name}-1"'}, files[name]
         return 404, {"X-Error-Code": "EntryNotFound"}, b""
 
@@ -86,6 +86,19 @@ def test_a_checkpoint_is_downloaded_and_its_commit_recorded(tmp_path: Path) -> N
     assert (bundle.name, bundle.licence) == ("clipseg-tiny", "cc-by-4.0")
     assert [(s["package"], s["version"], s["file"]) for s in bundle.sources] == [(MODEL, COMMIT, "model.safetensors")]
     assert not list((tmp_path / "hub").rglob("training_state.bin"))
+
+
+@pytest.mark.parametrize(("named", "model"), [("clipseg", "CIDAS/clipseg-rd64-refined"), (MODEL, MODEL)])
+def test_a_short_name_and_a_hub_id_are_downloaded(named: str, model: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    checkpoint(source, tiny_config(), size=64)
+    environment = {"HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0", "XDG_DATA_HOME": str(tmp_path)}
+    with serve(repository(source, model)) as endpoint:
+        command = [sys.executable, "-m", "automask", "export", named, "--precision", "fp32"]
+        ran = subprocess.run(command, env={**os.environ, **environment, "HF_ENDPOINT": endpoint}, check=False)
+    assert ran.returncode == 0
+    bundle = open_bundle(tmp_path / "automask" / "bundles" / named.rpartition("/")[2])
+    assert (bundle.name, bundle.sources[0]["package"]) == (named.rpartition("/")[2], model)
 
 
 def test_the_error_without_a_network_has_the_command_that_brings_the_files(tmp_path: Path) -> None:
