@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from threading import Condition
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,9 @@ class DecoderPool:
         with waiting() as slot:
             process = self._acquire(slot)
             try:
-                return process.decode(encoded, shortest, max_pixels, slot.mark_slow, self._give_way)
+                # One that started as large keeps its process: nothing has to give way twice.
+                on_long = None if slot.is_large else partial(self._give_way, process)
+                return process.decode(encoded, shortest, max_pixels, slot.mark_slow, on_long)
             except ImageError as error:
                 if not process.is_alive:
                     _log.warning("a decoding process was ended", problem=str(error), bytes=len(encoded))
@@ -134,9 +137,10 @@ class DecoderPool:
     def _large(self) -> int:
         return sum(slot.is_large for slot in self._busy.values())
 
-    def _give_way(self) -> None:
+    def _give_way(self, process: DecodingProcess) -> None:
         with self._changed:
             if self._large > self._most_large:
+                self._busy[process] = NO_SLOT  # so that no other one gives way for the same reason
                 raise GiveWayError
 
     def _release(self, process: DecodingProcess) -> None:

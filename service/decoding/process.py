@@ -33,10 +33,6 @@ _SLACK_SECONDS = 5.0  # after which the server ends a process that should have e
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 
 
-def _nothing() -> None:
-    pass
-
-
 class DecodingProcess:
     """Starts a process; a call from several threads at once is not allowed.
 
@@ -96,8 +92,8 @@ class DecodingProcess:
         encoded: bytes,
         shortest: int | None,
         max_pixels: int,
-        on_slow: Callable[[], None] = _nothing,
-        on_long: Callable[[], None] = _nothing,
+        on_slow: Callable[[], None],
+        on_long: Callable[[], None] | None,
     ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         """Decode a file; result and other parameters are those of `automask.images.decode`.
 
@@ -129,7 +125,8 @@ class DecodingProcess:
                     self._socket.recv(1, socket.MSG_PEEK)
                     break
                 except TimeoutError:
-                    call()
+                    if call is not None:
+                        call()
             self._socket.settimeout(WALL_FACTOR * self._timeout + _SLACK_SECONDS)
         kind, fields, descriptors = self._receive()
         if kind is None:
