@@ -123,8 +123,8 @@ def outcome(job: Job[automask.Result]) -> NDArray[np.uint8] | str:
         return str(error)
 
 
-def run(rounds: int, seed: int, folder: Path) -> Report:
-    """Kill the server `rounds` times, then check every request."""
+def run(rounds: int, seed: int, folder: Path, *, most: int = 120) -> Report:
+    """Kill the server `rounds` times, each after fewer than `most` responses, then check every request."""
     generator = random.Random(seed)  # noqa: S311 (moments, no secrets)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -133,7 +133,7 @@ def run(rounds: int, seed: int, folder: Path) -> Report:
     server = ServerProcess(*arguments)
     clients = Clients(server.address)
     for _ in range(rounds):
-        clients.wait_for(generator.randrange(10, 120))
+        clients.wait_for(generator.randrange(10, most))
         server.end(signal.SIGKILL)
         server = ServerProcess(*arguments)
     clients.stop()
@@ -182,7 +182,7 @@ def measure(options: RunOptions) -> dict[str, Any]:
     """
     folder = options.folder / "durability"
     folder.mkdir()
-    report = run(options.pick(100, 1), 0, folder)
+    report = run(options.pick(100, 1), 0, folder, most=options.pick(120, 20))
     if report.is_broken:
         raise SystemExit(f"a request was lost, doubled or answered wrongly: {report}")
     return asdict(report)

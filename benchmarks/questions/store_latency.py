@@ -68,15 +68,15 @@ def measure(options: RunOptions) -> dict[str, Any]:
                 {name: one_request(store, os.urandom(size * 1000)) for name, store in stores.items()},
                 options.pick(100, 2),
             )
-            for size in PHOTO_KB
+            for size in PHOTO_KB[: options.pick(None, 2)]
         }
 
 
 def markdown(figures: dict[str, Any]) -> str:
     """Format the figures that `measure` returned."""
-    names = list(figures[str(PHOTO_KB[0])])
-    rows = [[name, *(format_spread(figures[str(size)][name]) for size in PHOTO_KB)] for name in names]
-    head = ["store", *(f"photo of {size:,} kB" for size in PHOTO_KB)]
+    sizes, names = list(figures), list(next(iter(figures.values())))
+    rows = [[name, *(format_spread(figures[size][name]) for size in sizes)] for name in names]
+    head = ["store", *(f"photo of {int(size):,} kB" for size in sizes)]
     return (
         "**A request in the store** (added, leased, completed, fetched, on one thread; every store waits for the disk; "
         "PostgreSQL on the same machine, the folder on the same disk; milliseconds: median (quartiles))\n\n"
