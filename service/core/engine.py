@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Condition, Thread
@@ -125,7 +125,7 @@ class Engine(Generic[ResponseT]):
     Parameters
     ----------
     segmenters
-        Loaded models by name, the default model first.
+        Loaded models by name, the default model first; emptied when the engine is closed.
     workers
         Number of batches that are worked on in parallel.
     spare_threads
@@ -144,7 +144,7 @@ class Engine(Generic[ResponseT]):
 
     def __init__(
         self,
-        segmenters: Mapping[str, Segmenter],
+        segmenters: dict[str, Segmenter],
         *,
         workers: int,
         spare_threads: int = 0,
@@ -200,12 +200,11 @@ class Engine(Generic[ResponseT]):
         UnavailableError
             The engine was closed.
         """
-        work: Work[ResponseT] = Work(
-            task, query, self.segmenter(task.model), retries, perf_counter(), is_large(task.image)
-        )
+        large = is_large(task.image)
         with self._changed:
             if not self._is_open:
                 raise shutting_down()
+            work: Work[ResponseT] = Work(task, query, self.segmenter(task.model), retries, perf_counter(), large)
             if self._backlog.is_full(self.waiting):
                 self._queue = deque(one for one in self._queue if one.is_wanted or one.future.running())
             self._backlog.check(self.waiting)
@@ -219,12 +218,13 @@ class Engine(Generic[ResponseT]):
         return max(0, len(self._queue) - (self.workers - self._lanes.busy))
 
     def close(self) -> None:
-        """Refuse new tasks, finish queued ones, and end the threads."""
+        """Refuse new tasks, finish queued ones, end the threads, and release the models."""
         with self._changed:
             self._is_open = False
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
+        self.segmenters.clear()  # FastAPI's caches outlive a server, and refer through its endpoints to this engine
 
     def _serve(self) -> None:
         while taken := self._take():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import socket
 import subprocess
 import sys
+import weakref
 from contextlib import closing
 from pathlib import Path
 from threading import Thread
@@ -250,6 +252,14 @@ def test_calls_are_rejected_while_models_load(tmp_path: Path) -> None:
     assert (early.status_code, early.headers["retry-after"]) == (502, "1")
     assert early.json()["error"] == "the server is loading its models"
     assert late.status_code == 200
+
+
+def test_a_stopped_server_releases_its_models(tmp_path: Path) -> None:
+    with serving(tmp_path, http_port=0) as server:
+        assert server._engine is not None
+        model = weakref.ref(server._engine.segmenter(""))
+    gc.collect()
+    assert model() is None
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
