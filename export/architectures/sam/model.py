@@ -102,9 +102,19 @@ class SamDrawer(SegmentAnything):
     def reference(self, photo: Image) -> DrawerReference:
         """Run the checkpoint; see `Model`."""
         photo = example_photo(photo)
-        fitted = self.image_size * 3 // 4, self.image_size
         pixels = self._pixels(photo)
-        return DrawerReference.run(self._forward, photo, pixels, fitted=fitted, drawer=Sam, submodels=self.submodels)
+        with torch.inference_mode():
+            found = self._network.get_image_embeddings(torch.from_numpy(pixels))
+        names = ("image_embeddings", "intermediate_embeddings")
+        return DrawerReference.run(
+            self._forward,
+            photo,
+            pixels,
+            embeddings=dict(zip(names, found, strict=True)) if self._is_fine else {"image_embeddings": found},
+            fitted=(self.image_size * 3 // 4, self.image_size),
+            drawer=Sam,
+            submodels=self.submodels,
+        )
 
     def _forward(self, **inputs: Any) -> Any:  # noqa: ANN401 (transformers' networks share no typed base)
         with corrected(self._network):

@@ -71,6 +71,7 @@ class DrawerReference:
         photo: Image,
         pixels: Array,
         *,
+        embeddings: Mapping[str, Any],
         fitted: tuple[int, int],
         drawer: type[Sam],
         submodels: Mapping[str, Submodel],
@@ -80,11 +81,13 @@ class DrawerReference:
         Parameters
         ----------
         network
-            Takes `pixel_values` and prompts as transformers' networks do.
+            Takes embeddings of an image and prompts, as transformers' networks do.
         photo
             From `example_photo`.
         pixels
             What the checkpoint's processor makes of the photo, (1, 3, size, size).
+        embeddings
+            What the network makes of these pixels, by the name of its argument.
         fitted
             Height and width in pixels of the square that the photo covers.
         drawer
@@ -98,7 +101,7 @@ class DrawerReference:
             drawer,
             photo,
             _cases(submodels, pixels, drawer.ends_boxes),
-            [(hints, _draw(network, pixels, fitted, hints)) for hints in groups],
+            [(hints, _draw(network, embeddings, fitted, hints)) for hints in groups],
         )
 
     def compare(self, bundle: Bundle, graphs: Mapping[str, Session]) -> MaskAgreement:
@@ -125,7 +128,9 @@ def _hints(random: np.random.Generator, count: int, points: int, has_box: bool) 
     return hints
 
 
-def _draw(network: Callable[..., Any], pixels: Array, fitted: tuple[int, int], hints: Sequence[Hint]) -> Array:
+def _draw(
+    network: Callable[..., Any], embeddings: Mapping[str, Any], fitted: tuple[int, int], hints: Sequence[Hint]
+) -> Array:
     """Return the network's logits (n, rows, columns) for hints of one kind."""
     scale = np.array([fitted[1] / WIDTH, fitted[0] / HEIGHT])
     prompts: dict[str, torch.Tensor] = {}
@@ -138,7 +143,7 @@ def _draw(network: Callable[..., Any], pixels: Array, fitted: tuple[int, int], h
         prompts["input_boxes"] = torch.tensor(boxes, dtype=torch.float32)[None]
     single = len(hints[0].points) == 1 and hints[0].box is None
     with torch.inference_mode():
-        found = network(pixel_values=torch.from_numpy(pixels), **prompts, multimask_output=single)
+        found = network(**embeddings, **prompts, multimask_output=single)
     logits, iou = found.pred_masks[0].numpy(), found.iou_scores[0].numpy()
     best: Array = logits[np.arange(len(hints)), iou.argmax(axis=1)]
     return best[:, : fitted[0] // STRIDE, : fitted[1] // STRIDE]

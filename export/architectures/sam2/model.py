@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+import torch
 from PIL import Image as Pillow
 
 from automask.families.drawers.sam import Sam2
@@ -76,9 +77,18 @@ class Sam2Drawer(SegmentAnything):
     def reference(self, photo: Image) -> DrawerReference:
         """Run the checkpoint; see `Model`."""
         photo = example_photo(photo)
-        fitted = self.image_size, self.image_size
         pixels = self._pixels(photo)
-        return DrawerReference.run(self._network, photo, pixels, fitted=fitted, drawer=Sam2, submodels=self.submodels)
+        with torch.inference_mode():
+            found = self._network.get_image_embeddings(torch.from_numpy(pixels))
+        return DrawerReference.run(
+            self._network,
+            photo,
+            pixels,
+            embeddings={"image_embeddings": found},
+            fitted=(self.image_size, self.image_size),
+            drawer=Sam2,
+            submodels=self.submodels,
+        )
 
     def _pixels(self, photo: Image) -> Array:
         """Return what transformers' image processor makes of a photo, (1, 3, size, size).
