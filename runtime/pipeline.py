@@ -103,9 +103,9 @@ class Pipeline:
     def _answer(
         self, picture: Picture, queries: Sequence[ResolvedQuery], watch: Stopwatch
     ) -> list[list[Result | AutomaskError] | AutomaskError]:
-        shared = [(meaning, query.query.parameters.threshold) for query in queries for meaning in _shared(query)]
-        meanings, thresholds = [meaning for meaning, _ in shared], [threshold for _, threshold in shared]
-        found = iter(find(self._family, picture, meanings, thresholds, watch))
+        # No query may change the answer to another.
+        passes = [[query] for query in queries] if self._family.reads_together else [queries]
+        found = iter([one for together in passes for one in self._find(picture, together, watch)])
         answers: list[list[Result | AutomaskError] | AutomaskError] = []
         for query in queries:
             findings = list(islice(found, len(_shared(query))))
@@ -115,6 +115,12 @@ class Pipeline:
             except (EmptyMaskError, ParameterError) as error:
                 answers.append(error)
         return answers
+
+    def _find(self, picture: Picture, queries: Sequence[ResolvedQuery], watch: Stopwatch) -> list[Finding]:
+        """Return what is found for all prompts of some queries, in one pass of the model."""
+        shared = [(meaning, query.query.parameters.threshold) for query in queries for meaning in _shared(query)]
+        meanings, thresholds = [meaning for meaning, _ in shared], [threshold for _, threshold in shared]
+        return find(self._family, picture, meanings, thresholds, watch)
 
     def _split(
         self, picture: Picture, query: ResolvedQuery, findings: Sequence[Finding], watch: Stopwatch

@@ -37,12 +37,14 @@ class Boxes:
     ----------
     words
         The words that the finder understands.
+    reads_together
+        Whether prompts of one call change each other's scores, which depends on the finder.
     """
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
         self._finder: Finder[Any] = _finder(bundle)(bundle, sessions, cache)
         self._drawer: Drawer = _drawer(bundle)(bundle, sessions, cache)
-        self.words = self._finder.words
+        self.words, self.reads_together = self._finder.words, self._finder.reads_together
 
     @property
     def device(self) -> str:

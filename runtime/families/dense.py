@@ -27,7 +27,11 @@ class Dense:
     ----------
     words
         The words that the scorer understands.
+    reads_together
+        False: no prompt changes the scores of another.
     """
+
+    reads_together = False
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
         self._scorer: Scorer[Any] = _scorer(bundle)(bundle, sessions, cache)

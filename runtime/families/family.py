@@ -155,6 +155,10 @@ class Family(Protocol[R]):
     def words(self) -> Words[R]:
         """The words that this bundle understands."""
 
+    @property
+    def reads_together(self) -> bool:
+        """Whether the prompts of one call of `predict` change each other's scores."""
+
     def predict(
         self, picture: Picture, prompts: Sequence[R], thresholds: Sequence[float], watch: Stopwatch
     ) -> list[Prediction]:

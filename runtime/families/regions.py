@@ -41,7 +41,11 @@ class Regions:
     ----------
     words
         The vocabulary.
+    reads_together
+        False: no prompt changes the scores of another.
     """
+
+    reads_together = False
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
         self._graph, self._cache = sessions["segmenter"], cache

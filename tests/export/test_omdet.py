@@ -28,6 +28,7 @@ from automask.errors import BundleError, MissingDependencyError, ParameterError
 from automask.export.architectures.omdet.model import submodels
 from automask.export.checkpoint import CheckpointError
 from automask.export.cli import export
+from automask.parameters import Query
 from automask.session import Session
 from support.omdet_checkpoints import SIZE, checkpoint
 
@@ -164,6 +165,23 @@ def test_prompts_of_one_call_are_the_classes_of_one_pass(
     together = exported.expected(photo, ["cup", "a hat", "tin", "the spoon"])
     for result, phrases in zip(results, (["cup"], ["a hat", "tin"]), strict=True):
         check_same(result, [one for one in together if one[0] in phrases])
+
+
+def test_queries_that_are_answered_together_do_not_change_each_other(
+    segmenter: automask.Segmenter, photo: Array
+) -> None:
+    queries = [Query.build("cup", (), {}), Query.build(["a hat", "tin"], "the spoon", {})]
+    together = segmenter.answer(photo, queries)
+    alone = [segmenter.answer(photo, [query])[0] for query in queries]
+    for one, other in zip(together, alone, strict=True):
+        assert not isinstance(one, Exception)
+        assert not isinstance(other, Exception)
+        for found, expected in zip(one, other, strict=True):
+            assert isinstance(found, automask.Result)
+            assert isinstance(expected, automask.Result)
+            assert [(a.label, a.score, a.box) for a in found.instances] == [
+                (b.label, b.score, b.box) for b in expected.instances
+            ]
 
 
 def test_many_phrases_whose_task_is_too_long(segmenter: automask.Segmenter, exported: Exported, photo: Array) -> None:

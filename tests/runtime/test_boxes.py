@@ -29,6 +29,8 @@ Pixels = NDArray[np.uint8]
 class WholeImage:
     """A finder for any text, which finds one object in every image: all of it."""
 
+    reads_together = False
+
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
         del sessions, cache
         self.words = self.read_words(bundle)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,15 @@ class Detections:
 
 
 class Finder(Protocol[R]):
-    """Finds objects; parameters and errors of the constructor as for `Family`."""
+    """Finds objects; parameters and errors of the constructor as for `Family`.
+
+    Attributes
+    ----------
+    reads_together
+        Whether the prompts of one call of `find` change each other's scores.
+    """
+
+    reads_together: ClassVar[bool]
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None: ...
 

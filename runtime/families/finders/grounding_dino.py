@@ -6,7 +6,7 @@ Sources: arXiv:2303.05499, arXiv:2401.02361, arXiv:2501.18954.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,8 @@ class GroundingDino:
     Boxes are not suppressed: the model is trained to give each object one. Only objects that two phrases of a prompt
     both found are taken once.
     """
+
+    reads_together: ClassVar[bool] = True
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
         roles = ("text_encoder", "detector_encoder", "detector")

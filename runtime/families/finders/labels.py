@@ -6,6 +6,7 @@ Sources: arXiv:2005.12872 (DETR: softmax with a class for "no object"), arXiv:20
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ class Labels:
     object". ``nms_iou`` is there only if the model needs non-maximum suppression.
     Boxes and scores depend on the image alone and are cached; prompts only choose among the labels.
     """
+
+    reads_together: ClassVar[bool] = False
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
         self._graph, self._cache = sessions["detector"], cache

@@ -6,6 +6,7 @@ Source: arXiv:2403.06892.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,8 @@ class OmDet:
     As in transformers' `post_process_grounded_object_detection`, boxes of one phrase are suppressed by non-maximum
     suppression. An object that two phrases of a prompt both found is taken once.
     """
+
+    reads_together: ClassVar[bool] = True
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
         roles = ("text_encoder", "detector_encoder", "detector")

@@ -6,6 +6,7 @@ Sources: arXiv:2205.06230 and arXiv:2306.09683.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ class Owl:
     `post_process_grounded_object_detection` does. OWLv2's output `objectness` is not used: neither there nor in the
     authors' own inference does it change the score of a phrase.
     """
+
+    reads_together: ClassVar[bool] = False
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
         self._image_graph, self._text_graph = sessions["detector"], sessions["text_encoder"]

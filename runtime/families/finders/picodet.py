@@ -6,6 +6,7 @@ Source: arXiv:2111.00902.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ class PicoDet:
 
     Its boxes and scores depend on the image alone and are cached; prompts only choose among the classes.
     """
+
+    reads_together: ClassVar[bool] = False
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
         self._graph = sessions["detector"]
