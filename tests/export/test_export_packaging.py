@@ -92,7 +92,7 @@ def test_every_source_file_is_in_the_wheel(source: str, tree: Path, installed: P
 
 def test_data_files_of_an_architecture_are_in_the_wheel(installed: Path) -> None:
     architectures = installed / "automask" / "export" / "architectures"
-    assert (architectures / "embedded" / "aliases.toml").is_file()
+    assert (installed / "automask" / "export" / "words" / "sets" / "coco.toml").is_file()
     assert (architectures / "new_dummy" / "words.toml").is_file()
 
 

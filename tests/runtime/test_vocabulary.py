@@ -208,7 +208,7 @@ def test_a_missing_file_is_a_damaged_bundle(tmp_path: Path) -> None:
 
 
 def test_the_hand_written_table_is_the_one_in_the_bundle() -> None:
-    table = tomllib.loads((_ROOT / "export/architectures/embedded/aliases.toml").read_text(encoding="utf-8"))
+    table = tomllib.loads((_ROOT / "export/words/sets/coco.toml").read_text(encoding="utf-8"))
     refused = table.pop("refuse")
     del table["plurals"]
     assert tuple(table) == _VOCABULARY.labels

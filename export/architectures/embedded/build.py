@@ -10,7 +10,9 @@ from ...manifest import write_card, write_manifest
 from ...parity import Array, parity_image
 from ...pipeline import Progress
 from ...publish import check_output, staged, write_json
-from . import card, detector, parity, segmenter, sources, vocabulary
+from ...words import vocabulary_for
+from ...words.sets import COCO, read_table
+from . import card, detector, parity, segmenter, sources
 from .manifest import VOCABULARY, describe
 
 __all__ = ["build"]
@@ -75,9 +77,9 @@ def _write_detector(bundle: Path, work: Path, source_folder: Path, image: Array)
 
 
 def _vocabulary(source_folder: Path, labels: list[str]) -> dict[str, object]:
-    table = vocabulary.build(source_folder)
-    if table["labels"] != labels:
-        raise ParityError(
-            f"the vocabulary must have the detector's classes in its order, {labels}; got {table['labels']}"
-        )
-    return table
+    known = [*read_table(COCO)["labels"]]
+    if known != labels:
+        raise ParityError(f"the vocabulary must have the detector's classes in its order, {labels}; got {known}")
+    vocabulary = vocabulary_for(labels, source_folder)
+    del vocabulary["unplaced"]  # none
+    return vocabulary

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from ...graphs import slim
-from .sources import SourceError
+from ...registries import SourceError
 from .weights import half_weights
 
 __all__ = [

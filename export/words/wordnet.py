@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["HUMAN", "VISIBLE", "Noun", "Synset", "ancestors", "plain", "read_nouns", "read_synsets"]
+__all__ = ["HUMAN", "VISIBLE", "Noun", "Synset", "ancestors", "plain", "read_nouns", "read_synsets", "sense_of"]
 
 # Lexicographer files of visible things other than people: animal, artifact, body part, food, place, natural object,
 # plant, substance.
@@ -88,3 +88,9 @@ def ancestors(offset: str, synsets: Mapping[str, Synset]) -> dict[str, int]:
         level = list(dict.fromkeys(up for step in level for up in synsets[step].parents if up not in found))
         found |= dict.fromkeys(level, distance)
     return found
+
+
+def sense_of(root: str, nouns: Mapping[str, Noun]) -> str:
+    """Return the synset of ``lemma.sense``, the first sense being 1."""
+    lemma, number = root.rsplit(".", 1)
+    return nouns[plain(lemma)].senses[int(number) - 1]

@@ -46,37 +46,41 @@ def similar(
     Hypernyms with more than 400 others below them do not count. Common nouns are those with a sense in WordNet's tagged
     texts.
     """
-    depths = _Depths(synsets)
-    kinds = [(index, root) for index, group in enumerate(roots) for root in group]
+    depths = _Depths(synsets, roots)
     found: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for lemma, noun in nouns.items():
         first = noun.senses[0]
         if lemma in known or not noun.tagged or lemma.count(" ") > 1 or synsets[first].kind not in VISIBLE:
             continue
-        scores: dict[int, float] = {}
-        for index, root in kinds:
-            scores[index] = max(scores.get(index, 0.0), depths.similarity(first, root))
-        nearest = sorted((index for index in scores if scores[index] >= _FLOOR), key=lambda index: -scores[index])
+        scores = depths.similarities(first)
+        nearest = sorted((index for index in scores if scores[index] >= _FLOOR), key=lambda at: (-scores[at], at))
         if nearest:
             found[tuple(nearest[:_MOST])].append(lemma)
     return [(list(indices), ",".join(sorted(lemmas))) for indices, lemmas in sorted(found.items())]
 
 
 class _Depths:
-    """Depths of synsets, and their similarity."""
+    """Depths of synsets, and their similarity to the kinds."""
 
-    def __init__(self, synsets: Mapping[str, Synset]) -> None:
+    def __init__(self, synsets: Mapping[str, Synset], roots: Sequence[frozenset[str]]) -> None:
         self._above = {offset: ancestors(offset, synsets) for offset in synsets}
         below = Counter(up for ups in self._above.values() for up in ups)
-        self._telling = frozenset(offset for offset, count in below.items() if count <= _BROADEST)
+        # For each hypernym that says something, the kinds below it and their distances from it.
+        self._kinds: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        for index, group in enumerate(roots):
+            for up, distance in ((up, distance) for root in group for up, distance in self._above[root].items()):
+                if below[up] <= _BROADEST:
+                    self._kinds[up].append((index, distance))
 
-    def depth(self, offset: str) -> int:
-        return 1 + max(self._above[offset].values())
-
-    def similarity(self, a: str, b: str) -> float:
-        ups, others = self._above[a], self._above[b]
-        shared = [(self.depth(up), ups[up] + others[up]) for up in ups.keys() & others.keys() & self._telling]
-        return max((2 * depth / (2 * depth + way) for depth, way in shared), default=0.0)
+    def similarities(self, offset: str) -> dict[int, float]:
+        """Return the similarity of a synset to each kind to which it has any."""
+        scores: dict[int, float] = defaultdict(float)
+        for up, distance in self._above[offset].items():
+            kinds = self._kinds.get(up, ())
+            depth = 1 + max(self._above[up].values()) if kinds else 0
+            for index, other in kinds:
+                scores[index] = max(scores[index], 2 * depth / (2 * depth + distance + other))
+        return scores
 
 
 def near_misses(phrases: Collection[str], known: Collection[str], nouns: Mapping[str, Noun]) -> str:

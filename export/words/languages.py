@@ -22,14 +22,15 @@ _ENGLISH: Final = frozenset({"ours"}) | grammar.MEASURES | grammar.DETERMINERS |
 
 
 def read_languages(
-    names: Sequence[str], known: set[str], nouns: Mapping[str, Noun], synsets: Mapping[str, Synset]
+    names: Sequence[str], known: Collection[str], nouns: Mapping[str, Noun], synsets: Mapping[str, Synset]
 ) -> list[dict[str, Any]]:
     """Read the tables.
 
     Parameters
     ----------
     names
-        The labels and then the names of the unions in braces: the keys of the tables.
+        The keys of the tables: for each label that of COCO which it is, then the names of the unions in braces. Those
+        that no table has get no words.
     known
         English phrases of the vocabulary.
     nouns, synsets
@@ -47,7 +48,7 @@ def read_languages(
     tables = [(code, tomllib.loads((folder / f"{code}.toml").read_text(encoding="utf-8"))) for code in _ORDER]
     english = nouns.keys() | _ENGLISH
     concrete = {word for word in nouns if synsets[nouns[word].senses[0]].kind in VISIBLE | HUMAN} | _ENGLISH
-    return [_describe(table, _PLURALS.get(code), names, english - known, concrete) for code, table in tables]
+    return [_describe(table, _PLURALS.get(code), names, english - set(known), concrete) for code, table in tables]
 
 
 def _describe(
@@ -57,8 +58,6 @@ def _describe(
     english: Collection[str],
     concrete: Collection[str],
 ) -> dict[str, Any]:
-    if strange := table["words"].keys() - set(names):
-        raise ValueError(f"the {table['name']} table must have labels and unions as its keys, got {sorted(strange)}")
     words = [list(dict.fromkeys(_forms(table["words"].get(name, ""), plural))) for name in names]
     shared = {word for group in words for word in group if word in english}
     bound = {word for word in shared if word in concrete}

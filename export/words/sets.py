@@ -1,0 +1,196 @@
+"""Label sets: for each label of a model its names, WordNet roots and synonyms, from the tables in `sets/`.
+
+A table has one entry for each label, with these fields, all optional:
+
+- ``like``: the label of COCO whose synonyms and roots it has; by default the one of the same name; empty for none
+- ``synsets``: WordNet roots, ``lemma.sense``: every noun below one of them belongs to the label; by default those of
+  ``like``, or the sense of the label's own name
+- ``without``: roots whose nouns are excluded
+- ``aliases``: phrases that always mean the label; singular, lower case, no hyphens
+- ``names``: the names in the label, where its own spelling has wrong ones
+- ``spellings``: other spellings of the label in checkpoints
+
+and for the whole set ``refuse`` (phrases that look like a label and mean none), ``plurals`` (irregular ones), ``stuff``
+(labels that are no objects) and ``unions`` (as in `unions.toml`, whose entries they extend).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from .names import is_nothing, key, names_of, shown
+
+__all__ = ["COCO", "Entry", "LabelSet", "find_label_set", "read_table"]
+
+COCO: Final = "coco"
+"""The table whose synonyms the others share."""
+
+_FOLDER: Final = Path(__file__).with_name("sets")
+_OWN: Final = ("refuse", "plurals", "stuff", "unions", "title")
+# A model with fewer labels of a table has labels of its own, which only look like them: a mouse beside a rat is no
+# computer mouse.
+_LEAST_SHARE: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one label means.
+
+    Attributes
+    ----------
+    label
+        As results show it.
+    names
+        Phrases in the label itself; none if it stands for nothing.
+    kind
+        The label of COCO that it is; empty if it is none.
+    roots
+        WordNet roots, ``lemma.sense``; None: the sense of its names.
+    without
+        Roots whose nouns are excluded.
+    aliases
+        Phrases that always mean the label.
+    borrowed
+        Phrases that mean it unless another label is meant by their end.
+    is_thing
+        Whether it is a kind of object.
+    """
+
+    label: str
+    names: tuple[str, ...]
+    kind: str = ""
+    roots: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    borrowed: tuple[str, ...] = ()
+    is_thing: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSet:
+    """The labels of a model, in its order.
+
+    Attributes
+    ----------
+    title
+        Name of the known label set; empty for another one.
+    entries
+        One for each label.
+    refuse
+        Phrases that look like a label and mean none.
+    borrowed_refuse
+        Those of COCO, which hold only where COCO's meaning of their end does.
+    plurals
+        Singular by irregular plural.
+    unions
+        The unions of its own.
+    """
+
+    title: str
+    entries: tuple[Entry, ...]
+    refuse: tuple[str, ...] = ()
+    borrowed_refuse: tuple[str, ...] = ()
+    plurals: Mapping[str, str] = field(default_factory=dict)
+    unions: Mapping[str, Any] = field(default_factory=dict)
+
+
+@cache
+def read_table(name: str) -> Mapping[str, Any]:
+    """Return a table of `sets/`: its entries by label under ``labels``, and what concerns the whole set."""
+    table = tomllib.loads((_FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+    own = {field: table.pop(field, {}) for field in _OWN}
+    return {**own, "labels": table}
+
+
+def find_label_set(labels: Sequence[str]) -> LabelSet:
+    """Return what the labels of a model mean.
+
+    Parameters
+    ----------
+    labels
+        In the model's order. They need not be all of a known set, nor have its order.
+    """
+    keys = [key(label) for label in labels if not is_nothing(label)]
+    tables = [(path.stem, _entries_by_key(path.stem)) for path in sorted(_FOLDER.glob("*.toml"))]
+    # The set of which it has the most labels; of two of them, the smaller set.
+    name, entries = max(tables, key=lambda table: (sum(each in table[1] for each in keys), -len(table[1])))
+    if not keys or sum(each in entries for each in keys) < _LEAST_SHARE * len(keys):
+        return _unknown(labels)
+    return _known(labels, name, entries)
+
+
+@cache
+def _entries_by_key(name: str) -> Mapping[str, str]:
+    """Return the labels of a table by the keys of all their spellings; a synonym counts where it is no label."""
+    table = read_table(name)["labels"]
+    found = {key(label): label for label in table}
+    for field_name in ("spellings", "aliases"):
+        for label, entry in table.items():
+            for spelling in entry.get(field_name, ()):
+                found.setdefault(key(spelling), label)
+    return found
+
+
+def _unknown(labels: Sequence[str]) -> LabelSet:
+    entries = [Entry(shown(label), names) for label, names in zip(labels, names_of(labels), strict=True)]
+    return LabelSet("", tuple(entries), plurals=read_table(COCO)["plurals"])
+
+
+def _known(labels: Sequence[str], name: str, by_key: Mapping[str, str]) -> LabelSet:
+    table, coco = read_table(name), read_table(COCO)
+    claimed = Counter(key(label) for label in labels)
+    entries: list[Entry] = []
+    used: set[str] = set()
+    for label, names in zip(labels, names_of(labels), strict=True):
+        known = "" if is_nothing(label) else by_key.get(key(label), "")
+        # Two labels may be synonyms to the table; then the one that has its spelling is meant.
+        if not known or known in used or (key(known) != key(label) and key(known) in claimed):
+            entries.append(Entry(shown(label), names))
+            continue
+        used.add(known)
+        entries.append(_entry(label, names, known, table, is_coco=name == COCO))
+    entries = _with_one_entry_for_each_kind(entries)
+    return LabelSet(
+        title=table["title"] or name,
+        entries=tuple(entries),
+        refuse=tuple(table["refuse"]),
+        borrowed_refuse=() if name == COCO else tuple(coco["refuse"]),
+        plurals={**coco["plurals"], **table["plurals"]},
+        unions=table["unions"],
+    )
+
+
+def _entry(label: str, names: Sequence[str], known: str, table: Mapping[str, Any], *, is_coco: bool) -> Entry:
+    own = table["labels"][known]
+    kind = known if is_coco else own.get("like", _kind(known))
+    base = {} if is_coco or not kind else read_table(COCO)["labels"][kind]
+    roots = own.get("synsets", base.get("synsets"))
+    return Entry(
+        shown(label),
+        tuple(own.get("names") or dict.fromkeys((*names, *names_of([known])[0]))),
+        kind=kind,
+        roots=None if roots is None else tuple(roots),
+        without=tuple(own.get("without", base.get("without", ()))),
+        aliases=tuple(own.get("aliases", ())),
+        borrowed=(kind, *base["aliases"]) if base else (),
+        is_thing=known not in table["stuff"],
+    )
+
+
+def _kind(label: str) -> str:
+    return next((kind for kind in read_table(COCO)["labels"] if key(kind) == key(label)), "")
+
+
+def _with_one_entry_for_each_kind(entries: Sequence[Entry]) -> list[Entry]:
+    kinds: set[str] = set()
+    found = []
+    for entry in entries:
+        found.append(replace(entry, kind="") if entry.kind in kinds else entry)
+        kinds.add(entry.kind)
+    return found
