@@ -28,7 +28,6 @@ from .source import Source
 __all__ = ["Combined", "combine"]
 
 _DRAWER_ROLES = ("image_encoder", "mask_decoder")
-_FREE_TEXT = "person"  # the prompt of the whole chain, where any text is understood
 _FP32_RELATIVE = 1e-3
 _CACHE_BYTES = 256 << 20
 
@@ -146,8 +145,7 @@ def _compare_chain(bundle: Bundle, graphs: dict[str, Session], photo: Image) -> 
     """
     cache = ByteCache[Arrays](_CACHE_BYTES, lambda arrays: sum(array.nbytes for array in arrays))
     segmenter = Segmenter(bundle, Boxes(bundle, graphs, cache), cache, DEFAULT_MAX_PIXELS)
-    prompt = segmenter.vocabulary[0] if segmenter.vocabulary else _FREE_TEXT
-    result = segmenter.mask(photo, prompt, threshold=0, edges="model", return_mask=False)
+    result = segmenter.mask(photo, segmenter.outline.sample_prompt, threshold=0, edges="model", return_mask=False)
     if not result.instances:
         return None
     best = result.instances[0]

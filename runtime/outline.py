@@ -14,6 +14,8 @@ from .words.meaning import Meaning
 
 __all__ = ["Outline", "ResolvedQuery"]
 
+_PERSON = "person"
+
 
 @dataclass(frozen=True, slots=True)
 class ResolvedQuery:
@@ -55,6 +57,12 @@ class Outline:
     def vocabulary(self) -> tuple[str, ...]:
         """Labels of a model with a fixed vocabulary; empty for a model that takes any text."""
         return self.words.labels
+
+    @property
+    def sample_prompt(self) -> str:
+        """A prompt that the model understands: ``person``, else its first label that is a word of its own."""
+        candidates = (_PERSON, *self.vocabulary)
+        return next((word for word in candidates if not isinstance(self._try(word), AutomaskError)), _PERSON)
 
     def resolve(self, query: Query) -> ResolvedQuery:
         """Resolve each text of a query once.

@@ -21,7 +21,7 @@ from .result import Result
 
 __all__ = ["Segmenter"]
 
-_SAMPLE, _SAMPLE_PROMPT = Path(__file__).parent / "data" / "person.jpg", "person"
+_SAMPLE = Path(__file__).parent / "data" / "person.jpg"
 
 
 class Segmenter:
@@ -77,7 +77,7 @@ class Segmenter:
 
     def warm_up(self) -> Result:
         """Mask a photo that comes with the package, so that the next call is not the slow first one."""
-        return self.mask(_SAMPLE, _SAMPLE_PROMPT)
+        return self.mask(_SAMPLE, self.outline.sample_prompt)
 
     @overload
     def mask(  # type: ignore[overload-overlap]  # a str is a Sequence[str], too; the first overload is meant

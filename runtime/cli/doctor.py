@@ -11,7 +11,7 @@ import click
 
 from ..devices import CPU, DEVICES, import_onnxruntime, wheels
 from ..errors import AutomaskError
-from ..folders import cache_folder
+from ..folders import bundles_folder, cache_folder
 from ..loading import load
 
 __all__ = ["doctor"]
@@ -27,6 +27,7 @@ def doctor() -> None:
         click.echo(f"{package:<24} {_version(package)}")
     click.echo(f"CPU threads  {os.cpu_count()}")
     click.echo(f"cache folder {cache_folder()}")
+    click.echo(f"your models  {bundles_folder()}")
     ort = import_onnxruntime()
     click.echo(f"ONNX Runtime lists {', '.join(ort.get_available_providers())}; what works:")
     works = {device: _try(device) for device in DEVICES}

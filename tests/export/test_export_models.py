@@ -216,3 +216,13 @@ def test_a_missing_extra_is_named(exported: Exported, tmp_path: Path) -> None:
     assert ran.returncode == 1
     assert "this export needs torch: pip install 'automask[export]'" in ran.stderr
     assert not (tmp_path / "bundle").exists()
+
+
+def test_labels_without_a_person_are_exported_served_and_not_judged_by_one(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "parts", "detectors", "yolos", ("N/A", "screw", "hex nut"))
+    done = export(tmp_path / "parts", "--precision", "fp32", "-o", tmp_path / "bundle")
+    assert done.exit_code == 0, done.output
+    assert "not checked: the model has no word for a person" in done.output
+    assert automask.load(tmp_path / "bundle", device="cpu").outline.sample_prompt == "screw"
+    server = ServerProcess("--model", tmp_path / "bundle", "--port", 0, "--http-port", 0, "--store", tmp_path / "store")
+    assert server.end() == 0
