@@ -13,9 +13,10 @@ _HELP = """\
 Export a Grounding DINO, MM-Grounding-DINO or LLMDet checkpoint: it finds what phrases describe.
 
 \b
-automask export grounding-dino -o grounding-dino
-automask export grounding-dino --model iSEE-Laboratory/llmdet_tiny -o llmdet --image-size 800
-automask mask photo.jpg "the red cup on the left, and a spoon" --model grounding-dino
+automask export grounding-dino-tiny
+automask export llmdet-tiny --image-size 800 --name llmdet
+automask export my-fine-tune/ -o mine
+automask mask photo.jpg "the red cup on the left, and a spoon" --model grounding-dino-tiny
 
 Images keep their proportions inside a square; its side must be a multiple of 32. The checkpoint's own processor makes
 the shorter side 800 pixels and the longer one at most 1333: a larger square finds smaller objects and takes longer,

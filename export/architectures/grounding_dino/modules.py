@@ -3,7 +3,7 @@
 They call the layers of the loaded network and change nothing in it. Three parts are written anew, because the tracing
 exporter turns transformers' own into graphs that fail on other prompts: the head that matches queries with words (it
 writes into a padded tensor), the reference points (they loop over the values of a tensor) and the phrase mask (a loop
-over tokens, which the runtime does in numpy).
+over tokens, which the runtime does in numpy). The encoder, in `fusion` and `deformable`, is written for speed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from .deformable import deform
+from .fusion import fuse
 
 if TYPE_CHECKING:
     from transformers import GroundingDinoForObjectDetection
@@ -120,18 +123,17 @@ class Detector(nn.Module):
         ratios = torch.stack([model.get_valid_ratio(one) for one in masks], 1)
         # Cell centres in units of the image without its padding.
         points = self.centres / ratios[:, self.levels]
-        shared = {
-            "vision_position_embedding": self._positions(masks),
-            "spatial_shapes": self.shape_table,
-            "spatial_shapes_list": self.shapes,
-            "level_start_index": None,
-            "key_padding_mask": ~mask,
-            "reference_points": points[:, :, None] * ratios[:, None],
-            "text_position_embedding": model.encoder.layers[0].get_text_position_embeddings(text, None, position_ids),
-            "text_self_attention_masks": phrase_mask < 0.5,
+        words = model.encoder.layers[0].get_text_position_embeddings(text, None, position_ids)
+        cells = {
+            "positions": self._positions(masks),
+            "points": points[:, :, None] * ratios[:, None],
+            "mask": mask,
+            "shapes": self.shapes,
         }
         for layer in model.encoder.layers:
-            (vision, text), _ = layer(vision_features=vision, text_features=text, **shared)
+            vision, text = fuse(layer.fusion_layer, vision, text, mask)
+            text, _ = layer.text_enhancer_layer(text, attention_masks=phrase_mask > 0.5, position_embeddings=words)
+            vision = deform(layer.deformable_layer, vision, **cells)
         reference = self._propose(vision, mask, points, text)
         decoded = model.decoder(
             inputs_embeds=model.query_position_embeddings.weight[None],
