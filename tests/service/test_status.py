@@ -91,7 +91,7 @@ def test_every_status_fits_into_metadata(part: str, times: int) -> None:
 def test_a_long_message_keeps_both_ends() -> None:
     message = to_status(UnknownPromptError("ü" * 5000, known=80)).message
     assert message.startswith("'ü")
-    assert message.endswith("`automask export clipseg`.")
+    assert message.endswith("`automask export --list`.")
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("secret"), KeyError("secret"), AutomaskError("secret")])
