@@ -80,7 +80,10 @@ class OmDetModel(Model):
         config = _read_config(checkpoint, OmDetTurboConfig)
         tokenizer = load_tokenizer(checkpoint, config.text_config, pools_at="highest")
         processor = load_processor(checkpoint, config.image_size, image_size)
-        return cls(load_network(checkpoint, OmDetTurboForObjectDetection), tokenizer, processor)
+        network = load_network(checkpoint, OmDetTurboForObjectDetection)
+        if config.use_timm_backbone:
+            network = _rebuild(network)
+        return cls(network, tokenizer, processor)
 
     def write_settings(self, bundle: Path) -> dict[str, Any]:
         """Write the settings; see `Model`."""
@@ -130,6 +133,18 @@ def _require_timm(name: str) -> None:
             f"the backbone of {name} is one of timm's: pip install timm (beside a CPU build of torch, take its "
             "dependency torchvision from the same index as torch; PyPI's does not go together with it)"
         )
+
+
+def _rebuild(network: OmDetTurboForObjectDetection) -> OmDetTurboForObjectDetection:
+    """Return a network with the same weights, made on the CPU.
+
+    transformers makes a network without memory, and fills in what the checkpoint has. What timm computes when it makes
+    a backbone, such as the masks of its windows, is in no checkpoint, and stays without memory in timm 1.0.31.
+    """
+    network.config.use_pretrained_backbone = False  # or timm would download weights, to be replaced
+    rebuilt = type(network)(network.config)
+    rebuilt.load_state_dict(network.state_dict())
+    return rebuilt.eval()
 
 
 def submodels(network: OmDetTurboForObjectDetection, size: int) -> dict[str, Submodel]:
