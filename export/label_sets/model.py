@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import transformers
 from torch import nn
 
-from automask.errors import MissingDependencyError
-
 from ..checkpoint import Checkpoint
 from ..graphs import Tensor
 from ..model import Model
@@ -81,17 +79,16 @@ class LabelSetModel(Model):
             A file is missing or unreadable, or the classes have no names.
         ParameterError
             The network does not take images of this size.
-        MissingDependencyError
-            The backbone is timm's.
         """
         labels, processor = read_labels(checkpoint), load_processor(checkpoint)
-        if checkpoint.config.get("use_timm_backbone"):
-            raise MissingDependencyError(
-                f"the backbone of {checkpoint.name} is timm's, which this export does not use; take a checkpoint with "
-                "the backbone of transformers (use_timm_backbone: false): Facebook's DETR has it as --revision no_timm"
-            )
-        network: PreTrainedModel = load_network(checkpoint, getattr(transformers, cls.auto_class))
+        network = cls.load_network(checkpoint, getattr(transformers, cls.auto_class))
         return cls(network, processor, labels, image_size or own_size(processor))
+
+    @staticmethod
+    def load_network(checkpoint: Checkpoint, auto_class: Any) -> PreTrainedModel:  # noqa: ANN401 (no typed base)
+        """Load the weights; raises as `automask.export.network.load_network` does."""
+        network: PreTrainedModel = load_network(checkpoint, auto_class)
+        return network
 
     def module(self) -> nn.Module:
         """Return the network as a module with named inputs and outputs."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
+from ...checkpoint import Checkpoint
 from ...graphs import Tensor
 from ...label_sets.model import LabelSetModel
 from ...parity import Image
 from .modules import Detector
 from .reference import DetectorReference
+from .timm_backbone import has_timm_backbone, load_without_timm
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["DetectorModel"]
 
@@ -30,6 +35,13 @@ class DetectorModel(LabelSetModel):
     # YOLOS' processor makes both sides multiples of 16.
     fitted: ClassVar[Mapping[str, Mapping[str, Any]]] = {**{kind: {} for kind in _MASKED}, "yolos": {"multiple": 16}}
     description = "Finds the kinds of object that its labels name."
+
+    @staticmethod
+    def load_network(checkpoint: Checkpoint, auto_class: Any) -> PreTrainedModel:  # noqa: ANN401 (no typed base)
+        """Load the weights, also those of a backbone of timm; see `LabelSetModel`."""
+        if has_timm_backbone(checkpoint):
+            return load_without_timm(checkpoint, auto_class)
+        return LabelSetModel.load_network(checkpoint, auto_class)
 
     def module(self) -> nn.Module:
         """Return the detector; see `LabelSetModel`."""
