@@ -216,6 +216,15 @@ def test_the_objectness_of_owlv2_is_kept(exported: Exported, photo: Array) -> No
     np.testing.assert_allclose(found["objectness"], expected, atol=1e-4)
 
 
+def test_several_images_in_one_batch(exported: Exported) -> None:
+    session = Session(exported.folder / "detector.onnx", "cpu")
+    pixels = np.random.default_rng(0).standard_normal((3, 3, 64, 64)).astype(np.float32)
+    for index, (together, alone) in enumerate(
+        zip(session.run(pixel_values=pixels), session.run(pixel_values=pixels[1:2]), strict=True)
+    ):
+        np.testing.assert_allclose(together[1:2], alone, atol=1e-4, err_msg=session.outputs[index])
+
+
 def test_the_card_says_what_a_user_must_know(exported: Exported) -> None:
     card = (exported.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "a photo of a {}" in card

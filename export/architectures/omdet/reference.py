@@ -182,7 +182,7 @@ def _cases(submodels: Mapping[str, Submodel], pixels: Array, texts: Sequence[_Te
         length = int(tokens["attention_mask"].sum(dim=1).max())
         return run("text_encoder", {"input_ids": tokens["input_ids"][:, :length].numpy()})
 
-    images = [run("detector_encoder", {"pixel_values": pixels[:count]}) for count in (1, len(pixels))]
+    images = [run("detector_encoder", {"pixel_values": one[None]}) for one in pixels]
     cells = images[0][1]
     classes, tasks = [encode(one.classes) for one in texts], [encode(one.task) for one in texts]
     detections = [

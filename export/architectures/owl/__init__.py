@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import attrgetter
+from typing import Any
 
 from ...architecture import Entry, checkpoint_architecture
 from ...checkpoint import Checkpoint
@@ -28,6 +30,14 @@ def _load(checkpoint: Checkpoint, image_size: int | None) -> Model:
     with requires("export"):
         from .model import OwlModel
     return OwlModel.load(checkpoint, image_size)
+
+
+def _memory_needed(config: Mapping[str, Any], image_size: int | None) -> int:
+    """Return the bytes of three copies of the attention of one layer, which transformers holds at once."""
+    defaults = {"image_size": 768, "patch_size": 16 if config["model_type"] == "owlv2" else 32}
+    vision = {"num_attention_heads": 12, **defaults, **(config.get("vision_config") or {})}
+    tokens = ((image_size or vision["image_size"]) // vision["patch_size"]) ** 2 + 1
+    return int(3 * vision["num_attention_heads"] * tokens**2 * 4)
 
 
 ARCHITECTURE = checkpoint_architecture(
@@ -65,4 +75,5 @@ ARCHITECTURE = checkpoint_architecture(
     ),
     load=_load,
     licence=attrgetter("licence"),
+    memory_needed=_memory_needed,
 )
