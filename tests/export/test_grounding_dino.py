@@ -37,6 +37,7 @@ Pixels = NDArray[np.uint8]
 
 SIZE = 128
 PHRASES = ("red cup", "a dog on the left", "the cat", "猫", "b", "dog's red cup", "Red Dog!")
+one_kind = pytest.mark.parametrize("tiny", ["grounding-dino"], indirect=True)  # where both have the same code
 CALIBRATION = ([0, 0.25, 1], [0, 0.2, 1])
 
 
@@ -175,6 +176,7 @@ def test_a_prompt_of_several_phrases_takes_the_best_one_of_each_box(tiny: Tiny, 
         assert overlaps(np.array(instance.box, np.float32), others.reshape(-1, 4)).max(initial=0) <= 0.7
 
 
+@one_kind
 def test_an_exclusion_is_looked_for_in_the_same_pass(segmenter: automask.Segmenter, runs: Counter[str]) -> None:
     image = photo(90, 120)
     whole = segmenter.mask(image, ["red cup", "dog"], threshold=0.5, grow_mask=0)
@@ -187,6 +189,7 @@ def test_an_exclusion_is_looked_for_in_the_same_pass(segmenter: automask.Segment
 # Passes and caches
 
 
+@one_kind
 def test_one_pass_for_any_number_of_prompts(segmenter: automask.Segmenter, runs: Counter[str]) -> None:
     image = photo(90, 120)
     segmenter.mask(image, ["red cup", "a dog, the cat", "RED CUP"], threshold=1)
@@ -199,6 +202,7 @@ def test_one_pass_for_any_number_of_prompts(segmenter: automask.Segmenter, runs:
     assert runs == {"text": 2, "vision_mask": 2, "boxes": 3}
 
 
+@one_kind
 def test_phrases_that_do_not_fit_take_another_pass(segmenter: automask.Segmenter, runs: Counter[str]) -> None:
     image = photo(90, 120)
     # Each has three tokens and a dot: 63 fit into a caption of 256.
@@ -220,6 +224,7 @@ def test_phrases_that_do_not_fit_take_another_pass(segmenter: automask.Segmenter
 # Prompts
 
 
+@one_kind
 def test_a_prompt_of_a_thousand_words_is_cut(segmenter: automask.Segmenter) -> None:
     result = segmenter.mask(photo(90, 120), "the red cup " * 333 + "b", threshold=0)
     assert result.dropped == ("red cup " + "the red cup " * 248 + "b",)
@@ -227,22 +232,26 @@ def test_a_prompt_of_a_thousand_words_is_cut(segmenter: automask.Segmenter) -> N
     assert result.instances
 
 
+@one_kind
 @pytest.mark.parametrize("prompt", ["🐈", "قطة حمراء", "ﬁsh 🐈‍⬛"])
 def test_what_the_model_cannot_read_is_said(segmenter: automask.Segmenter, prompt: str) -> None:
     (warning,) = segmenter.mask(photo(90, 120), prompt).warnings
     assert warning.startswith("this model cannot read ")
 
 
+@one_kind
 def test_nothing_found(segmenter: automask.Segmenter) -> None:
     result = segmenter.mask(photo(90, 120), "red cup, a dog", threshold=1)
     assert (result.instances, result.labels, result.is_empty) == ((), ("red cup", "a dog"), True)
 
 
+@one_kind
 def test_at_threshold_0_the_best_objects_are_drawn(segmenter: automask.Segmenter) -> None:
     result = segmenter.mask(photo(90, 120), "red cup", threshold=0)
     assert 20 <= len(result.instances) <= 30
 
 
+@one_kind
 @pytest.mark.parametrize("prompt", ["", " ", ", .", ["cup", ""]])
 def test_a_blank_prompt_is_refused(segmenter: automask.Segmenter, prompt: Any) -> None:
     with pytest.raises(ParameterError, match="prompt must name something to look for"):
@@ -293,7 +302,7 @@ def test_the_network_is_left_as_it_was(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
-@pytest.mark.parametrize("tiny", ["grounding-dino"], indirect=True)
+@one_kind
 def test_other_precisions_find_nearly_the_same(tiny: Tiny, precision: str) -> None:
     exact, other = (
         automask.load(tiny.folder, device="cpu", precision=name).mask(photo(90, 120), "red cup", threshold=0)
@@ -352,7 +361,7 @@ BREAKS: list[Any] = [
 
 
 @pytest.mark.parametrize(("break_it", "message"), BREAKS)
-@pytest.mark.parametrize("tiny", ["grounding-dino"], indirect=True)
+@one_kind
 def test_broken_checkpoints(break_it: Any, message: str, broken: Path, tmp_path: Path) -> None:
     break_it(broken)
     with pytest.raises(AutomaskError, match=message):
@@ -360,6 +369,7 @@ def test_broken_checkpoints(break_it: Any, message: str, broken: Path, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]
 
 
+@one_kind
 def test_missing_weights_are_an_error(broken: Path, tmp_path: Path) -> None:
     weights = load_file(broken / "model.safetensors")
     del weights["model.text_projection.weight"]
@@ -368,6 +378,7 @@ def test_missing_weights_are_an_error(broken: Path, tmp_path: Path) -> None:
         run_command(broken, tmp_path / "bundle")
 
 
+@one_kind
 @pytest.mark.parametrize(
     ("size", "message"),
     [
@@ -380,6 +391,7 @@ def test_an_image_size_that_the_model_cannot_have(broken: Path, tmp_path: Path, 
         run_command(broken, tmp_path / "bundle", "--image-size", size)
 
 
+@one_kind
 def test_a_graph_with_other_names_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     shutil.copytree(tiny.folder, tmp_path / "bundle")
     manifest = json.loads((tmp_path / "bundle" / "automask.json").read_text(encoding="utf-8"))
