@@ -25,7 +25,8 @@ def load_network(checkpoint: Checkpoint, kind: type[N], config: object | None = 
     Raises
     ------
     CheckpointError
-        The weights cannot be read, or are incomplete: transformers would initialise the missing ones at random.
+        The weights cannot be read, are not finite, or are incomplete: transformers would initialise the missing ones at
+        random.
     """
     constructor: Any = kind
     try:
@@ -37,5 +38,10 @@ def load_network(checkpoint: Checkpoint, kind: type[N], config: object | None = 
         raise CheckpointError(f"the weights of {checkpoint.name} cannot be read: {error}") from error
     if missing := sorted(info["missing_keys"]):
         raise CheckpointError(f"the weights of {checkpoint.name} lack {len(missing)} tensors, such as {missing[0]}")
+    if broken := [name for name, weight in network.named_parameters() if not weight.isfinite().all()]:
+        raise CheckpointError(
+            f"the weights of {checkpoint.name} have infinite numbers or NaN in {len(broken)} tensors, such as "
+            f"{broken[0]}"
+        )
     evaluated: N = network.eval()
     return evaluated

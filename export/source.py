@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from automask.errors import AutomaskError
+
 from .architecture import CheckpointFormat, Part
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, CheckpointError
 
 if TYPE_CHECKING:
     from .model import Model
@@ -60,9 +63,15 @@ def checkpoint_source(checkpoint: Checkpoint, kind: CheckpointFormat, image_size
         The format of its architecture.
     image_size
         Side of the square image in pixels; None for the checkpoint's own.
+
+    Raises
+    ------
+    CheckpointError
+        The configuration has values of another type than its architecture's.
     """
     weights = sum(file.stat().st_size for file in checkpoint.weights)
-    activations = kind.memory_needed(checkpoint.config, image_size) if kind.memory_needed else 0
+    with _naming(checkpoint):
+        activations = kind.memory_needed(checkpoint.config, image_size) if kind.memory_needed else 0
     return Source(
         name=checkpoint.name.rpartition("/")[2],
         part=kind.part,
@@ -70,5 +79,23 @@ def checkpoint_source(checkpoint: Checkpoint, kind: CheckpointFormat, image_size
         weights=weights,
         memory=_LIBRARIES + _COPIES * weights + activations,
         describe=checkpoint.sources,
-        load=lambda: kind.load(checkpoint, image_size),
+        load=lambda: _load(checkpoint, kind, image_size),
     )
+
+
+def _load(checkpoint: Checkpoint, kind: CheckpointFormat, image_size: int | None) -> Model:
+    with _naming(checkpoint):
+        return kind.load(checkpoint, image_size)
+
+
+@contextmanager
+def _naming(checkpoint: Checkpoint) -> Iterator[None]:
+    """Name the checkpoint in any error: a wrong type in its configuration can raise anything inside transformers."""
+    try:
+        yield
+    except (AutomaskError, MemoryError):
+        raise
+    except Exception as error:
+        raise CheckpointError(
+            f"{checkpoint.name} cannot be loaded, its files do not fit together: {type(error).__name__}: {error}"
+        ) from error

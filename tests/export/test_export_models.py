@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import grpc
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file, save_file
 
 import automask
 from automask.bundle import open_bundle
@@ -27,6 +29,7 @@ from automask.export.cli import export as command
 from automask.lookup import locate_bundle
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
+from support import drawer_checkpoints
 from support.label_set_checkpoints import save_checkpoint
 from support.server_process import ServerProcess
 
@@ -184,6 +187,42 @@ def test_an_unknown_architecture_names_the_known_ones(exported: Exported, tmp_pa
     assert "'clipseg'" in message
     assert "short names of models to start from: " in message
     assert "d-fine" in message
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+def spoil(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["vit.layernorm.weight"][0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (spoil, "have infinite numbers or NaN in 1 tensors, such as vit.layernorm.weight"),
+        (lambda f: edit(f / "config.json", id2label=3), "config.json of broken has no id2label"),
+        (lambda f: edit(f / "config.json", hidden_size="many"), "the weights of broken cannot be read"),
+        (lambda f: edit(f / "preprocessor_config.json", size={"height": 0, "width": 0}), "broken cannot be loaded"),
+        (lambda f: edit(f / "config.json", model_type=["yolos"]), "is of architecture ['yolos']"),
+        (lambda f: (f / "config.json").write_text("[]"), "config.json of broken cannot be read"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named(
+    damage: Callable[[Path], object], message: str, exported: Exported, tmp_path: Path
+) -> None:
+    shutil.copytree(exported.source, tmp_path / "broken")
+    damage(tmp_path / "broken")
+    assert message in refused(exported, tmp_path / "broken")
+
+
+def test_a_drawer_with_a_damaged_configuration_is_named(exported: Exported, tmp_path: Path) -> None:
+    drawer_checkpoints.save(drawer_checkpoints.random_network("sam"), tmp_path / "sam")
+    edit(tmp_path / "sam" / "config.json", vision_config=3)
+    message = refused(exported, exported.source, "--name", "other", "--masks", tmp_path / "sam")
+    assert "sam cannot be loaded, its files do not fit together: TypeError" in message
 
 
 def test_too_little_memory_is_found_before_torch_is_loaded(exported: Exported, tmp_path: Path) -> None:
