@@ -118,6 +118,7 @@ def test_a_licence_that_forbids_commercial_use_is_said(tmp_path: Path) -> None:
 
 def test_names_in_a_label_are_words() -> None:
     found = vocabulary_for(["Dining_Table", "tv, television", "wall-brick", "N/A", "bed "])
-    assert found["aliases"] == {"dining table": 0, "tv": 1, "television": 1, "wall brick": 2, "bed": 4}
+    names = {"dining table": 0, "tv": 1, "television": 1, "wall brick": 2, "bed": 4}
+    assert names.items() <= found["aliases"].items()
     assert found["labels"] == ["Dining_Table", "tv", "wall-brick", "N/A", "bed"]
     assert found["unplaced"] == ["N/A"]

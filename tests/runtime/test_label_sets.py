@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 import automask
 from automask.errors import BundleError, ParameterError, UnknownPromptError
-from automask.export.words import vocabulary_for
-from support.constant_bundles import constant_bundle
+from support.constant_bundles import constant_bundle, plain_vocabulary
 
 Pixels = NDArray[np.uint8]
 Array = NDArray[np.float32]
@@ -58,7 +57,7 @@ def regions(folder: Path) -> automask.Segmenter:
     masks = np.stack([square(0, 0), square(0, 8), square(8, 0), square(8, 8), np.full((16, 16), -1, np.float32)])
     outputs = {"class_logits": class_logits(*rows), "mask_logits": masks}
     text = {"kind": "vocabulary", "file": "vocabulary.json", "stuff": [2, 3]}
-    words = {**vocabulary_for(LABELS), "unions": [ANIMAL]}
+    words = plain_vocabulary(LABELS, unions=[ANIMAL])
     made = constant_bundle(folder / "regions", "regions", "segmenter", outputs, LABELS, text=text, vocabulary=words)
     return automask.load(made, device="cpu")
 
@@ -165,7 +164,7 @@ def label_map(folder: Path) -> automask.Segmenter:
     """Four columns: a cat; cat, dog and sky nearly alike; sky; wall."""
     columns = np.array([[0.7, 0.1, 0.1, 0.1], [0.34, 0.33, 0.23, 0.1], [0, 0, 0.9, 0.1], [0, 0, 0.1, 0.9]]).T + 1e-9
     outputs = {"logits": np.log(columns)[:, None, :].repeat(2, axis=1).astype(np.float32)}
-    words = {**vocabulary_for(LABELS), "unions": [ANIMAL, {"name": "all", "words": ["thing"], "members": [0, 1, 2, 3]}]}
+    words = plain_vocabulary(LABELS, unions=[ANIMAL, {"name": "all", "words": ["thing"], "members": [0, 1, 2, 3]}])
     made = constant_bundle(
         folder / "label-map", "dense", "segmenter", outputs, LABELS, kinds={"scores": "labels"}, vocabulary=words
     )

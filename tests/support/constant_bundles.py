@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from automask.bundle import MANIFEST
-from automask.export.words import vocabulary_for
 from automask.lookup import find_bundle
 
 Array = NDArray[np.float32]
@@ -23,6 +22,12 @@ SIZE = 64
 PIXELS: dict[str, Any] = {
     "size": SIZE, "resize": "stretch", "interpolation": "pillow_bilinear", "mean": [0, 0, 0], "std": [255, 255, 255],
 }  # fmt: skip
+
+
+def plain_vocabulary(labels: tuple[str, ...], **changes: Any) -> dict[str, Any]:
+    """A vocabulary of the labels alone."""
+    aliases = {label: index for index, label in enumerate(labels)}
+    return {"labels": labels, "aliases": aliases, "words": [], "refused": [], "plurals": {}, **changes}
 
 
 def constant_bundle(
@@ -48,7 +53,7 @@ def constant_bundle(
     """
     folder.mkdir(parents=True)
     _write_graph(folder / f"{role}.onnx", outputs)
-    (folder / "vocabulary.json").write_text(json.dumps(changes.pop("vocabulary", None) or vocabulary_for(labels)))
+    (folder / "vocabulary.json").write_text(json.dumps(changes.pop("vocabulary", None) or plain_vocabulary(labels)))
     shapes = {name: {"dtype": "float32", "shape": ["batch", *one.shape]} for name, one in outputs.items()}
     inputs = {"pixel_values": {"dtype": "float32", "shape": ["batch", 3, SIZE, SIZE]}}
     manifest: dict[str, Any] = {
