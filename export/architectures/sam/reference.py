@@ -32,6 +32,7 @@ __all__ = ["HEIGHT", "WIDTH", "DrawerReference", "example_photo"]
 # and the runtime, which rounds to cells, agree on its size.
 HEIGHT, WIDTH = 480, 640
 
+_LEAST_LEAD = 0.02  # of the best mask of a single point over the second one, in predicted IoU
 _MASK_EDGE = 0.5  # of the score: a pixel is inside where its logit is positive
 
 # Boxes, points in each, and whether there is a box: one call of the network each.
@@ -101,7 +102,7 @@ class DrawerReference:
             drawer,
             photo,
             _cases(submodels, pixels, drawer.ends_boxes),
-            [(hints, _draw(network, embeddings, fitted, hints)) for hints in groups],
+            [group for hints in groups if (group := _draw(network, embeddings, fitted, hints))[0]],
         )
 
     def compare(self, bundle: Bundle, graphs: Mapping[str, Session]) -> MaskAgreement:
@@ -130,8 +131,8 @@ def _hints(random: np.random.Generator, count: int, points: int, has_box: bool) 
 
 def _draw(
     network: Callable[..., Any], embeddings: Mapping[str, Any], fitted: tuple[int, int], hints: Sequence[Hint]
-) -> Array:
-    """Return the network's logits (n, rows, columns) for hints of one kind."""
+) -> tuple[list[Hint], Array]:
+    """Return the hints of one kind whose mask is certain, and the network's logits for them, (n, rows, columns)."""
     scale = np.array([fitted[1] / WIDTH, fitted[0] / HEIGHT])
     prompts: dict[str, torch.Tensor] = {}
     if hints[0].points:
@@ -145,8 +146,11 @@ def _draw(
     with torch.inference_mode():
         found = network(**embeddings, **prompts, multimask_output=single)
     logits, iou = found.pred_masks[0].numpy(), found.iou_scores[0].numpy()
-    best: Array = logits[np.arange(len(hints)), iou.argmax(axis=1)]
-    return best[:, : fitted[0] // STRIDE, : fitted[1] // STRIDE]
+    # Of two masks with nearly the same predicted IoU, rounding would decide which one int8 and float16 take.
+    lead = np.ptp(np.sort(iou, axis=1)[:, -2:], axis=1)
+    certain = np.flatnonzero((lead >= _LEAST_LEAD) | (not single))
+    best: Array = logits[certain, iou[certain].argmax(axis=1)]
+    return [hints[index] for index in certain.tolist()], best[:, : fitted[0] // STRIDE, : fitted[1] // STRIDE]
 
 
 def _cases(submodels: Mapping[str, Submodel], pixels: Array, ends_boxes: bool) -> dict[str, list[Case]]:
