@@ -74,6 +74,7 @@ class Combined(Model):
     def write_settings(self, bundle: Path) -> dict[str, Any]:
         """Write the settings of both, the drawer's as ``drawer_…``; return the finder's ``text``; see `Model`."""
         text = self._finder.write_settings(bundle)
+        self.notes = self._finder.notes
         with TemporaryDirectory(dir=bundle.parent) as temporary:
             self._drawer.write_settings(Path(temporary))
             for file in Path(temporary).iterdir():

@@ -37,6 +37,8 @@ class Model(ABC):
         Side in pixels of the square that images are resized to.
     submodels
         The graphs, by role.
+    notes
+        Sentences about the bundle for the user, once the settings are written.
     image
         ``image`` of the manifest: preprocessing by role.
     """
@@ -50,6 +52,7 @@ class Model(ABC):
     packages: Sequence[str]
     float32_roles: frozenset[str] = frozenset()
     float32_nodes: Mapping[str, Sequence[str]] = {}
+    notes: Sequence[str] = ()
     image_size: int
     submodels: Mapping[str, Submodel]
     image: Mapping[str, Any]

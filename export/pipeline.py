@@ -109,6 +109,8 @@ def export_bundle(output: Path, source: Source, options: ExportOptions, *, force
         variants = _write_graphs(model, bundle, work, options, progress)
         copied = model.copy_graphs(bundle)
         text = model.write_settings(bundle)
+        for note in model.notes:
+            progress(note)
         progress("reference: running the checkpoint itself, in torch")
         reference = model.reference(parity_image(options.photo))
         manifest = describe_bundle(

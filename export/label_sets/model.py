@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -15,6 +15,7 @@ from ..model import Model
 from ..network import load_network
 from ..publish import write_json
 from ..words import vocabulary_for
+from ..words.sources import find_wordnet
 from .card import model_card
 from .labels import read_labels
 from .networks import submodel
@@ -110,7 +111,9 @@ class LabelSetModel(Model):
         """Write the settings and the vocabulary; see `Model`."""
         self.processor.to_json_file(bundle / "preprocessor_config.json")
         self.network.config.to_json_file(bundle / "config.json")
-        vocabulary = vocabulary_for(self.labels)
+        wordnet, reason = find_wordnet()
+        vocabulary = vocabulary_for(self.labels, wordnet)
+        self.notes = list(_notes(vocabulary["unplaced"], reason))
         write_json(bundle / _VOCABULARY, vocabulary, indent=None)
         return {
             "kind": "vocabulary",
@@ -122,3 +125,13 @@ class LabelSetModel(Model):
     def model_card(self, manifest: Mapping[str, Any]) -> str:
         """Write the card; see `Model`."""
         return model_card(manifest, self.labels)
+
+
+def _notes(unplaced: Sequence[str], without_wordnet: str) -> Iterator[str]:
+    if without_wordnet:
+        yield (
+            "words: the labels, and the synonyms that automask has for them; WordNet has thousands more, but cannot be "
+            f"downloaded: {without_wordnet}"
+        )
+    if unplaced:
+        yield f"words: none means {', '.join(unplaced)}"

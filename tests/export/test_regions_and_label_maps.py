@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import automask
-from automask.errors import ParameterError
+from automask.errors import ParameterError, UnknownPromptError
 from automask.export.architectures.label_maps.licence import licence
 from automask.export.architectures.regions.stuff import stuff_of
 from automask.export.checkpoint import Checkpoint, CheckpointError
@@ -89,6 +89,19 @@ def test_a_checkpoint_without_names_is_refused(tmp_path: Path, labels: dict[str,
     with pytest.raises(CheckpointError, match=message):
         run_export(tmp_path / "checkpoint", tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
+
+
+def test_the_export_says_what_no_word_means(tmp_path: Path) -> None:
+    labels = ("wall", "N/A", "sky")
+    save_checkpoint(tmp_path / "checkpoint", "label_maps", "segformer", labels)
+    printed = run_export(tmp_path / "checkpoint", tmp_path / "bundle")
+    assert "words: none means N/A" in printed
+    assert "HF_HUB_OFFLINE is set" in printed
+    assert "No word means these: N/A." in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    segmenter = automask.load(tmp_path / "bundle", device="cpu")
+    assert segmenter.mask(wide_photo(), "the sky", **PLAIN).labels == ("sky",)
+    with pytest.raises(UnknownPromptError):
+        segmenter.mask(wide_photo(), "N/A")
 
 
 def test_a_checkpoint_without_image_processor_is_refused(tmp_path: Path) -> None:
