@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fnmatch
 import json
 import re
 from collections.abc import Sequence
@@ -14,10 +15,11 @@ from automask.bundle import sha256
 from automask.errors import AutomaskError, MissingDependencyError
 from automask.lookup import HUB_ID
 
-from .publish import SpaceError
+from .publish import SpaceError, check_space
 
 __all__ = ["ArchitectureError", "Checkpoint", "CheckpointError", "CheckpointNotFoundError", "GatedError", "find"]
 
+_SAFE, _PICKLED = "*.safetensors", "pytorch_model*.bin"
 _SMALL = ["*.json", "*.txt", "*.model", "README.md"]
 
 
@@ -64,7 +66,7 @@ class Checkpoint:
     @property
     def weights(self) -> list[Path]:
         """Files of the weights; safetensors if there are several formats."""
-        for pattern in ("*.safetensors", "pytorch_model*.bin"):
+        for pattern in (_SAFE, _PICKLED):
             if files := sorted(self.folder.glob(pattern)):
                 return files
         return []
@@ -110,16 +112,17 @@ def find(model: str, *, revision: str | None, supported: Sequence[str]) -> Check
     CheckpointError
         It has no weights, or `config.json` cannot be read.
     SpaceError
-        The disk became full during the download.
+        The disk has too little space for the weights, or became full during the download.
     """
     if Path(model).is_dir():
         checkpoint = _read(Path(model), Path(model).resolve().name, "", supported)
     elif HUB_ID.fullmatch(model):
         folder = _download(model, revision, _SMALL)
         _read(folder, model, folder.name, supported)
-        folder = _download(model, revision, ["*.safetensors"])
-        if not list(folder.glob("*.safetensors")):
-            folder = _download(model, revision, ["pytorch_model*.bin"])
+        _check_download(model, folder.name)
+        folder = _download(model, revision, [_SAFE])
+        if not list(folder.glob(_SAFE)):
+            folder = _download(model, revision, [_PICKLED])
         checkpoint = _read(folder, model, folder.name, supported)
     else:
         raise CheckpointNotFoundError(f"no checkpoint {model!r}: it is no folder, nor a Hub id (owner/name)")
@@ -148,6 +151,27 @@ def _read(folder: Path, name: str, revision: str, supported: Sequence[str]) -> C
 
 def _join(supported: Sequence[str]) -> str:
     return ", ".join(map(repr, supported))
+
+
+def _check_download(hub_id: str, commit: str) -> None:
+    """Check that the disk of the Hub's cache has space for the weights that are not there yet.
+
+    Raises
+    ------
+    SpaceError
+        It has less.
+    """
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        files = HfApi().model_info(hub_id, revision=commit, files_metadata=True).siblings or []
+    except (HfHubHTTPError, OSError):  # the download says what is wrong, or needs no network
+        return
+    sizes = {file.rfilename: file.size or 0 for file in files}
+    wanted = fnmatch.filter(sizes, _SAFE) or fnmatch.filter(sizes, _PICKLED)
+    missing = [name for name in wanted if not isinstance(try_to_load_from_cache(hub_id, name, revision=commit), str)]
+    check_space(Path(constants.HF_HUB_CACHE), sum(sizes[name] for name in missing))
 
 
 def _download(hub_id: str, revision: str | None, patterns: list[str]) -> Path:

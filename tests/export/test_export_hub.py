@@ -58,10 +58,10 @@ def run(endpoint: str, folder: Path, *options: str) -> subprocess.CompletedProce
     return subprocess.run([*command, *options], capture_output=True, text=True, env=environment, check=False)
 
 
-def repository(folder: Path, model: str = MODEL) -> Any:
-    """Respond as the Hub does for a public repository of one commit."""
+def repository(folder: Path, model: str = MODEL, size: int | None = None) -> Any:
+    """Respond as the Hub does for a public repository of one commit, all of whose files are said to be of a size."""
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    info = {"id": model, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
+    info = {"id": model, "sha": COMMIT, "siblings": [{"rfilename": name, "size": size} for name in files]}
 
     def respond(path: str) -> tuple[int, dict[str, str], bytes]:
         if path.startswith(f"/api/models/{model}"):
@@ -99,6 +99,16 @@ def test_a_short_name_and_a_hub_id_are_downloaded(named: str, model: str, tmp_pa
     assert ran.returncode == 0
     bundle = open_bundle(tmp_path / "automask" / "bundles" / named.rpartition("/")[2])
     assert (bundle.name, bundle.sources[0]["package"]) == (named.rpartition("/")[2], model)
+
+
+def test_weights_that_do_not_fit_on_the_disk_are_not_downloaded(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    checkpoint(source, tiny_config(), size=64)
+    with serve(repository(source, size=10**15)) as endpoint:
+        ran = run(endpoint, tmp_path)
+    assert ran.returncode == 1
+    assert "must have 1000000000 MB free for this export, got " in ran.stderr
+    assert not list(tmp_path.rglob("hub/**/*.safetensors"))
 
 
 def test_the_error_without_a_network_has_the_command_that_brings_the_files(tmp_path: Path) -> None:
