@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from automask.headers import stated_work
 __all__ = ["Lanes", "Seat", "is_large"]
 
 _LARGE_PIXELS, _LARGE_BYTES = 4_000_000, 4_000_000
+_RECENT_SECONDS = 1.0
 
 
 def is_large(image: bytes | NDArray[np.uint8]) -> bool:
@@ -47,12 +49,16 @@ class Lanes:
     workers
         Number of batches that run at once. If large images take all workers, one small image still runs beside them.
     most_large
-        Number of large images that may be in work, those included that wait for a decoder.
+        Number of large images that may be in work, those included that wait for a decoder; one less for a second after
+        a small one, so that the next small one finds a processor.
+    clock
+        Returns seconds that only grow.
     """
 
-    def __init__(self, workers: int, most_large: int) -> None:
-        self._workers, self._most_large = workers, most_large
+    def __init__(self, workers: int, most_large: int, *, clock: Callable[[], float] = monotonic) -> None:
+        self._workers, self._most_large, self._clock = workers, most_large, clock
         self._seats: set[Seat] = set()
+        self._last_small = -_RECENT_SECONDS
 
     @property
     def busy(self) -> int:
@@ -70,7 +76,9 @@ class Lanes:
         large = sum(seat.is_large for seat in self._seats)
         busy_large = sum(seat.is_large and not seat.is_aside for seat in self._seats)
         busy_small = self.busy - busy_large
-        large_may_start = large < self._most_large and self.busy < self._workers
+        is_mixed = self._clock() - self._last_small < _RECENT_SECONDS
+        # Never none: what ends is what lets the threads look again.
+        large_may_start = large < max(1, self._most_large - is_mixed) and self.busy < self._workers
         small_may_start = busy_small + min(busy_large, self._workers - 1) < self._workers
         may_start = (large_may_start if is_large else small_may_start for is_large in queue)
         return next((index for index, may in enumerate(may_start) if may), None)
@@ -78,6 +86,8 @@ class Lanes:
     def enter(self, *, is_large: bool) -> Seat:
         """Start a batch."""
         seat = Seat(is_large)
+        if not is_large:
+            self._last_small = self._clock()
         self._seats.add(seat)
         return seat
 

@@ -81,7 +81,7 @@ class DecoderPool:
             try:
                 # One that started as large keeps its process: nothing has to give way twice.
                 on_long = None if slot.is_large else partial(self._give_way, process)
-                return process.decode(encoded, shortest, max_pixels, slot.mark_slow, on_long)
+                return process.decode(encoded, shortest, max_pixels, partial(self._mark_slow, slot), on_long)
             except ImageError as error:
                 if not process.is_alive:
                     _log.warning("a decoding process was ended", problem=str(error), bytes=len(encoded))
@@ -117,14 +117,22 @@ class DecoderPool:
             self._changed.wait_for(can_acquire)
             if not self._is_open:
                 raise shutting_down()
-            # The one used last: it is ready, where one that was just started may not be.
-            process = self._idle.pop() if self._idle else None
+            # The last one is ready, where the first may just have been started; a large image takes long anyway.
+            process = self._idle.pop(0 if slot.is_large else -1) if self._idle else None
             if process is not None and not process.is_alive:
                 process.close()
                 process = None
             process = process or DecodingProcess(self._timeout, self._memory)
             self._busy[process] = slot
+            if slot.is_large:
+                self._start_spare()
         return process
+
+    def _start_spare(self) -> None:
+        """Start a process for the next image if there is none, so that a small one need not wait for it."""
+        if not self._idle and len(self._busy) < self._most:
+            with suppress(OSError):  # else the next call starts one
+                self._idle.append(DecodingProcess(self._timeout, self._memory))
 
     def _can_acquire(self, *, is_large: bool) -> bool:
         if not self._is_open:
@@ -136,6 +144,12 @@ class DecoderPool:
     @property
     def _large(self) -> int:
         return sum(slot.is_large for slot in self._busy.values())
+
+    def _mark_slow(self, slot: Slot) -> None:
+        slot.mark_slow()
+        with self._changed:
+            if slot.is_large and self._is_open:
+                self._start_spare()
 
     def _give_way(self, process: DecodingProcess) -> None:
         with self._changed:
@@ -151,6 +165,5 @@ class DecoderPool:
             elif process.is_alive:
                 self._idle.append(process)
             else:
-                with suppress(OSError):  # else the next call starts one
-                    self._idle.insert(0, DecodingProcess(self._timeout, self._memory))
+                self._start_spare()
             self._changed.notify_all()

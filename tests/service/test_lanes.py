@@ -139,6 +139,36 @@ def test_a_small_image_may_start_unless_small_ones_take_all_workers(workers: int
         assert lanes.choose([]) is None
 
 
+def test_large_images_leave_a_processor_for_a_second_after_a_small_one() -> None:
+    now = 100.0
+    lanes = Lanes(3, most_large=3, clock=lambda: now)
+    seats = [lanes.enter(is_large=True) for _ in range(2)]
+    assert lanes.choose([True]) == 0
+    small = lanes.enter(is_large=False)
+    lanes.leave(small)
+    assert lanes.choose([True]) is None
+    assert lanes.choose([True, False]) == 1
+    now += 1.0
+    assert lanes.choose([True]) == 0
+    lanes.enter(is_large=False)
+    for seat in seats:
+        lanes.leave(seat)
+    assert lanes.choose([True]) == 0, "never none"
+
+
+def test_a_process_is_ready_for_the_next_small_image(jpeg: bytes) -> None:
+    with closing(DecoderPool(processes=3, timeout=60)) as pool, engine_of(pool, 2, spare_threads=3) as engine:
+        pool.start()
+        (first,) = pool.pids
+        psutil.Process(first).suspend()
+        slow = Task(jpeg, ("cup",))
+        work = engine.start(slow, slow.query)
+        wait_until(lambda: bool(pool._idle))
+        assert [process.pid for process in pool._busy] == [first]
+        psutil.Process(first).resume()
+        assert work.future.result(CALL_TIMEOUT)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF"])
 def test_the_header_states_the_size(kind: str) -> None:
     file = encode(Image.new("RGB", (70, 50)), kind)
