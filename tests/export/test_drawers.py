@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from click.testing import CliRunner
@@ -67,6 +68,7 @@ class Exported:
     network: Any
     source: Path
     folder: Path
+    precisions: tuple[str, ...]
     output: str
 
 
@@ -82,11 +84,11 @@ def exported(request: pytest.FixtureRequest, detector: Path, tmp_path_factory: p
     kind, base = request.param, tmp_path_factory.mktemp(request.param)
     network = random_network(kind)
     source = save(network, base / "drawer")
-    precisions = ("fp32", "int8", "fp16") if kind == "sam" else ("fp32",)
+    precisions = {"sam": ("fp32", "int8", "fp16"), "sam_hq": ("fp32", "int8")}.get(kind, ("fp32",))
     options = [*(f"--precision={precision}" for precision in precisions), "-o", str(base / "bundle")]
     done = CliRunner().invoke(export, [str(detector), "--masks", str(source), *options], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    return Exported(kind, network, source, base / "bundle", done.output)
+    return Exported(kind, network, source, base / "bundle", precisions, done.output)
 
 
 @pytest.fixture(scope="module")
@@ -173,15 +175,11 @@ def test_the_figures_are_printed_and_kept(exported: Exported) -> None:
 
 def test_other_precisions_draw_the_same_masks(exported: Exported, photo: NDArray[np.uint8]) -> None:
     variants = {role: set(graph.variants) for role, graph in open_bundle(exported.folder).graphs.items()}
-    if exported.kind != "sam":
-        assert variants["image_encoder"] == variants["mask_decoder"] == {"fp32"}
-        return
-    assert variants["image_encoder"] == {"fp32", "int8", "fp16"}
-    assert variants["mask_decoder"] == {"fp32", "fp16"}  # the decoder's errors go straight into the mask
+    assert variants["image_encoder"] == variants["mask_decoder"] == set(exported.precisions)
     picture = Picture(photo, (HEIGHT, WIDTH), b"", photo)
     exact, *others = (
         np.stack([one.logits for one in drawer(exported, precision).draw_with_specks(picture, hints, Stopwatch())])
-        for precision in ("fp32", "int8", "fp16")
+        for precision in exported.precisions
         for hints in [GROUPS["7 boxes"]]
     )
     for found in others:
@@ -230,6 +228,14 @@ def test_images_of_any_size(exported: Exported) -> None:
     for size in ((1, 1), (1, 700), (3000, 4000)):
         image = np.full((*size, 3), 90, np.uint8)
         assert segmenter.mask(image, box=(0, 0, size[1], size[0])).mask.shape == size
+
+
+def test_in_int8_the_products_of_tokens_are_exact(exported: Exported) -> None:
+    if "int8" in exported.precisions:
+        nodes = onnx.load(exported.folder / "mask_decoder.int8.onnx").graph.node
+        integer = [node.name for node in nodes if node.op_type == "MatMulInteger"]
+        assert len(integer) == 2 * 4 + 2  # of the image's cells: in two layers, and in the last attention
+        assert all("token" in name for name in integer)
 
 
 def test_the_image_is_encoded_once_and_only_where_something_is_drawn(

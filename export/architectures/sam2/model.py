@@ -42,7 +42,7 @@ class Sam2Drawer(SegmentAnything):
         if network.config.model_type == "edgetam":
             vision, name_of_kind = copy.deepcopy(vision), "EdgeTAM"
             fuse(vision)
-            self.float32_roles = frozenset({"image_encoder", "mask_decoder"})  # convolutions, which int8 leaves as is
+            self.float32_roles = frozenset({"image_encoder"})  # convolutions, which int8 leaves as they are
         self.description = f"Draws masks into boxes and around points ({name_of_kind})."
         self.image_size = size
         self.image = {"image_encoder": image_settings(processor, size, "stretch", name)}
