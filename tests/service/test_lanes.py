@@ -163,7 +163,7 @@ def test_a_process_is_ready_for_the_next_small_image(jpeg: bytes) -> None:
         psutil.Process(first).suspend()
         slow = Task(jpeg, ("cup",))
         work = engine.start(slow, slow.query)
-        wait_until(lambda: bool(pool._idle))
+        wait_until(lambda: bool(pool._busy) and bool(pool._idle))
         assert [process.pid for process in pool._busy] == [first]
         psutil.Process(first).resume()
         assert work.future.result(CALL_TIMEOUT)
