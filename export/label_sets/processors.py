@@ -36,9 +36,18 @@ def load_processor(checkpoint: Checkpoint) -> BaseImageProcessor:
 
 
 def own_size(processor: BaseImageProcessor) -> int:
-    """Return the side of the square, in pixels, that is nearest to the processor's own size: its shorter side."""
+    """Return the side of the square, in pixels, that is nearest to the processor's own size: its shorter side.
+
+    Raises
+    ------
+    CheckpointError
+        The processor has no size of its own.
+    """
     size = dict(processor.size)
-    return int(min(value for name in ("height", "width", "shortest_edge") if (value := size.get(name))))
+    sides = [value for name in ("height", "width", "shortest_edge") if (value := size.get(name))]
+    if not sides:
+        raise CheckpointError(f"the image processor has no size but {size}: choose one with --image-size")
+    return int(min(sides))
 
 
 def stretch_to(processor: BaseImageProcessor, size: int) -> None:
@@ -54,6 +63,8 @@ def fit_to(processor: BaseImageProcessor, size: int) -> None:
     """Make a processor fit every image into a square, at the top left, and pad the rest."""
     processor.size = {"shortest_edge": size, "longest_edge": size}
     processor.do_pad = True
+    if hasattr(processor, "do_split_image"):
+        processor.do_split_image = False  # the semantic checkpoints of EoMT take a photo in several pieces
     if hasattr(processor, "pad_size"):
         processor.pad_size = {"height": size, "width": size}
 

@@ -91,6 +91,15 @@ def test_a_checkpoint_without_names_is_refused(tmp_path: Path, labels: dict[str,
     assert not (tmp_path / "bundle").exists()
 
 
+def test_a_processor_that_splits_photos_is_made_to_fit_them(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "checkpoint", "regions", "eomt")
+    settings = tmp_path / "checkpoint" / "preprocessor_config.json"
+    split = {"do_split_image": True, "do_pad": False, "size": {"shortest_edge": 64, "longest_edge": None}}
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), **split}))
+    run_export(tmp_path / "checkpoint", tmp_path / "bundle")
+    assert automask.load(tmp_path / "bundle", device="cpu").mask(wide_photo(), "sky", **PLAIN).mask.shape == (320, 640)
+
+
 def test_the_export_says_what_no_word_means(tmp_path: Path) -> None:
     labels = ("wall", "N/A", "sky")
     save_checkpoint(tmp_path / "checkpoint", "label_maps", "segformer", labels)
