@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from automask.errors import ParameterError
 from automask.lookup import HUB_ID
 
 from .architecture import Architecture, CheckpointFormat, Entry, Part
@@ -67,7 +68,7 @@ def choose(model: str) -> Choice:
         return Choice(hub_ids[model], model)
     if Path(model).is_dir() or HUB_ID.fullmatch(model):
         # Names of folders may have spaces; those of bundles do not.
-        return Choice(model, re.sub(r"[^\w.-]+", "-", Path(model).resolve().name))
+        return Choice(model, re.sub(r"[^\w.-]+", "-", Path(model).resolve().name).lstrip(".") or "model")
     near = difflib.get_close_matches(model, hub_ids, n=3)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise CheckpointNotFoundError(
@@ -77,12 +78,19 @@ def choose(model: str) -> Choice:
 
 
 def find_source(
-    choice: Choice, *, revision: str | None, image_size: int | None, only: Architecture | None = None
+    choice: Choice,
+    *,
+    parts: Collection[Part],
+    revision: str | None,
+    image_size: int | None,
+    only: Architecture | None = None,
 ) -> Source:
     """Find a checkpoint, by the architecture that its configuration names, and download what is missing.
 
     Parameters
     ----------
+    parts
+        What it may be in a bundle.
     revision
         Branch, tag or commit; for a Hub id only.
     image_size
@@ -94,18 +102,36 @@ def find_source(
     ------
     CheckpointNotFoundError, GatedError, ArchitectureError, CheckpointError, SpaceError
         As `checkpoint.find` does.
+    ParameterError
+        It is something else in a bundle. Its weights are not downloaded then.
     """
     if choice.model == MOBILE_SAM:
+        if "drawer" not in parts:
+            raise _wrong_part(choice, "drawer", parts)
         return mobile_sam()
     formats = _formats(only)
+    supported = [name for name, kind in formats.items() if kind.part in parts]
     try:
-        checkpoint = find(choice.model, revision=revision, supported=list(formats))
+        checkpoint = find(choice.model, revision=revision, supported=supported)
     except ArchitectureError as error:
+        if error.model_type in formats:
+            raise _wrong_part(choice, formats[error.model_type].part, parts) from error
         known = ", ".join(entry.name for architecture, entry in entries() if only in (None, architecture))
         raise ArchitectureError(f"{error}; short names of models to start from: {known}") from error
     return replace(
         checkpoint_source(checkpoint, formats[checkpoint.config["model_type"]], image_size), name=choice.name
     )
+
+
+def _wrong_part(choice: Choice, found: Part, wanted: Collection[Part]) -> ParameterError:
+    if "drawer" in wanted:
+        return ParameterError(
+            "--masks", "be a model that draws masks into boxes: see `automask export --list`", choice.model
+        )
+    if found == "drawer":
+        requirement = f"find something: {choice.name} only draws masks; pass it to a finder, by --masks {choice.name}"
+        return ParameterError("MODEL", requirement, choice.model)
+    return ParameterError("--masks", "be left out: this model draws its masks itself", choice.model)
 
 
 def _formats(only: Architecture | None) -> dict[str, CheckpointFormat]:

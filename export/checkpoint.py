@@ -28,7 +28,17 @@ class CheckpointError(AutomaskError, ValueError):
 
 
 class ArchitectureError(CheckpointError):
-    """A checkpoint has an architecture that this export does not support."""
+    """A checkpoint has an architecture that this export does not support.
+
+    Attributes
+    ----------
+    model_type
+        ``model_type`` in its `config.json`; empty if there is none.
+    """
+
+    def __init__(self, message: str, model_type: str = "") -> None:
+        super().__init__(message)
+        self.model_type = model_type
 
 
 class CheckpointNotFoundError(AutomaskError, FileNotFoundError):
@@ -143,7 +153,9 @@ def _read(folder: Path, name: str, revision: str, supported: Sequence[str]) -> C
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"config.json of {name} cannot be read: {error}") from error
     if found not in supported:
-        raise ArchitectureError(f"{name} is of architecture {found!r}; this export supports {_join(supported)}")
+        raise ArchitectureError(
+            f"{name} is of architecture {found!r}; this export supports {_join(supported)}", str(found)
+        )
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     return Checkpoint(folder, name, revision, config, text)

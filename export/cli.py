@@ -18,7 +18,7 @@ from automask.errors import ParameterError
 from automask.folders import bundles_folder
 from automask.lookup import built_in_bundles
 
-from .architecture import Architecture, Build, force_option, output_option, photo_option
+from .architecture import Architecture, Build, Part, force_option, output_option, photo_option
 from .architectures import architecture_names, find_architecture
 from .built_in import MOBILE_SAM
 from .catalogue import Choice, choose, default_model, entries, find_source, list_entries
@@ -219,29 +219,18 @@ def _place(choice: Choice, name: str | None, output: Path | None) -> tuple[str, 
 
 
 def _find(choice: Choice, only: Architecture | None, options: dict[str, Any], progress: Progress) -> Source:
-    """Find the checkpoint, and the one that draws the masks where it is needed.
-
-    Raises
-    ------
-    ParameterError
-        A model that draws masks was given as MODEL, or one that does not as ``--masks``.
-    """
-    progress(f"checkpoint: {choice.model}")
-    source = find_source(choice, revision=options["revision"], image_size=options["image_size"], only=only)
+    """Find the checkpoint, and the one that draws the masks where it is needed."""
     masks: str | None = options["masks"]
-    if source.part == "drawer":
-        requirement = f"find something: {choice.name} only draws masks; pass it to a finder, by --masks {choice.name}"
-        raise ParameterError("MODEL", requirement, choice.model)
+    drawing = choose(masks or MOBILE_SAM)
+    parts: set[Part] = {"whole", "finder"} if masks is None else {"finder"}
+    drawers: set[Part] = {"drawer"}
+    progress(f"checkpoint: {choice.model}")
+    source = find_source(choice, parts=parts, revision=options["revision"], image_size=options["image_size"], only=only)
     if source.part == "whole":
-        if masks is not None:
-            raise ParameterError("--masks", f"be left out: {choice.name} draws its masks itself", masks)
         return source
-    drawer_choice = choose(masks or MOBILE_SAM)
-    progress(f"masks: {drawer_choice.model}")
-    drawer = find_source(drawer_choice, revision=options["masks_revision"], image_size=options["masks_image_size"])
-    if drawer.part != "drawer":
-        raise ParameterError("--masks", "be a model that draws masks into boxes; see `automask export --list`", masks)
-    return combine(source, drawer)
+    progress(f"masks: {drawing.model}")
+    revision, image_size = options["masks_revision"], options["masks_image_size"]
+    return combine(source, find_source(drawing, parts=drawers, revision=revision, image_size=image_size))
 
 
 @contextmanager

@@ -176,7 +176,21 @@ def test_a_drawer_alone_finds_nothing(exported: Exported) -> None:
 def test_a_complete_model_needs_no_drawer(exported: Exported, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "eomt", "regions", "eomt")
     message = refused(exported, tmp_path / "eomt", "--masks", "mobile-sam")
-    assert "--masks must be left out: eomt draws its masks itself, got 'mobile-sam'" in message
+    assert "--masks must be left out: this model draws its masks itself" in message
+
+
+@pytest.mark.parametrize(("part", "name"), [("detectors", "yolos"), ("regions", "eomt")])
+def test_what_draws_no_masks_is_refused_before_its_weights_are_read(
+    part: str, name: str, exported: Exported, tmp_path: Path
+) -> None:
+    save_checkpoint(tmp_path / name, part, name)
+    (tmp_path / name / "model.safetensors").unlink()
+    message = refused(exported, exported.source, "--name", "other", "--masks", tmp_path / name)
+    assert "--masks must be a model that draws masks into boxes: see `automask export --list`" in message
+
+
+def test_an_unknown_model_for_the_masks_is_refused_first(exported: Exported) -> None:
+    assert "no checkpoint 'mobile-sma'" in refused(exported, "no/such", "--masks", "mobile-sma")
 
 
 def test_an_unknown_architecture_names_the_known_ones(exported: Exported, tmp_path: Path) -> None:
