@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from automask.families.finders.finder import MAX_INSTANCES
 from automask.families.finders.overlap import overlaps
 
 from .agreement import THRESHOLD
@@ -22,6 +23,9 @@ _LARGEST = 1e-3
 _RELATIVE = {"fp32": 1e-3, "fp16": 0.02, "int8": 0.1}
 _LEAST_IOU = 0.9  # above which two boxes are the same object
 _LEAST_OBJECTS = 3
+# Where there are more objects than a finder returns, those that score this much above its weakest one are compared:
+# others may be among its best ones on one side only.
+_MARGIN = 0.05
 _BEST = 5
 
 
@@ -84,8 +88,11 @@ class BoxAgreement:
         size
             Height and width of the image, in pixels.
         """
+        least = THRESHOLD
+        if MAX_INSTANCES <= len(found.scores) < len(expected.scores):
+            least = max(least, float(found.scores.min()) + _MARGIN)
         for one, other in ((expected, found), (found, expected)):
-            pairs, objects = _match(one, other)
+            pairs, objects = _match(one, other, least)
             self.objects += objects
             self.matched += len(pairs)
             if one is expected:
@@ -154,9 +161,14 @@ class BoxAgreement:
         return figures
 
 
-def _match(one: FoundBoxes, other: FoundBoxes) -> tuple[list[tuple[int, int, float]], int]:
-    """Pair the objects of one side with boxes of the other; return pairs with their IoU, and the number of objects."""
-    objects = [int(i) for i in one.best(len(one.scores)) if one.scores[i] >= THRESHOLD]
+def _match(one: FoundBoxes, other: FoundBoxes, least: float) -> tuple[list[tuple[int, int, float]], int]:
+    """Pair the objects of one side, of a score of at least `least`, with boxes of the other.
+
+    Returns
+    -------
+    Pairs of indices with their IoU, and the number of objects.
+    """
+    objects = [int(i) for i in one.best(len(one.scores)) if one.scores[i] >= least]
     pairs: list[tuple[int, int, float]] = []
     free = set(range(len(other.scores)))
     for i in objects:

@@ -45,6 +45,18 @@ def test_a_score_just_below_the_threshold_on_one_side_is_a_match() -> None:
     assert (result.objects, result.matched) == (5, 5)
 
 
+def test_more_objects_than_a_finder_returns() -> None:
+    count = 150
+    boxes = np.array([[4.0 * i, 0, 4 * i + 4, 4] for i in range(count)], np.float32)
+    scores, labels = np.linspace(0.9, 0.3, count, dtype=np.float32), ("cat",) * count
+    expected, best = FoundBoxes(boxes, scores, labels), FoundBoxes(boxes[:100], scores[:100], labels[:100])
+    result = agreement(best, expected)
+    assert result.matched == result.objects > 100
+    # With fewer, each one that is not found counts.
+    lost = FoundBoxes(boxes[:99], scores[:99], labels[:99])
+    assert agreement(lost, expected).objects == 99 + count
+
+
 @pytest.mark.parametrize(
     ("other", "share"),
     [
