@@ -219,7 +219,10 @@ def spoil(folder: Path) -> None:
         (spoil, "have infinite numbers or NaN in 1 tensors, such as vit.layernorm.weight"),
         (lambda f: edit(f / "config.json", id2label=3), "config.json of broken has no id2label"),
         (lambda f: edit(f / "config.json", hidden_size="many"), "the weights of broken cannot be read"),
-        (lambda f: edit(f / "preprocessor_config.json", size={"height": 0, "width": 0}), "the image processor has no size"),
+        (
+            lambda f: edit(f / "preprocessor_config.json", size={"height": 0, "width": 0}),
+            "the image processor has no size",
+        ),
         (lambda f: edit(f / "config.json", model_type=["yolos"]), "is of architecture ['yolos']"),
         (lambda f: (f / "config.json").write_text("[]"), "config.json of broken cannot be read"),
     ],
