@@ -119,8 +119,14 @@ class Detector(nn.Module):
         classes = class_embeds[:, None]
         words = self.task_project(self.task_encoder(task[:, None]))
         first = self._compare(cells, self.first_class_head(classes))
+        count = self.config.num_queries
+        best = torch.topk(first.amax(dim=-1), count, dim=1).indices
+        if self.queries is None:
+            # In the order of the cells: where two scores are nearly equal, the last bit would decide which query comes
+            # first. Their order has no other effect, unless each has learned a content of its own.
+            best = torch.topk(best.float(), count, dim=1, largest=False).values.long()
         # `gather` instead of an index for each axis, which would be traced for a batch of one.
-        best = torch.topk(first.amax(dim=-1), self.config.num_queries, dim=1).indices[..., None]
+        best = best[..., None]
         boxes = torch.gather(anchors, 1, best.expand(-1, -1, 4)).sigmoid()
         states = torch.gather(cells, 1, best.expand(-1, -1, cells.shape[-1]))
         if self.queries is not None:
