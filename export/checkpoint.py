@@ -14,8 +14,7 @@ from typing import Any
 from automask.bundle import sha256
 from automask.errors import AutomaskError, MissingDependencyError
 from automask.lookup import HUB_ID
-
-from .publish import SpaceError, check_space
+from automask.publish import SpaceError, check_space
 
 __all__ = ["ArchitectureError", "Checkpoint", "CheckpointError", "CheckpointNotFoundError", "GatedError", "find"]
 

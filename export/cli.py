@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,9 +13,8 @@ from typing import Any
 
 import click
 
-from automask.errors import ParameterError
-from automask.folders import bundles_folder
-from automask.lookup import built_in_bundles
+from automask.lookup import check_name, place_of
+from automask.publish import check_output
 
 from .architecture import Architecture, Build, Part, force_option, output_option, photo_option
 from .architectures import architecture_names, find_architecture
@@ -26,12 +24,9 @@ from .combined import combine
 from .figures import Report
 from .manifest import PRECISIONS
 from .pipeline import ExportOptions, Progress, export_bundle
-from .publish import check_output
 from .source import Source
 
 __all__ = ["export"]
-
-_NAME = re.compile(r"[\w-][\w.-]*")
 
 
 class _Models(click.Group):
@@ -208,14 +203,10 @@ def _place(choice: Choice, name: str | None, output: Path | None) -> tuple[str, 
     ParameterError
         The name cannot be that of a bundle of the user.
     """
-    if name is not None and not _NAME.fullmatch(name):
-        raise ParameterError("name", "have letters, digits, '_', '-' and '.' only", name)
-    name = name or choice.name
-    if output is not None:
-        return name, output.resolve()
-    if name in built_in_bundles():
-        raise ParameterError("name", "be another one than the built-in model's (use --name)", name)
-    return name, bundles_folder() / name
+    if name is not None:
+        check_name(name)
+    name = choice.name if name is None else name
+    return name, place_of(name) if output is None else output.resolve()
 
 
 def _find(choice: Choice, only: Architecture | None, options: dict[str, Any], progress: Progress) -> Source:

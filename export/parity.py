@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automask.bundle import Bundle
+from automask.manifest import variant_name
 from automask.session import Session
 
 from .figures import Figure, ParityError
-from .manifest import variant_name
 
 __all__ = [
     "Agreement",

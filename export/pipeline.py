@@ -14,16 +14,17 @@ from typing import Any
 
 from automask.bundle import Bundle, read_bundle
 from automask.errors import MissingDependencyError
+from automask.manifest import describe_bundle, variant_name, write_manifest
+from automask.publish import check_output, check_space, staged
 from automask.sense import check_sense
 from automask.session import Session
 
 from .agreement import THRESHOLD
 from .figures import Figure, ParityError, Report, check
-from .manifest import describe_bundle, describe_graph, variant_name, versions, write_card, write_manifest
+from .manifest import describe_graph, versions, write_card
 from .memory import check_memory
 from .model import Model
 from .parity import Reference, graph_figures, parity_image
-from .publish import check_output, check_space, staged
 from .source import Source
 
 __all__ = ["ExportOptions", "Progress", "export_bundle", "requires"]

@@ -6,14 +6,23 @@ import re
 from pathlib import Path
 
 from .bundle import MANIFEST, Bundle, open_bundle
-from .errors import BundleNotFoundError, MissingDependencyError
+from .errors import BundleNotFoundError, MissingDependencyError, ParameterError
 from .folders import bundles_folder
 
-__all__ = ["HUB_ID", "built_in_bundles", "find_bundle", "locate_bundle", "user_bundles"]
+__all__ = [
+    "HUB_ID",
+    "built_in_bundles",
+    "check_name",
+    "find_bundle",
+    "locate_bundle",
+    "place_of",
+    "user_bundles",
+]
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 """An id of the Hugging Face Hub: ``owner/name``."""
 
+_NAME = re.compile(r"[\w-][\w.-]*")
 _BUILT_IN = Path(__file__).parent / "bundles"
 
 
@@ -31,6 +40,26 @@ def built_in_bundles() -> tuple[str, ...]:
 def user_bundles() -> tuple[str, ...]:
     """Return the names of the bundles that the user exported, which are in `bundles_folder`."""
     return tuple(sorted(manifest.parent.name for manifest in bundles_folder().glob(f"[!.]*/{MANIFEST}")))
+
+
+def check_name(name: str) -> None:
+    """Raise `ParameterError` if a bundle cannot have this name."""
+    if not _NAME.fullmatch(name):
+        raise ParameterError("name", "have letters, digits, '_', '-' and '.' only", name)
+
+
+def place_of(name: str) -> Path:
+    """Return the folder in which a bundle of the user with this name is, or would be.
+
+    Raises
+    ------
+    ParameterError
+        A bundle of the user cannot have this name.
+    """
+    check_name(name)
+    if name in built_in_bundles():
+        raise ParameterError("name", "be another one than the built-in model's (use --name)", name)
+    return bundles_folder() / name
 
 
 def find_bundle(model: str | Path, *, revision: str | None = None) -> Bundle:

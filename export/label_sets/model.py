@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import transformers
 from torch import nn
 
+from automask.publish import write_json
+
 from ..checkpoint import Checkpoint
 from ..graphs import Tensor
 from ..model import Model
 from ..network import load_network
-from ..publish import write_json
 from ..words import vocabulary_for
 from ..words.sources import find_wordnet
 from .card import model_card

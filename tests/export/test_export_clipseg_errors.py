@@ -18,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
+from automask import publish
 from automask.bundle import open_bundle
 from automask.errors import AutomaskError
-from automask.export import publish, submodels
+from automask.export import submodels
 from automask.export.agreement import MaskAgreement
 from automask.export.architectures.clipseg import inputs
 from automask.export.architectures.clipseg.licence import LICENCE_QUESTION
@@ -197,7 +198,7 @@ def test_a_tokenizer_of_another_text_encoder(broken: Path, tmp_path: Path) -> No
 
 def test_a_full_disk(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(publish.SpaceError, match=r"must have \d+ MB free for this export, got 0 MB"):
+    with pytest.raises(publish.SpaceError, match=r"must have \d+ MB free, got 0 MB"):
         run_command(tiny.source, tmp_path / "bundle")
 
 

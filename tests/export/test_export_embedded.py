@@ -23,8 +23,9 @@ import pytest
 from numpy.typing import NDArray
 
 import automask
+from automask import publish
 from automask.bundle import open_bundle
-from automask.export import figures, publish
+from automask.export import figures
 
 ort = pytest.importorskip("onnxruntime")
 

@@ -107,7 +107,7 @@ def test_weights_that_do_not_fit_on_the_disk_are_not_downloaded(tmp_path: Path) 
     with serve(repository(source, size=10**15)) as endpoint:
         ran = run(endpoint, tmp_path)
     assert ran.returncode == 1
-    assert "must have 1000000000 MB free for this export, got " in ran.stderr
+    assert "must have 1000000000 MB free, got " in ran.stderr
     assert not list(tmp_path.rglob("hub/**/*.safetensors"))
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from automask.manifest import write_manifest
+from automask.publish import check_output, staged, write_json
+
 from ...figures import Figure, ParityError, Report, check
 from ...graphs import save
-from ...manifest import write_card, write_manifest
+from ...manifest import write_card
 from ...parity import Array, parity_image
 from ...pipeline import Progress
-from ...publish import check_output, staged, write_json
 from ...words import vocabulary_for
 from ...words.sets import COCO, read_table
 from . import card, detector, parity, segmenter, sources

@@ -7,8 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from automask.manifest import describe_bundle
+
 from ...graphs import Tensor
-from ...manifest import describe_bundle, describe_graph, versions
+from ...manifest import describe_graph, versions
 from . import detector, segmenter
 from .parity import MEAN, STD
 from .sources import SOURCES

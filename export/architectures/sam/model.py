@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 
 from automask.families.drawers.sam import Sam
+from automask.publish import write_json
 
 from ...checkpoint import Checkpoint
 from ...graphs import Tensor
 from ...model import Model
 from ...network import load_network
 from ...parity import Array, Image
-from ...publish import write_json
 from ...submodels import Submodel
 from .correction import corrected
 from .decoder import STRIDE, HighQualityMaskDecoder, MaskDecoder, TwoWayDecoder

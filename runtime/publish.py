@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from automask.bundle import MANIFEST
-from automask.errors import AutomaskError
+from .bundle import MANIFEST
+from .errors import AutomaskError
 
 __all__ = ["OutputError", "SpaceError", "check_output", "check_space", "staged", "write_json"]
 
@@ -21,7 +21,7 @@ class OutputError(AutomaskError, FileExistsError):
 
 
 class SpaceError(AutomaskError, OSError):
-    """The disk is full, or has less space than the export needs."""
+    """The disk is full, or has less space than is needed."""
 
 
 def check_output(output: Path, *, force: bool) -> None:
@@ -41,7 +41,7 @@ def check_output(output: Path, *, force: bool) -> None:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Check the free space before minutes of work.
+    """Check the free space of a disk.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def check_space(folder: Path, needed: int) -> None:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:
-        raise SpaceError(f"{existing} must have {needed / 1e6:.0f} MB free for this export, got {free / 1e6:.0f} MB")
+        raise SpaceError(f"{existing} must have {needed / 1e6:.0f} MB free, got {free / 1e6:.0f} MB")
 
 
 @contextmanager
