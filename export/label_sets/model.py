@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -15,7 +15,7 @@ from ..checkpoint import Checkpoint
 from ..graphs import Tensor
 from ..model import Model
 from ..network import load_network
-from ..words import vocabulary_for
+from ..words import describe_words, vocabulary_for
 from ..words.sources import find_wordnet
 from .card import model_card
 from .labels import read_labels
@@ -112,9 +112,9 @@ class LabelSetModel(Model):
         """Write the settings and the vocabulary; see `Model`."""
         self.processor.to_json_file(bundle / "preprocessor_config.json")
         self.network.config.to_json_file(bundle / "config.json")
-        wordnet, reason = find_wordnet()
+        wordnet, missing = find_wordnet()
         vocabulary = vocabulary_for(self.labels, wordnet)
-        self.notes = list(_notes(vocabulary["unplaced"], reason))
+        self.notes = [f"words: {describe_words(self.labels, vocabulary, missing)}"]
         write_json(bundle / _VOCABULARY, vocabulary, indent=None)
         return {
             "kind": "vocabulary",
@@ -126,13 +126,3 @@ class LabelSetModel(Model):
     def model_card(self, manifest: Mapping[str, Any]) -> str:
         """Write the card; see `Model`."""
         return model_card(manifest, self.labels)
-
-
-def _notes(unplaced: Sequence[str], without_wordnet: str) -> Iterator[str]:
-    if without_wordnet:
-        yield (
-            "words: the labels, and the synonyms that automask has for them; WordNet has thousands more, but cannot be "
-            f"downloaded: {without_wordnet}"
-        )
-    if unplaced:
-        yield f"words: none means {', '.join(unplaced)}"

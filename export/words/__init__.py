@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .build import build_with_wordnet, build_without_wordnet, unplaced
-from .sets import find_label_set
+from .sets import LabelSet, find_label_set
 
-__all__ = ["vocabulary_for"]
+__all__ = ["describe_words", "vocabulary_for"]
+
+_MOST_LISTED: Final = 20
 
 
 def vocabulary_for(labels: Sequence[str], wordnet: Path | None = None) -> dict[str, Any]:
@@ -36,3 +38,46 @@ def vocabulary_for(labels: Sequence[str], wordnet: Path | None = None) -> dict[s
     label_set = find_label_set(labels)
     built = build_with_wordnet(label_set, wordnet) if wordnet else build_without_wordnet(label_set)
     return {**built, "unplaced": unplaced(label_set)}
+
+
+def describe_words(labels: Sequence[str], vocabulary: Mapping[str, Any], missing: str = "") -> str:
+    """Return the line in which an export says how it understood the labels.
+
+    Parameters
+    ----------
+    labels
+        In the model's order.
+    vocabulary
+        What `vocabulary_for` returned.
+    missing
+        Why there is no WordNet; empty if there is.
+
+    Examples
+    --------
+    >>> labels = ["N/A", "anode", "cathode"]
+    >>> describe_words(labels, vocabulary_for(labels), "npm is not installed")  # doctest: +NORMALIZE_WHITESPACE
+    '3 labels of no known set, without WordNet (npm is not installed); known by their own names alone: anode, cathode;
+    known by no word: N/A'
+    """
+    label_set = find_label_set(labels)
+    parts = [f"{len(labels)} labels of {label_set.title or 'no known set'}"]
+    parts[0] += f", without WordNet ({missing})" if missing else ", with WordNet"
+    if not label_set.title and (alone := _known_by_name(label_set, vocabulary)):
+        parts.append(f"known by their own names alone: {_listed(alone)}")
+    if vocabulary["unplaced"]:
+        parts.append(f"known by no word: {_listed(dict.fromkeys(vocabulary['unplaced']))}")
+    return "; ".join(parts)
+
+
+def _known_by_name(label_set: LabelSet, vocabulary: Mapping[str, Any]) -> list[str]:
+    """Return the labels for which there is no other word than their names."""
+    return [
+        entry.label
+        for entry, words in zip(label_set.entries, vocabulary["words"], strict=True)
+        if entry.names and not words and not entry.aliases and not entry.borrowed
+    ]
+
+
+def _listed(labels: Collection[str]) -> str:
+    shown = ", ".join([*labels][:_MOST_LISTED])
+    return shown if len(labels) <= _MOST_LISTED else f"{shown} and {len(labels) - _MOST_LISTED} more"

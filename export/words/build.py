@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from .senses import place
 from .sets import Entry, LabelSet
 from .suggestions import near_misses, similar
 from .unions import Union, read_unions, shipped_unions
-from .wordnet import plain, read_nouns, read_synsets, sense_of
+from .wordnet import Noun, Synset, plain, read_nouns, read_synsets, sense_of
 
 __all__ = ["build_with_wordnet", "build_without_wordnet", "unplaced"]
 
@@ -43,7 +44,7 @@ def build_with_wordnet(label_set: LabelSet, wordnet: Path) -> dict[str, Any]:
         irregular plural. ``unions``: names of several labels. ``languages``: words of other languages. ``similar``,
         ``real``: what unknown words are nearest to, and what they are no misspelling of.
     """
-    nouns, synsets = read_nouns(wordnet / "index.noun"), read_synsets(wordnet / "data.noun")
+    nouns, synsets = _read_wordnet(wordnet)
     plurals, entries = label_set.plurals, label_set.entries
     roots = [
         place(entry.names, nouns, synsets, plurals)
@@ -82,6 +83,11 @@ def build_with_wordnet(label_set: LabelSet, wordnet: Path) -> dict[str, Any]:
         "similar": similar(understood, roots, nouns, synsets),
         "real": near_misses(_worth(joined, aliases), understood, nouns),
     }
+
+
+@lru_cache(maxsize=1)
+def _read_wordnet(folder: Path) -> tuple[dict[str, Noun], dict[str, Synset]]:
+    return read_nouns(folder / "index.noun"), read_synsets(folder / "data.noun")
 
 
 def build_without_wordnet(label_set: LabelSet) -> dict[str, Any]:
@@ -173,9 +179,10 @@ def _borrowed_refused(
 
     "clock tower" is refused because of "clock"; where there is a label "tower", it is one.
     """
-    found = set[str]()
-    for phrase in map(plain, phrases):
-        if any(form in kept for form in (phrase, *singulars(phrase, plurals))):
+    found, doubtful = set[str](), frozenset(map(plain, phrases))
+    for phrase in doubtful:
+        # Not because of "glass" alone: COCO has it, too, and "glasses" are another thing.
+        if phrase in kept or any(form in kept for form in singulars(phrase, plurals) if form in doubtful):
             continue
         end = next(
             (known[form] for tail in tails(phrase) for form in (tail, *singulars(tail, plurals)) if form in known), None

@@ -63,7 +63,8 @@ class Classifier:
         for lemma in self._nouns.keys() - known.keys():
             ends = next((known[tail] for tail in tails(lemma) if tail in known), None)
             if ends is not None:
-                other = lemma.count(" ") < LONGEST_PHRASE and not self._may_be(lemma, ends)
+                named = lemma.startswith("the ")  # "The Street" is a stock exchange, "the street" is a street
+                other = not named and lemma.count(" ") < LONGEST_PHRASE and not self._may_be(lemma, ends)
             else:
                 other = self._is_visible(lemma) and any(form in words for form in singulars(lemma, plurals))
             if other:

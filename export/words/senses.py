@@ -36,10 +36,16 @@ def place(
         for form in forms
         if form in nouns
         for rank, sense in enumerate(nouns[form].senses)
-        if synsets[sense].kind in VISIBLE | HUMAN
+        if synsets[sense].kind in VISIBLE | HUMAN and not _is_name(sense, form, synsets)
     ]
     return frozenset([min(senses)[2]]) if senses else frozenset()
 
 
 def _shared(sense: str, forms: Sequence[str], synsets: Mapping[str, Synset]) -> int:
     return len({plain(word.casefold()) for word in synsets[sense].words} & set(forms))
+
+
+def _is_name(sense: str, form: str, synsets: Mapping[str, Synset]) -> bool:
+    """Return whether a word is capitalised in a sense: "Ottoman", the dynasty, and "Earth", the planet."""
+    written = [word for word in synsets[sense].words if plain(word.casefold()) == form]
+    return bool(written) and all(word[0].isupper() for word in written)

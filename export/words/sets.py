@@ -17,7 +17,6 @@ and for the whole set ``refuse`` (phrases that look like a label and mean none),
 from __future__ import annotations
 
 import tomllib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -35,7 +34,7 @@ _FOLDER: Final = Path(__file__).with_name("sets")
 _OWN: Final = ("refuse", "plurals", "stuff", "unions", "title")
 # A model with fewer labels of a table has labels of its own, which only look like them: a mouse beside a rat is no
 # computer mouse.
-_LEAST_SHARE: Final = 0.5
+_LEAST_SHARE: Final = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +45,8 @@ class Entry:
     ----------
     label
         As results show it.
+    known
+        The label in its table; empty if there is none.
     names
         Phrases in the label itself; none if it stands for nothing.
     kind
@@ -64,6 +65,7 @@ class Entry:
 
     label: str
     names: tuple[str, ...]
+    known: str = ""
     kind: str = ""
     roots: tuple[str, ...] | None = None
     without: tuple[str, ...] = ()
@@ -119,7 +121,7 @@ def find_label_set(labels: Sequence[str]) -> LabelSet:
     keys = [key(label) for label in labels if not is_nothing(label)]
     tables = [(path.stem, _entries_by_key(path.stem)) for path in sorted(_FOLDER.glob("*.toml"))]
     # The set of which it has the most labels; of two of them, the smaller set.
-    name, entries = max(tables, key=lambda table: (sum(each in table[1] for each in keys), -len(table[1])))
+    name, entries = max(tables, key=lambda table: (sum(each in table[1] for each in keys), -len({*table[1].values()})))
     if not keys or sum(each in entries for each in keys) < _LEAST_SHARE * len(keys):
         return _unknown(labels)
     return _known(labels, name, entries)
@@ -127,13 +129,16 @@ def find_label_set(labels: Sequence[str]) -> LabelSet:
 
 @cache
 def _entries_by_key(name: str) -> Mapping[str, str]:
-    """Return the labels of a table by the keys of all their spellings; a synonym counts where it is no label."""
+    """Return the labels of a table by the keys of all their spellings.
+
+    Synonyms do not count: a model of boys and girls has no label "person".
+    """
     table = read_table(name)["labels"]
     found = {key(label): label for label in table}
-    for field_name in ("spellings", "aliases"):
-        for label, entry in table.items():
-            for spelling in entry.get(field_name, ()):
-                found.setdefault(key(spelling), label)
+    for label, names in zip(table, names_of([*table]), strict=True):
+        shortened = () if "(" in label else names  # a mouse is no computer mouse
+        for spelling in (*table[label].get("spellings", ()), *shortened):
+            found.setdefault(key(spelling), label)
     return found
 
 
@@ -144,7 +149,7 @@ def _unknown(labels: Sequence[str]) -> LabelSet:
 
 def _known(labels: Sequence[str], name: str, by_key: Mapping[str, str]) -> LabelSet:
     table, coco = read_table(name), read_table(COCO)
-    claimed = Counter(key(label) for label in labels)
+    claimed = {key(label) for label in labels}
     entries: list[Entry] = []
     used: set[str] = set()
     for label, names in zip(labels, names_of(labels), strict=True):
@@ -157,7 +162,7 @@ def _known(labels: Sequence[str], name: str, by_key: Mapping[str, str]) -> Label
         entries.append(_entry(label, names, known, table, is_coco=name == COCO))
     entries = _with_one_entry_for_each_kind(entries)
     return LabelSet(
-        title=table["title"] or name,
+        title=table["title"] or "COCO",
         entries=tuple(entries),
         refuse=tuple(table["refuse"]),
         borrowed_refuse=() if name == COCO else tuple(coco["refuse"]),
@@ -174,6 +179,7 @@ def _entry(label: str, names: Sequence[str], known: str, table: Mapping[str, Any
     return Entry(
         shown(label),
         tuple(own.get("names") or dict.fromkeys((*names, *names_of([known])[0]))),
+        known=known,
         kind=kind,
         roots=None if roots is None else tuple(roots),
         without=tuple(own.get("without", base.get("without", ()))),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import combinations
 from typing import Final
 
 from automask.words.spelling import SOUNDS, is_typo
@@ -116,6 +115,9 @@ def near_misses(phrases: Collection[str], known: Collection[str], nouns: Mapping
 def _without_letters(word: str) -> Iterator[str]:
     """Yield a word with up to two letters left out: what two words share that are two errors apart."""
     word = word.translate(SOUNDS)
-    for count in range(3):
-        for gone in combinations(range(len(word)), count):
-            yield "".join(letter for at, letter in enumerate(word) if at not in gone)
+    yield word
+    for first in range(len(word)):
+        rest = word[:first] + word[first + 1 :]
+        yield rest
+        for second in range(first, len(rest)):
+            yield rest[:second] + rest[second + 1 :]

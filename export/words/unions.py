@@ -98,8 +98,8 @@ def _union(
         index
         for index, label in enumerate(label_set.entries)
         if (entry.get("all") and label.names and label.is_thing)
-        or added & {label.label, label.kind}
-        or (is_below(name, entry, index) and not removed & {label.label, label.kind})
+        or added & {label.known, label.kind}
+        or (is_below(name, entry, index) and not removed & {label.known, label.kind})
     ]
     words = tuple(dict.fromkeys(map(plain, (name, *entry["aliases"]))))
     return Union(name, words, tuple(members), entry.get("invert", False), entry.get("pick", ""))

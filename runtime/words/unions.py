@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from .meaning import Pick
 
 __all__ = ["Union"]
+
+_MOST_LISTED: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +56,6 @@ class Union:
             return f"{self.name!r} is the largest, most central object of {everything}"
         if len(self.members) == len(labels):
             return f"{self.name!r} is {everything}"
-        return f"as {self.name!r} this model knows {', '.join(labels[index] for index in self.members)}"
+        listed = ", ".join(labels[index] for index in self.members[:_MOST_LISTED])
+        more = len(self.members) - _MOST_LISTED
+        return f"as {self.name!r} this model knows {listed}{f' and {more} more' if more > 0 else ''}"

@@ -12,8 +12,8 @@ from ...graphs import save
 from ...manifest import write_card
 from ...parity import Array, parity_image
 from ...pipeline import Progress
-from ...words import vocabulary_for
-from ...words.sets import COCO, read_table
+from ...words.build import build_with_wordnet
+from ...words.sets import COCO, find_label_set, read_table
 from . import card, detector, parity, segmenter, sources
 from .manifest import VOCABULARY, describe
 
@@ -82,6 +82,4 @@ def _vocabulary(source_folder: Path, labels: list[str]) -> dict[str, object]:
     known = [*read_table(COCO)["labels"]]
     if known != labels:
         raise ParityError(f"the vocabulary must have the detector's classes in its order, {labels}; got {known}")
-    vocabulary = vocabulary_for(labels, source_folder)
-    del vocabulary["unplaced"]  # none
-    return vocabulary
+    return build_with_wordnet(find_label_set(labels), source_folder)
