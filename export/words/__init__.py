@@ -62,7 +62,7 @@ def describe_words(labels: Sequence[str], vocabulary: Mapping[str, Any], missing
     label_set = find_label_set(labels)
     parts = [f"{len(labels)} labels of {label_set.title or 'no known set'}"]
     parts[0] += f", without WordNet ({missing})" if missing else ", with WordNet"
-    if not label_set.title and (alone := _known_by_name(label_set, vocabulary)):
+    if alone := _known_by_name(label_set, vocabulary):
         parts.append(f"known by their own names alone: {_listed(alone)}")
     if vocabulary["unplaced"]:
         parts.append(f"known by no word: {_listed(dict.fromkeys(vocabulary['unplaced']))}")
@@ -70,11 +70,11 @@ def describe_words(labels: Sequence[str], vocabulary: Mapping[str, Any], missing
 
 
 def _known_by_name(label_set: LabelSet, vocabulary: Mapping[str, Any]) -> list[str]:
-    """Return the labels for which there is no other word than their names."""
+    """Return the labels of no table for which there is no other word than their names."""
     return [
         entry.label
         for entry, words in zip(label_set.entries, vocabulary["words"], strict=True)
-        if entry.names and not words and not entry.aliases and not entry.borrowed
+        if entry.names and not entry.known and not words
     ]
 
 

@@ -118,13 +118,14 @@ def find_label_set(labels: Sequence[str]) -> LabelSet:
     labels
         In the model's order. They need not be all of a known set, nor have its order.
     """
-    keys = [key(label) for label in labels if not is_nothing(label)]
-    tables = [(path.stem, _entries_by_key(path.stem)) for path in sorted(_FOLDER.glob("*.toml"))]
+    keys = [_keys(label, names) for label, names in zip(labels, names_of(labels), strict=True)]
+    tables = {path.stem: _entries_by_key(path.stem) for path in sorted(_FOLDER.glob("*.toml"))}
+    shares = {name: sum(not entries.keys().isdisjoint(group) for group in keys) for name, entries in tables.items()}
     # The set of which it has the most labels; of two of them, the smaller set.
-    name, entries = max(tables, key=lambda table: (sum(each in table[1] for each in keys), -len({*table[1].values()})))
-    if not keys or sum(each in entries for each in keys) < _LEAST_SHARE * len(keys):
+    name = max(tables, key=lambda name: (shares[name], -len({*tables[name].values()})))
+    if shares[name] < _LEAST_SHARE * max(sum(map(bool, keys)), 1):
         return _unknown(labels)
-    return _known(labels, name, entries)
+    return _known(labels, keys, name)
 
 
 @cache
@@ -136,10 +137,16 @@ def _entries_by_key(name: str) -> Mapping[str, str]:
     table = read_table(name)["labels"]
     found = {key(label): label for label in table}
     for label, names in zip(table, names_of([*table]), strict=True):
-        shortened = () if "(" in label else names  # a mouse is no computer mouse
-        for spelling in (*table[label].get("spellings", ()), *shortened):
-            found.setdefault(key(spelling), label)
+        for spelling in (*map(key, table[label].get("spellings", ())), *_keys(label, names)):
+            found.setdefault(spelling, label)
     return found
+
+
+def _keys(label: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the keys of a label and of the names in it; what is in brackets counts: a mouse is no computer mouse."""
+    if is_nothing(label):
+        return ()
+    return (key(label), *map(key, () if "(" in label else names))
 
 
 def _unknown(labels: Sequence[str]) -> LabelSet:
@@ -147,23 +154,24 @@ def _unknown(labels: Sequence[str]) -> LabelSet:
     return LabelSet("", tuple(entries), plurals=read_table(COCO)["plurals"])
 
 
-def _known(labels: Sequence[str], name: str, by_key: Mapping[str, str]) -> LabelSet:
-    table, coco = read_table(name), read_table(COCO)
-    claimed = {key(label) for label in labels}
+def _known(labels: Sequence[str], keys: Sequence[Sequence[str]], name: str) -> LabelSet:
+    table, coco, by_key = read_table(name), read_table(COCO), _entries_by_key(name)
+    # Two labels may be the same to the table; then the one that has its spelling is meant.
+    claimed = {by_key[group[0]] for group in keys if group and group[0] in by_key}
     entries: list[Entry] = []
     used: set[str] = set()
-    for label, names in zip(labels, names_of(labels), strict=True):
-        known = "" if is_nothing(label) else by_key.get(key(label), "")
-        # Two labels may be synonyms to the table; then the one that has its spelling is meant.
-        if not known or known in used or (key(known) != key(label) and key(known) in claimed):
-            entries.append(Entry(shown(label), names))
-            continue
-        used.add(known)
-        entries.append(_entry(label, names, known, table, is_coco=name == COCO))
-    entries = _with_one_entry_for_each_kind(entries)
+    for label, names, group in zip(labels, names_of(labels), keys, strict=True):
+        exact = by_key.get(group[0], "") if group else ""
+        found = exact or next((by_key[each] for each in group if by_key.get(each, "") not in {"", *claimed}), "")
+        if found in used:
+            found = ""
+        used |= {found} - {""}
+        # Beside labels of surroundings, further ones mostly are that, too: COCO-Stuff has "clouds" and "branch".
+        unknown = Entry(shown(label), names, is_thing=not table["stuff"])
+        entries.append(_entry(label, names, found, table, is_coco=name == COCO) if found else unknown)
     return LabelSet(
         title=table["title"] or "COCO",
-        entries=tuple(entries),
+        entries=tuple(_with_one_entry_for_each_kind(entries)),
         refuse=tuple(table["refuse"]),
         borrowed_refuse=() if name == COCO else tuple(coco["refuse"]),
         plurals={**coco["plurals"], **table["plurals"]},

@@ -153,6 +153,13 @@ def test_order_and_spelling_of_the_labels_do_not_matter(without: Understand) -> 
     assert [answer(rooms, prompt) for prompt in ("the street", "windows", "bathtub")] == ["road", "window", "tub"]
 
 
+def test_labels_that_a_known_set_has_in_other_forms(without: Understand) -> None:
+    stuff = without(["person", "dog", "sky-other", "wall-other", "wall-brick", "road", "clouds", "ceiling-tile"])
+    prompts = {"the sky": "sky-other", "clouds": "clouds", "the wall": "wall-other + wall-brick", "puppy": "dog"}
+    assert {prompt: answer(stuff, prompt) for prompt in prompts} == prompts
+    assert [term.label for term in stuff.resolve("everything").wanted] == ["person", "dog"]
+
+
 def test_labels_of_no_known_set_are_not_taken_for_similar_ones() -> None:
     for labels in (["mouse", "rat"], ["boy", "girl"], ["anode", "cathode", "person"]):
         assert find_label_set(labels).title == ""
