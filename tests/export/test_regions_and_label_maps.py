@@ -104,7 +104,7 @@ def test_the_export_says_what_no_word_means(tmp_path: Path) -> None:
     labels = ("wall", "N/A", "sky")
     save_checkpoint(tmp_path / "checkpoint", "label_maps", "segformer", labels)
     printed = run_export(tmp_path / "checkpoint", tmp_path / "bundle")
-    assert "words: none means N/A" in printed
+    assert "known by no word: N/A" in printed
     assert "HF_HUB_OFFLINE is set" in printed
     assert "No word means these: N/A." in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
     segmenter = automask.load(tmp_path / "bundle", device="cpu")
