@@ -32,6 +32,9 @@ settings.load_profile("automask")
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+# torch, here and in processes of the tests: the networks are tiny, and a second thread would mostly wait.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

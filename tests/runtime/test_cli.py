@@ -1,4 +1,4 @@
-"""The command line, through its real door: a process, its output streams and its exit status."""
+"""The command line: its output streams and its exit status, in processes where the start of one may matter."""
 
 import io
 import json
@@ -14,11 +14,12 @@ from PIL import Image
 
 import automask
 from automask.devices import pick_device
+from support.command_line import run
 
 
-def run(*arguments: object, stdin: bytes = b"", cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+def run_process(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-W", "error", "-m", "automask", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, check=False, cwd=cwd)
+    return subprocess.run(command, input=stdin, capture_output=True, check=False)
 
 
 def errors(done: subprocess.CompletedProcess[bytes]) -> list[str]:
@@ -43,7 +44,7 @@ def folder(tmp_path: Path, coffee: NDArray[np.uint8]) -> Path:
 
 
 def test_one_image(segmenter: automask.Segmenter, coffee: NDArray[np.uint8], coffee_file: Path) -> None:
-    done = run("mask", coffee_file, "the red cup", "--grow-mask", 3)
+    done = run_process("mask", coffee_file, "the red cup", "--grow-mask", 3)
     target = coffee_file.with_name("coffee.mask.png")
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode() == f"{target}\n"
@@ -68,13 +69,13 @@ def test_alpha_and_preview(
 
 
 def test_a_pipe(segmenter: automask.Segmenter, coffee: NDArray[np.uint8], coffee_file: Path) -> None:
-    done = run("mask", "-", "cup", stdin=coffee_file.read_bytes())
+    done = run_process("mask", "-", "cup", stdin=coffee_file.read_bytes())
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(done.stdout))), segmenter.mask(coffee, "cup").mask)
 
 
 def test_a_folder_goes_on_after_a_bad_file(folder: Path, tmp_path: Path) -> None:
-    done = run("mask", folder, "cup", "-o", tmp_path / "masks")
+    done = run_process("mask", folder, "cup", "-o", tmp_path / "masks")
     assert done.returncode == 1
     written = sorted(path.name for path in (tmp_path / "masks").iterdir())
     assert written == ["a.mask.png", "b.png.mask.png", "b.webp.mask.png"]
@@ -107,7 +108,7 @@ def test_json_lines(folder: Path, tmp_path: Path) -> None:
 
 def test_exit_status_3_when_nothing_is_found(coffee_file: Path, tmp_path: Path) -> None:
     target = tmp_path / "none.png"
-    done = run("mask", coffee_file, "zebra", "--stop-on-empty-mask", "-o", target)
+    done = run_process("mask", coffee_file, "zebra", "--stop-on-empty-mask", "-o", target)
     assert (done.returncode, target.exists()) == (3, False)
     assert "nothing in the image matches 'zebra'" in errors(done)[-1]
     assert run("mask", coffee_file, "zebra", "-o", target).returncode == 0
@@ -171,7 +172,7 @@ def test_errors_are_one_line(
 
 
 def test_debug_shows_the_traceback(coffee_file: Path) -> None:
-    done = run("--debug", "mask", coffee_file, "sky")
+    done = run_process("--debug", "mask", coffee_file, "sky")
     assert done.returncode == 2
     assert "Traceback" in done.stderr.decode()
 
@@ -187,7 +188,7 @@ def test_models_shows_licence_size_and_vocabulary() -> None:
 
 
 def test_doctor_shows_which_devices_work() -> None:
-    done = run("doctor")
+    done = run_process("doctor")
     text = done.stdout.decode()
     assert done.returncode == 0, text
     assert automask.__version__ in text
@@ -197,7 +198,7 @@ def test_doctor_shows_which_devices_work() -> None:
 
 def test_help_has_examples_and_exit_statuses() -> None:
     for arguments in ([], ["mask"]):
-        text = run(*arguments, "--help").stdout.decode()
+        text = run_process(*arguments, "--help").stdout.decode()
         assert "automask mask room.jpg" in text
         assert "Exit status" in text
 

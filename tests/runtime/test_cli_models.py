@@ -14,6 +14,7 @@ import pytest
 
 import automask
 from automask.lookup import locate_bundle, user_bundles
+from support.command_line import run_text as run
 
 
 @pytest.fixture
@@ -25,11 +26,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / ".mine.half").mkdir()
     shutil.copy(folder / "mine" / "automask.json", folder / ".mine.half")
     return folder
-
-
-def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-m", "automask", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd=cwd)
 
 
 def test_the_list_has_built_in_and_own_models(folder: Path) -> None:

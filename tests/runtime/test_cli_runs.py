@@ -1,4 +1,4 @@
-"""Runs over many images, through a process: folders, counts, a terminal, Ctrl-C, defaults of options, completion."""
+"""Runs over many images: folders, counts, a terminal, Ctrl-C, defaults of options, completion."""
 
 import json
 import os
@@ -14,18 +14,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from support.command_line import run_text
+
 AUTOMASK = [sys.executable, "-W", "error", "-m", "automask"]
 
 
 def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*AUTOMASK, *map(str, arguments)],
-        capture_output=True,
-        check=False,
-        text=True,
-        env=os.environ | variables,
-        stdin=subprocess.DEVNULL,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        return run_text(*arguments)
 
 
 def names(folder: Path) -> list[str]:

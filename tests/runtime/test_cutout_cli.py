@@ -1,8 +1,7 @@
-"""`automask cutout`, through a process: transparency, backgrounds, formats."""
+"""`automask cutout`: transparency, backgrounds, formats."""
 
 import io
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,11 @@ from PIL import Image
 
 import automask
 from automask.compositing import cover, over
+from support.command_line import run
 
 
 def cutout(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-W", "error", "-m", "automask", "cutout", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, check=False)
+    return run("cutout", *arguments, stdin=stdin)
 
 
 def pixels(path: Path) -> NDArray[np.uint8]:

@@ -19,6 +19,7 @@ import automask
 from automask import postprocess
 from automask.export.cli import export
 from support.clipseg_checkpoints import checkpoint, tiny_config
+from support.command_line import run_text as run
 
 Pixels = NDArray[np.uint8]
 PROMPTS = ["the cup", "a cat on the left", "THE CUP", "猫 🐈", "on", "x", "the the the", "cup!"]
@@ -141,11 +142,6 @@ def test_post_processing_is_the_same_as_for_every_family(segmenter: automask.Seg
     assert segmenter.mask(coffee, "the cup", threshold=1).is_empty
     with pytest.raises(automask.EmptyMaskError):
         segmenter.mask(coffee, "the cup", threshold=1, stop_on_empty_mask=True)
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "automask", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_the_command_line_takes_a_folder(bundle: Path, coffee: Pixels, coffee_file: Path, tmp_path: Path) -> None:
