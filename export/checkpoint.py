@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fnmatch
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any
 
 from automask.bundle import sha256
 from automask.errors import AutomaskError, MissingDependencyError
+from automask.hub import check_cache_space, list_files, stated_licence
 from automask.lookup import HUB_ID
-from automask.publish import SpaceError, check_space
+from automask.publish import SpaceError
 
 __all__ = ["ArchitectureError", "Checkpoint", "CheckpointError", "CheckpointNotFoundError", "GatedError", "find"]
 
@@ -83,9 +83,7 @@ class Checkpoint:
     @property
     def licence(self) -> str:
         """The licence in the card's front matter, or ``unknown``."""
-        front = re.match(r"---\s*\n(.*?)\n---", self.card, re.DOTALL)
-        stated = re.search(r"^licen[sc]e:\s*[\"']?([^\s\"']+)", front[1], re.MULTILINE) if front else None
-        return stated[1] if stated else "unknown"
+        return stated_licence(self.card)
 
     def sources(self) -> list[dict[str, str]]:
         """Return ``sources`` of the manifest: package, version, licence, file and SHA-256 of the weights."""
@@ -172,17 +170,9 @@ def _check_download(hub_id: str, commit: str) -> None:
     SpaceError
         It has less.
     """
-    from huggingface_hub import HfApi, constants, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        files = HfApi().model_info(hub_id, revision=commit, files_metadata=True).siblings or []
-    except (HfHubHTTPError, OSError):  # the download says what is wrong, or needs no network
-        return
-    sizes = {file.rfilename: file.size or 0 for file in files}
+    sizes = list_files(hub_id, commit) or {}
     wanted = fnmatch.filter(sizes, _SAFE) or fnmatch.filter(sizes, _PICKLED)
-    missing = [name for name in wanted if not isinstance(try_to_load_from_cache(hub_id, name, revision=commit), str)]
-    check_space(Path(constants.HF_HUB_CACHE), sum(sizes[name] for name in missing))
+    check_cache_space(hub_id, commit, {name: sizes[name] for name in wanted})
 
 
 def _download(hub_id: str, revision: str | None, patterns: list[str]) -> Path:

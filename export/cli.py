@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -14,7 +10,7 @@ from typing import Any
 import click
 
 from automask.lookup import check_name, place_of
-from automask.publish import check_output
+from automask.publish import check_output, ending_cleanly
 
 from .architecture import Architecture, Build, Part, force_option, output_option, photo_option
 from .architectures import architecture_names, find_architecture
@@ -187,7 +183,7 @@ def _export(model: str, only: Architecture | None = None, **options: Any) -> Non
     progress = _Stages()
     source = _find(choice, only, options, progress)
     details = ExportOptions(name, options["precisions"], options["optimize"], options["photo"])
-    with _ending_cleanly():
+    with ending_cleanly():
         report = export_bundle(output, source, details, force=options["force"], progress=progress)
     progress.finish()
     _print(output, report)
@@ -222,16 +218,6 @@ def _find(choice: Choice, only: Architecture | None, options: dict[str, Any], pr
     progress(f"masks: {drawing.model}")
     revision, image_size = options["masks_revision"], options["masks_image_size"]
     return combine(source, find_source(drawing, parts=drawers, revision=revision, image_size=image_size))
-
-
-@contextmanager
-def _ending_cleanly() -> Iterator[None]:
-    """Exit by an exception on SIGTERM, as on Ctrl-C, so that the temporary files are removed."""
-    previous = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 class _Stages:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from pathlib import Path
 from .bundle import MANIFEST
 from .errors import AutomaskError
 
-__all__ = ["OutputError", "SpaceError", "check_output", "check_space", "staged", "write_json"]
+__all__ = ["OutputError", "SpaceError", "check_output", "check_space", "ending_cleanly", "staged", "write_json"]
 
 
 class OutputError(AutomaskError, FileExistsError):
@@ -86,6 +88,16 @@ def staged(output: Path) -> Iterator[tuple[Path, Path]]:
         if error.errno != errno.ENOSPC or isinstance(error, SpaceError):
             raise
         raise SpaceError(f"the disk that holds {output.parent} is full; nothing was left there") from error
+
+
+@contextmanager
+def ending_cleanly() -> Iterator[None]:
+    """Exit by an exception on SIGTERM, as on Ctrl-C, so that temporary files are removed."""
+    previous = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def write_json(path: Path, content: object, *, indent: int | None) -> None:

@@ -2,54 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 
 from automask.bundle import open_bundle
 from support.clipseg_checkpoints import checkpoint, tiny_config
+from support.hub import COMMIT, repository, serve
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MODEL = "someone/clipseg-tiny"
-
-
-@contextmanager
-def serve(respond: Any) -> Iterator[str]:
-    """Run a server; `respond` maps a path to (status, headers, content)."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, headers, content = respond(self.path)
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(content)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content)
-
-        do_HEAD = do_GET  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def run(endpoint: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -58,28 +22,12 @@ def run(endpoint: str, folder: Path, *options: str) -> subprocess.CompletedProce
     return subprocess.run([*command, *options], capture_output=True, text=True, env=environment, check=False)
 
 
-def repository(folder: Path, model: str = MODEL, size: int | None = None) -> Any:
-    """Respond as the Hub does for a public repository of one commit, all of whose files are said to be of a size."""
-    files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    info = {"id": model, "sha": COMMIT, "siblings": [{"rfilename": name, "size": size} for name in files]}
-
-    def respond(path: str) -> tuple[int, dict[str, str], bytes]:
-        if path.startswith(f"/api/models/{model}"):
-            return 200, {"Content-Type": "application/json"}, json.dumps(info).encode()
-        name = path.rpartition("/")[2]
-        if path.startswith(f"/{model}/resolve/") and name in files:
-            return 200, {"X-Repo-Commit": COMMIT, "ETag": f'"{name}-1"'}, files[name]
-        return 404, {"X-Error-Code": "EntryNotFound"}, b""
-
-    return respond
-
-
 def test_a_checkpoint_is_downloaded_and_its_commit_recorded(tmp_path: Path) -> None:
     source = tmp_path / "source"
     checkpoint(source, tiny_config(), size=64)
     (source / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n", encoding="utf-8")
     (source / "training_state.bin").write_bytes(b"large, and not needed")
-    with serve(repository(source)) as endpoint:
+    with serve(repository(source, MODEL)) as endpoint:
         ran = run(endpoint, tmp_path, "--precision", "fp32")
     assert ran.returncode == 0, ran.stderr
     bundle = open_bundle(tmp_path / "bundle")
@@ -104,7 +52,7 @@ def test_a_short_name_and_a_hub_id_are_downloaded(named: str, model: str, tmp_pa
 def test_weights_that_do_not_fit_on_the_disk_are_not_downloaded(tmp_path: Path) -> None:
     source = tmp_path / "source"
     checkpoint(source, tiny_config(), size=64)
-    with serve(repository(source, size=10**15)) as endpoint:
+    with serve(repository(source, MODEL, size=10**15)) as endpoint:
         ran = run(endpoint, tmp_path)
     assert ran.returncode == 1
     assert "must have 1000000000 MB free, got " in ran.stderr
@@ -118,7 +66,7 @@ def test_the_error_without_a_network_has_the_command_that_brings_the_files(tmp_p
         message = run(nobody, tmp_path).stderr
     program, *arguments = message.split("`")[1].split()
     environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "elsewhere")}
-    with serve(repository(source)) as endpoint:
+    with serve(repository(source, MODEL)) as endpoint:
         command = [str(Path(sys.executable).with_name(program)), *arguments]
         subprocess.run(command, cwd=tmp_path, env={**environment, "HF_ENDPOINT": endpoint}, check=True)
     command = [sys.executable, "-m", "automask", "export", "clipseg-tiny", "-o", "bundle", "--precision", "fp32"]

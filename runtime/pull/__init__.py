@@ -1,0 +1,107 @@
+"""Pulling: a repository of the Hub becomes a bundle of the user, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..bundle import MANIFEST
+from ..errors import BundleError, BundleNotFoundError, ParameterError
+from ..lookup import HUB_ID, place_of
+from ..manifest import write_manifest
+from ..publish import check_output, staged
+from ..sense import Sense, check_sense
+from .ready import write_ready
+from .repository import find_repository, open_folder
+
+__all__ = ["Pulled", "pull"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A bundle that was pulled.
+
+    Attributes
+    ----------
+    name, folder
+        Name and folder of the bundle.
+    sense
+        What it made of a photo whose answer is known.
+    """
+
+    name: str
+    folder: Path
+    sense: Sense
+
+
+def pull(
+    model: str,
+    *,
+    name: str | None = None,
+    revision: str | None = None,
+    source: Path | None = None,
+    precisions: Sequence[str] = (),
+    force: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Pulled:
+    """Make a bundle of a repository, in the user's bundle folder. Nothing is left there unless every step succeeds.
+
+    Parameters
+    ----------
+    model
+        A Hub id ``owner/name``.
+    name
+        Name of the bundle; None for the model's.
+    revision
+        Branch, tag or commit on the Hub.
+    source
+        A folder that holds the files of the repository; nothing is downloaded then.
+    precisions
+        Precisions of the graphs; empty for the default.
+    force
+        Replace a bundle of this name.
+    progress
+        Called with one line at a time.
+
+    Raises
+    ------
+    ParameterError
+        The model, the name or the precision is none.
+    OutputError
+        There is a bundle of this name.
+    HubError
+        The repository is unknown, private or gated, or the Hub cannot be reached.
+    BundleNotFoundError
+        There is no such folder.
+    BundleError
+        The repository is no bundle, or is damaged.
+    SpaceError
+        The disk has too little space.
+    MissingDependencyError
+        A package is not installed.
+    """
+    if not HUB_ID.fullmatch(model):
+        raise ParameterError("MODEL", "be a Hub id (owner/name)", model)
+    name = model.rpartition("/")[2] if name is None else name
+    output = place_of(name)
+    check_output(output, force=force)
+    progress(f"repository: {model if source is None else source}")
+    repository = open_folder(source) if source else find_repository(model, revision)
+    if not repository.has(MANIFEST):
+        raise BundleNotFoundError(
+            f"{repository.name} is no bundle: it holds no {MANIFEST}. A checkpoint of transformers is exported, by "
+            f"`automask export {model}`"
+        )
+    with staged(output) as (folder, _):
+        try:
+            manifest = write_ready(repository, folder, precisions) | {"name": name}
+            write_manifest(folder, manifest)
+            progress(f"licence: {manifest['licence']}")
+            progress("sense: a photo of a person")
+            sense = check_sense(folder)
+        except BundleError as error:  # names the repository, not a folder that is gone
+            raise BundleError(str(error).replace(str(folder), repository.name)) from error
+        write_manifest(folder, {**manifest, "sense": {**asdict(sense), "holds": sense.holds}})
+        check_output(output, force=force)  # another pull may have ended there in the meantime
+    return Pulled(name, output, sense)
