@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,13 +44,26 @@ class Tensor:
 
 def slim(model: onnx.ModelProto) -> onnx.ModelProto:
     """Fold constants, merge nodes, and drop the exporter's notes."""
-    slimmed: onnx.ModelProto = onnxslim.slim(model)
+    with _no_garbage_collection():
+        slimmed: onnx.ModelProto = onnxslim.slim(model)
     del slimmed.graph.value_info[:]
     for node in slimmed.graph.node:
         node.doc_string = ""
     slimmed.doc_string, slimmed.producer_name, slimmed.producer_version = "", "automask", ""
     del slimmed.metadata_props[:]
     return slimmed
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Pause the garbage collector, which would scan the many small objects again and again, for a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 from collections import Counter
@@ -40,6 +41,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Tests on Ray run last, because Ray's own processes use the CPU as long as they run.
     items.sort(key=_is_on_ray)
+
+
+def pytest_collection_finish() -> None:
+    # Later garbage collections need not scan the modules that the collection of tests has imported.
+    gc.freeze()
 
 
 def _is_on_ray(item: pytest.Item) -> bool:
