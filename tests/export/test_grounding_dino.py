@@ -338,6 +338,7 @@ def swap_signs(folder: Path) -> None:
     (folder / "vocab.txt").write_text("\n".join(tokens), encoding="utf-8")
 
 
+SMALL = tiny_config()["text_config"]
 BREAKS: list[Any] = [
     pytest.param(lambda f: drop(f, "tokenizer.json", "vocab.txt"), "has no tokenizer", id="tokenizer"),
     pytest.param(swap_signs, r"must have the ids .*'\.': 1012.*, it has .*'\.': 1029", id="ids"),
@@ -347,12 +348,12 @@ BREAKS: list[Any] = [
     pytest.param(lambda f: edit(f / "config.json", two_stage=False), "must have two_stage=True", id="one stage"),
     pytest.param(lambda f: edit(f / "config.json", d_model="x"), "of broken cannot be read", id="wrong type"),
     pytest.param(
-        lambda f: edit(f / "config.json", text_config={"model_type": "roberta"}),
+        lambda f: edit(f / "config.json", text_config=SMALL | {"model_type": "roberta"}),
         "must be bert, is roberta",
         id="roberta",
     ),
     pytest.param(
-        lambda f: edit(f / "config.json", text_config={"model_type": "bert", "vocab_size": 1100}),
+        lambda f: edit(f / "config.json", text_config=SMALL | {"vocab_size": 1100}),
         r"has 11\d\d tokens, its text encoder 1100",
         id="small text encoder",
     ),
