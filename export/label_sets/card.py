@@ -24,6 +24,10 @@ It knows {count} labels: {labels}.
 
 {licence}
 
+`vocabulary.json` contains data from WordNet: WordNet 3.1 Copyright 2011 by Princeton University. All rights reserved.
+THIS SOFTWARE AND DATABASE IS PROVIDED "AS IS" AND PRINCETON UNIVERSITY MAKES NO REPRESENTATIONS OR WARRANTIES, EXPRESS
+OR IMPLIED. The whole notice stands in automask's NOTICE.
+
 ## Parity with the checkpoint, measured at export
 
 {basis}

@@ -67,7 +67,8 @@ def build_with_wordnet(label_set: LabelSet, wordnet: Path) -> dict[str, Any]:
         # What COCO's labels leave doubtful, another label may be: "statue".
         if " " in phrase or phrase not in classes or entries[classes[phrase]].kind
     }
-    words = {lemma: index for lemma, index in classes.items() if lemma not in aliases.keys() | joined.keys() | refused}
+    other = aliases.keys() | joined.keys() | refused
+    words = {lemma: index for lemma, index in classes.items() if lemma not in other}
     understood = aliases.keys() | joined.keys() | words.keys()
     refused |= classifier.look_alikes(aliases, words, plurals) - joined.keys()
     refused |= {lemma for lemma in nouns if lemma not in understood and classifier.is_other_union(lemma, joined)}
@@ -75,7 +76,7 @@ def build_with_wordnet(label_set: LabelSet, wordnet: Path) -> dict[str, Any]:
     return {
         "labels": [entry.label for entry in entries],
         "aliases": aliases,
-        "words": [sorted(lemma for lemma, at in words.items() if at == index) for index in range(len(entries))],
+        "words": _grouped(words, len(entries)),
         "refused": sorted(refused),
         "plurals": dict(plurals),
         "unions": [union.described() for union in unions],
@@ -190,6 +191,14 @@ def _borrowed_refused(
         if " " not in phrase or (end is not None and (end < 0 or entries[end].kind)):
             found.add(phrase)
     return found
+
+
+def _grouped(words: Mapping[str, int], count: int) -> list[list[str]]:
+    """Return the words of each label."""
+    groups: list[list[str]] = [[] for _ in range(count)]
+    for word in sorted(words):
+        groups[words[word]].append(word)
+    return groups
 
 
 def _worth(joined: Collection[str], aliases: Collection[str]) -> list[str]:
