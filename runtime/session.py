@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .bundle import TensorSpec
 from .devices import CPU, DEVICES, import_onnxruntime
 from .errors import BundleError, DeviceError
 from .interrupt import current_interrupt
 
 __all__ = ["Session"]
+
+_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 
 
 class Session:
@@ -41,6 +45,8 @@ class Session:
         As above.
     outputs
         Names of the graph's outputs, in its order.
+    signature
+        Inputs and outputs, each by name; an axis of any length has a name.
     """
 
     def __init__(self, path: Path, device: str, *, threads: int | None = None) -> None:
@@ -63,7 +69,9 @@ class Session:
             )
         self.device = device
         self._make_run_options = ort.RunOptions
-        self.outputs = [output.name for output in self._session.get_outputs()]
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        self.outputs = [output.name for output in outputs]
+        self.signature = _specs(inputs), _specs(outputs)
 
     def run(self, **inputs: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
         """Run the graph on one array for each input, by name; return its outputs in the order of `outputs`.
@@ -79,6 +87,16 @@ class Session:
         options = self._make_run_options()
         with interrupt.stopping(options):
             return tuple(self._session.run(self.outputs, inputs, options))
+
+
+def _specs(tensors: Sequence[Any]) -> dict[str, TensorSpec]:
+    return {
+        one.name: TensorSpec(
+            _DTYPES.get(one.type, one.type),
+            tuple(axis if isinstance(axis, int) else axis or f"{one.name}_{at}" for at, axis in enumerate(one.shape)),
+        )
+        for one in tensors
+    }
 
 
 def _options(ort: ModuleType, threads: int | None) -> Any:  # noqa: ANN401 (onnxruntime has no types)

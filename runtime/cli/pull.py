@@ -11,6 +11,14 @@ from ..publish import ending_cleanly
 __all__ = ["pull"]
 
 
+def _print_list(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from ..pull import list_entries
+
+        click.echo(list_entries())
+        context.exit()
+
+
 @click.command(short_help="Download a ready-made model; torch is not needed.")
 @click.argument("model", metavar="MODEL")
 @click.option("--name", metavar="NAME", help="Name of the bundle.  [default: the model's]")
@@ -19,7 +27,7 @@ __all__ = ["pull"]
     "precisions",
     type=click.Choice(["int8", "fp16", "fp32"]),
     multiple=True,
-    help="Precision of the graphs; repeat the option for several in one bundle.",
+    help="Precision of ready-made graphs; repeat the option for several in one bundle.  [default: int8]",
 )
 @click.option("--revision", metavar="REV", help="Branch, tag or commit on the Hub.")
 @click.option(
@@ -29,15 +37,25 @@ __all__ = ["pull"]
     metavar="DIR",
     help="A folder with the files of the repository, for a machine without a network.",
 )
+@click.option(
+    "--list",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_list,
+    help="Show the models with a short name: what each is good at, Hub id, size, licence.",
+)
 @click.option("--force", is_flag=True, help="Replace a bundle of this name.")
 def pull(
     *, model: str, name: str | None, precisions: tuple[str, ...], revision: str | None, source: Path | None, force: bool
 ) -> None:
     """Download a ready-made model from the Hugging Face Hub; torch is not needed.
 
-    MODEL is a Hub id (owner/name) of a repository that holds a bundle, that is an automask.json and its files.
+    MODEL is a short name (`automask pull --list`), or the Hub id (owner/name) of a repository that holds a bundle (an
+    automask.json and its files), or graphs as transformers.js has them (onnx/model.onnx).
 
     \b
+    automask pull clipseg
     automask pull owner/name
     automask pull owner/name --from /media/usb/name      a folder with the files
     automask mask photo.jpg "the red cup" --model name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ..bundle import MANIFEST
 from ..errors import BundleError, BundleNotFoundError, ParameterError
@@ -12,10 +13,12 @@ from ..lookup import HUB_ID, place_of
 from ..manifest import write_manifest
 from ..publish import check_output, staged
 from ..sense import Sense, check_sense
+from .catalogue import ENTRIES, list_entries
 from .ready import write_ready
-from .repository import find_repository, open_folder
+from .ready_made import PRECISIONS, write_ready_made
+from .repository import Repository, find_repository, open_folder
 
-__all__ = ["Pulled", "pull"]
+__all__ = ["ENTRIES", "PRECISIONS", "Pulled", "list_entries", "pull"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def pull(
     Parameters
     ----------
     model
-        A Hub id ``owner/name``.
+        A short name of `ENTRIES`, or a Hub id ``owner/name``.
     name
         Name of the bundle; None for the model's.
     revision
@@ -58,7 +61,7 @@ def pull(
     source
         A folder that holds the files of the repository; nothing is downloaded then.
     precisions
-        Precisions of the graphs; empty for the default.
+        Some of `PRECISIONS`; empty for the first one that there is. A bundle is taken whole.
     force
         Replace a bundle of this name.
     progress
@@ -75,27 +78,23 @@ def pull(
     BundleNotFoundError
         There is no such folder.
     BundleError
-        The repository is no bundle, or is damaged.
+        The repository is neither a bundle nor has graphs that become one, or is damaged.
     SpaceError
         The disk has too little space.
     MissingDependencyError
         A package is not installed.
     """
-    if not HUB_ID.fullmatch(model):
-        raise ParameterError("MODEL", "be a Hub id (owner/name)", model)
+    hub_id = {entry.name: entry.hub_id for entry in ENTRIES}.get(model, model)
+    if not HUB_ID.fullmatch(hub_id):
+        raise ParameterError("MODEL", "be a short name of `automask pull --list`, or a Hub id (owner/name)", model)
     name = model.rpartition("/")[2] if name is None else name
     output = place_of(name)
     check_output(output, force=force)
-    progress(f"repository: {model if source is None else source}")
-    repository = open_folder(source) if source else find_repository(model, revision)
-    if not repository.has(MANIFEST):
-        raise BundleNotFoundError(
-            f"{repository.name} is no bundle: it holds no {MANIFEST}. A checkpoint of transformers is exported, by "
-            f"`automask export {model}`"
-        )
+    progress(f"repository: {hub_id if source is None else source}")
+    repository = open_folder(source, hub_id) if source else find_repository(hub_id, revision)
     with staged(output) as (folder, _):
         try:
-            manifest = write_ready(repository, folder, precisions) | {"name": name}
+            manifest = _write(repository, folder, precisions, name)
             write_manifest(folder, manifest)
             progress(f"licence: {manifest['licence']}")
             progress("sense: a photo of a person")
@@ -105,3 +104,14 @@ def pull(
         write_manifest(folder, {**manifest, "sense": {**asdict(sense), "holds": sense.holds}})
         check_output(output, force=force)  # another pull may have ended there in the meantime
     return Pulled(name, output, sense)
+
+
+def _write(repository: Repository, folder: Path, precisions: Sequence[str], name: str) -> dict[str, Any]:
+    """Write all files of a bundle but its manifest, which is returned."""
+    if repository.has(MANIFEST):
+        return {**write_ready(repository, folder, precisions), "name": name}
+    if repository.has("config.json"):
+        return write_ready_made(repository, folder, precisions, name)
+    raise BundleNotFoundError(
+        f"{repository.name} is no model that can be pulled: it holds neither {MANIFEST} nor config.json"
+    )

@@ -27,6 +27,8 @@ class Repository:
         Where the files are; for a repository of the Hub, its folder in the cache.
     name
         Hub id, or the folder's path.
+    hub_id
+        Hub id of the model.
     commit
         Commit on the Hub; empty for a folder.
     sizes
@@ -35,6 +37,7 @@ class Repository:
 
     folder: Path
     name: str
+    hub_id: str
     commit: str
     sizes: Mapping[str, int] | None
 
@@ -100,16 +103,16 @@ class Repository:
     def source(self, licence: str) -> dict[str, str]:
         """Return the entry in ``sources`` of the manifest: what was pulled, and the commit."""
         version = self.commit or "local folder"
-        return {"what": "the pulled repository", "package": self.name, "version": version, "licence": licence}
+        return {"what": "the pulled repository", "package": self.hub_id, "version": version, "licence": licence}
 
 
 def find_repository(hub_id: str, revision: str | None) -> Repository:
     """Find a repository of the Hub, and download its small files; raises as `automask.hub.download` does."""
     folder = download(hub_id, revision, _SMALL)
-    return Repository(folder, hub_id, folder.name, list_files(hub_id, folder.name))
+    return Repository(folder, hub_id, hub_id, folder.name, list_files(hub_id, folder.name))
 
 
-def open_folder(folder: Path) -> Repository:
+def open_folder(folder: Path, hub_id: str) -> Repository:
     """Take a folder with the files of a repository.
 
     Raises
@@ -120,4 +123,5 @@ def open_folder(folder: Path) -> Repository:
     if not folder.is_dir():
         raise BundleNotFoundError(f"--from must be a folder with the files of a repository, got {str(folder)!r}")
     files = (path for path in folder.rglob("*") if path.is_file())
-    return Repository(folder, str(folder), "", {str(path.relative_to(folder)): path.stat().st_size for path in files})
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    return Repository(folder, str(folder), hub_id, "", sizes)

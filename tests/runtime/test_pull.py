@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from huggingface_hub import constants
 
 from automask.bundle import open_bundle, sha256
-from automask.cli import main
 from automask.lookup import locate_bundle
 from support.hub import COMMIT, repository, serve
+from support.pulling import names, pull, run
 
 MODEL = "someone/boxes"
-WITHOUT_TORCH = """
-import sys
-sys.modules.update(dict.fromkeys(["torch", "transformers", "optimum", "onnx", "automask.export"]))
-from automask.cli import main
-main(prog_name="automask")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -43,26 +33,6 @@ def bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's bundle folder, which does not exist yet."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     return tmp_path / "data" / "automask" / "bundles"
-
-
-def names(bundles: Path) -> list[str]:
-    """Everything in a bundle folder, temporary folders too."""
-    return sorted(path.name for path in bundles.glob("*"))
-
-
-def pull(*arguments: object) -> tuple[int, str]:
-    """Run the command in this process; return its exit status and its output."""
-    ran = CliRunner().invoke(main, ["pull", *map(str, arguments)])
-    return ran.exit_code, ran.output
-
-
-def run(tmp_path: Path, endpoint: str, *arguments: object, offline: str = "0") -> tuple[int, str]:
-    """Run the command in another process, with a Hub and its cache, and without torch."""
-    environment = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": offline}
-    command = [sys.executable, "-c", WITHOUT_TORCH, "pull", *map(str, arguments)]
-    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False)
-    assert "Traceback" not in ran.stderr
-    return ran.returncode, ran.stdout + ran.stderr
 
 
 def copied(published: Path, folder: Path, **changes: object) -> Path:
@@ -142,7 +112,7 @@ def shorten(path: Path) -> None:
         (lambda f: shorten(f / "detector.onnx"), [], "detector.onnx is damaged or was replaced"),
         (lambda f: (f / "detector.onnx").unlink(), [], "must have detector.onnx, it has "),
         (lambda f: shorten(f / "automask.json"), [], "automask.json is malformed"),
-        (lambda f: (f / "automask.json").unlink(), [], "is no bundle: it holds no automask.json"),
+        (lambda f: (f / "automask.json").unlink(), [], "is no model that can be pulled: it holds neither"),
         (lambda _: None, ["--precision", "int8"], "--precision must be left out"),
         (lambda _: None, ["--name", "default"], "must be another one than the built-in model's"),
         (shutil.rmtree, [], "--from must be a folder with the files of a repository"),

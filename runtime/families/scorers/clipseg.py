@@ -19,7 +19,7 @@ from ...words.any_text import AnyText
 from ...words.tokenizer import Tokenizer, Tokens
 from ..family import Picture, Prediction, Stopwatch
 
-__all__ = ["CLIPSeg"]
+__all__ = ["CLIPSeg", "score_map"]
 
 
 class CLIPSeg:
@@ -70,7 +70,7 @@ class CLIPSeg:
                     labels=(prompt,),
                     dropped=one.dropped,
                     warnings=one.warnings,
-                    score_map=self._score_map(plane, picture.size),
+                    score_map=score_map(plane, picture.size, self._calibration),
                 )
                 for prompt, one, plane in zip(distinct, tokens, logits, strict=True)
             }
@@ -88,14 +88,27 @@ class CLIPSeg:
     def _encode(self, picture: Picture) -> Arrays:
         return self._image_graph.run(pixel_values=self._resize.stretch(picture.pixels))
 
-    def _score_map(self, logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-        """Return the scores of an image of (H, W) pixels, (H, W) in 0..1, from the decoder's logits, (h, w)."""
-        scores = 0.5 + 0.5 * np.tanh(0.5 * logits)  # the logistic function, without overflow
-        raw, calibrated = zip(*self._calibration, strict=True)
-        if raw != calibrated:
-            scores = np.interp(scores, raw, calibrated).astype(np.float32)
-        height, width = size
-        return np.asarray(cv2.resize(scores, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+def score_map(
+    logits: NDArray[np.float32], size: tuple[int, int], calibration: Sequence[tuple[float, float]]
+) -> NDArray[np.float32]:
+    """Return the scores of an image, (H, W) in 0..1.
+
+    Parameters
+    ----------
+    logits
+        Of the decoder, (h, w).
+    size
+        Height and width of the image, in pixels.
+    calibration
+        As in `Bundle`.
+    """
+    scores = 0.5 + 0.5 * np.tanh(0.5 * logits)  # the logistic function, without overflow
+    raw, calibrated = zip(*calibration, strict=True)
+    if raw != calibrated:
+        scores = np.interp(scores, raw, calibrated).astype(np.float32)
+    height, width = size
+    return np.asarray(cv2.resize(scores, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _check_graphs(bundle: Bundle, size: int) -> None:

@@ -1,0 +1,58 @@
+"""Ready-made models by short name; the table of `automask pull --list`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .repository import Repository
+
+__all__ = ["ENTRIES", "Entry", "known_licence", "list_entries"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A ready-made model.
+
+    Attributes
+    ----------
+    name, hub_id
+        Short name, and id on the Hub.
+    licence
+        Of the weights, as their own model card states it: cards of converted weights often state none.
+    megabytes
+        To download, in int8.
+    good_at
+        A few words.
+    """
+
+    name: str
+    hub_id: str
+    licence: str
+    megabytes: int
+    good_at: str
+
+
+ENTRIES = (
+    Entry(
+        name="clipseg",
+        hub_id="Xenova/clipseg-rd64-refined",
+        licence="apache-2.0 by the card of CIDAS/clipseg-rd64-refined; its authors exempt the weights from their own",
+        megabytes=138,
+        good_at="any words; coarse masks; each new word costs as much as a new photo",
+    ),
+)
+
+
+def known_licence(repository: Repository) -> str:
+    """Return the licence that the repository's card states, else the one in the table, else ``unknown``."""
+    known = {entry.hub_id: entry.licence for entry in ENTRIES}
+    stated = repository.licence
+    return known.get(repository.hub_id, stated) if stated == "unknown" else stated
+
+
+def list_entries() -> str:
+    """Return the table."""
+    return "\n".join(
+        f"  {entry.name:20} {entry.good_at}\n  {'':20} {entry.hub_id}, {entry.megabytes} MB in int8, {entry.licence}"
+        for entry in ENTRIES
+    )

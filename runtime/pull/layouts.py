@@ -1,0 +1,55 @@
+"""The architectures whose ready-made graphs become bundles. A new one is one entry, and the runtime's part for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+__all__ = ["LAYOUTS", "Layout"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A whole network as one graph.
+
+    Attributes
+    ----------
+    family, kinds, description, calibration
+        As in `automask.bundle.Bundle`.
+    role
+        Role of the graph.
+    inputs
+        Names of all inputs that the runtime gives.
+    image
+        Defaults of `preprocessor_config.json`: those of the image processor's class in transformers.
+    text
+        Settings under ``text`` of the manifest, besides the file.
+    longest
+        Most tokens of a prompt, where the configuration does not say.
+    """
+
+    family: str
+    kinds: Mapping[str, str]
+    description: str
+    role: str
+    inputs: frozenset[str]
+    image: Mapping[str, Any]
+    text: Mapping[str, Any]
+    longest: int
+    calibration: Sequence[Sequence[float]] = ((0, 0), (1, 1))
+
+
+LAYOUTS: Final[Mapping[str, Layout]] = {
+    "clipseg": Layout(
+        family="dense",
+        kinds={"scores": "clipseg-whole"},
+        description="Masks whatever a few free words describe, coarsely (CLIPSeg).",
+        role="segmenter",
+        inputs=frozenset({"pixel_values", "input_ids", "attention_mask"}),
+        image={"resample": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3},  # ViTImageProcessor
+        text={"kind": "clip"},
+        longest=77,
+    ),
+}
+"""Layouts by ``model_type`` in `config.json`."""

@@ -1,0 +1,182 @@
+"""`automask pull` of ready-made graphs: from a local Hub to masks, compared with transformers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from skimage import data
+from transformers import CLIPTokenizerFast, ViTImageProcessor
+
+import automask
+from automask.bundle import open_bundle, sha256
+from support.hub import COMMIT, repository, serve
+from support.pulling import names, pull, run
+from support.ready_made import write_clipseg
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """A network, its repository, the bundle in fp32 and int8, and the output of the command."""
+
+    network: Any
+    source: Path
+    folder: Path
+    output: str
+
+
+@pytest.fixture
+def bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's bundle folder, which does not exist yet."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path / "data" / "automask" / "bundles"
+
+
+def pull_all(folder: Path, network: Any, named: str, hub_id: str) -> Pulled:
+    """Pull the repository in ``source`` from a local Hub, in both precisions, in a process without torch."""
+    with pytest.MonkeyPatch.context() as patch, serve(repository(folder / "source", hub_id)) as endpoint:
+        patch.setenv("XDG_DATA_HOME", str(folder))
+        status, output = run(folder, endpoint, named, "--precision", "fp32", "--precision", "int8")
+    assert status == 0, output
+    return Pulled(network, folder / "source", folder / "automask" / "bundles" / named, output)
+
+
+@pytest.fixture(scope="module")
+def photo() -> Array:
+    return np.asarray(data.coffee(), np.uint8)
+
+
+# CLIPSeg
+
+PROMPTS = ["the cup", "a cat on the left", "THE CUP", "猫 🐈", "on", "cup!", "the cat " * 60]
+
+
+@pytest.fixture(scope="module")
+def clipseg(tmp_path_factory: pytest.TempPathFactory) -> Pulled:
+    folder = tmp_path_factory.mktemp("clipseg")
+    return pull_all(folder, write_clipseg(folder / "source"), "clipseg", "Xenova/clipseg-rd64-refined")
+
+
+def in_transformers(pulled: Pulled, photo: Array, prompt: str) -> Array:
+    """The score map as transformers' own processor and network make it, in torch."""
+    text = CLIPTokenizerFast.from_pretrained(pulled.source)([prompt], return_tensors="pt", truncation=True)
+    image = ViTImageProcessor.from_pretrained(pulled.source)(photo, return_tensors="pt")
+    with torch.inference_mode():
+        scores = pulled.network(**text, **image).logits.sigmoid().reshape(1, 1, 64, 64)
+        resized = torch.nn.functional.interpolate(scores, photo.shape[:2], mode="bilinear")
+    found: Array = resized[0, 0].numpy()
+    return found
+
+
+def test_clipseg_scores_are_those_of_transformers(clipseg: Pulled, photo: Array) -> None:
+    segmenter = automask.load(clipseg.folder, device="cpu", precision="fp32")
+    results = [segmenter.mask(photo, prompt) for prompt in PROMPTS]
+    for prompt, result in zip(PROMPTS, results, strict=True):
+        assert result.score_map is not None
+        np.testing.assert_allclose(result.score_map, in_transformers(clipseg, photo, prompt), atol=1e-4)
+    assert results[-1].dropped
+
+
+def test_clipseg_caches_results_by_image_and_prompt(clipseg: Pulled, photo: Array) -> None:
+    segmenter = automask.load(clipseg.folder, device="cpu")
+    first = segmenter.mask(photo, "the cup")
+    misses = segmenter.cache_info().misses
+    again = segmenter.mask(photo, "the cup", threshold=0.4)
+    assert segmenter.cache_info().misses == misses
+    assert first.score_map is not None
+    assert again.score_map is not None
+    np.testing.assert_array_equal(first.score_map, again.score_map)
+
+
+def test_what_was_pulled_is_written_down_and_random_weights_are_warned_of(clipseg: Pulled) -> None:
+    bundle = open_bundle(clipseg.folder)
+    assert (bundle.name, bundle.family, bundle.precisions) == ("clipseg", "dense", ("fp32", "int8"))
+    assert bundle.licence.startswith("apache-2.0 by the card of CIDAS/clipseg-rd64-refined")
+    assert bundle.sources == tuple(
+        {
+            "what": "the pulled repository",
+            "package": "Xenova/clipseg-rd64-refined",
+            "version": COMMIT,
+            "licence": bundle.licence,
+            "file": file,
+            "sha256": sha256(clipseg.source / file),
+        }
+        for file in ("onnx/model.onnx", "onnx/model_quantized.onnx")
+    )
+    assert f"licence: {bundle.licence}" in clipseg.output
+    assert "WARNING: makes no sense" in clipseg.output
+
+
+def test_without_a_choice_int8_is_pulled(clipseg: Pulled, bundles: Path) -> None:
+    status, output = pull("someone/mine", "--from", clipseg.source)
+    assert status == 0, output
+    assert open_bundle(bundles / "mine").precisions == ("int8",)
+    assert open_bundle(bundles / "mine").licence == "unknown"
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+def resize(folder: Path, height: int, **width: int) -> None:
+    edit(folder / "preprocessor_config.json", size={"height": height, **width})
+
+
+def rename(path: Path, kind: str) -> None:
+    """Rename the first input or output of a graph."""
+    model = onnx.load(path)
+    first = getattr(model.graph, kind)[0]
+    for node in model.graph.node:
+        for side in (node.input, node.output):
+            side[:] = ["other" if name == first.name else name for name in side]
+    first.name = "other"
+    onnx.save(model, path)
+
+
+GRAPH = "onnx/model_quantized.onnx"
+
+
+@pytest.mark.parametrize(
+    ("break_it", "options", "message"),
+    [
+        (lambda f: (f / "tokenizer.json").unlink(), [], "must have tokenizer.json, it has "),
+        (lambda f: (f / "tokenizer.json").write_text("{"), [], "tokenizer.json is no tokenizer"),
+        (lambda f: (f / GRAPH).write_bytes((f / GRAPH).read_bytes()[:9999]), [], f"cannot open {GRAPH} of "),
+        (
+            lambda f: rename(f / GRAPH, "input"),
+            [],
+            "must have the inputs attention_mask, input_ids, ",
+        ),
+        (lambda f: rename(f / GRAPH, "output"), [], "must have the output 'logits', has other"),
+        (
+            lambda f: resize(f, 32, width=32),
+            [],
+            "must be [any, 3, 32, 32]",
+        ),
+        (lambda f: resize(f, 32), [], "has the input 'pixel_values'"),
+        (lambda f: resize(f, 32, width=64), [], "cannot be read"),
+        (lambda f: edit(f / "config.json", model_type="bert"), [], "is of architecture 'bert'; ready-made models "),
+        (lambda f: shutil.rmtree(f / "onnx"), [], "has no graphs: it must hold one of onnx/model_quantized.onnx"),
+        (lambda _: None, ["--precision", "fp16"], "--precision must be one of int8, fp32, which "),
+    ],
+)
+def test_bad_repositories_leave_nothing(
+    break_it: Callable[[Path], object], options: list[str], message: str, clipseg: Pulled, bundles: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(clipseg.source, tmp_path / "source")
+    break_it(tmp_path / "source")
+    status, output = pull("clipseg", "--from", tmp_path / "source", *options)
+    assert (status, names(bundles)) == (1, [])
+    assert message in output.splitlines()[-1]
+    assert str(bundles) not in output
