@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +37,11 @@ def vocabulary_for(labels: Sequence[str], wordnet: Path | None = None) -> dict[s
     >>> vocabulary_for(["anode", "tv, television"])["aliases"]
     {'anode': 0, 'tv': 1, 'television': 1}
     """
+    return deepcopy(_build(tuple(labels), wordnet))
+
+
+@lru_cache(maxsize=4)  # takes seconds; several models often have the same labels
+def _build(labels: Sequence[str], wordnet: Path | None) -> dict[str, Any]:
     label_set = find_label_set(labels)
     built = build_with_wordnet(label_set, wordnet) if wordnet else build_without_wordnet(label_set)
     return {**built, "unplaced": unplaced(label_set)}
