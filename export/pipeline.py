@@ -25,6 +25,7 @@ from .manifest import describe_graph, versions, write_card
 from .memory import check_memory
 from .model import Model
 from .parity import Reference, graph_figures, parity_image
+from .proof import add_proof
 from .source import Source
 
 __all__ = ["ExportOptions", "Progress", "export_bundle", "requires"]
@@ -127,6 +128,8 @@ def export_bundle(output: Path, source: Source, options: ExportOptions, *, force
         progress("parity: comparing the graphs with it")
         report = _measure(read_bundle(bundle), options.precisions, reference, progress)
         manifest["parity"] = _describe_parity(report)
+        progress("proof: what the graphs make of a photo, for each device to be compared with")
+        add_proof(bundle, manifest)
         progress("sense: a photo of a person")
         sense = check_sense(bundle)
         manifest["sense"] = {**asdict(sense), "holds": sense.holds}

@@ -105,6 +105,8 @@ class Bundle:
         Where the weights come from: package, version, file, SHA-256, licence.
     kinds
         Which implementation each part of the family has, where there are several: ``{"finder": "picodet"}``.
+    proof
+        File with what the model made of a photo at export; None in a bundle of an older exporter.
     """
 
     folder: Path
@@ -119,6 +121,7 @@ class Bundle:
     calibration: tuple[tuple[float, float], ...] = ((0.0, 0.0), (1.0, 1.0))
     sources: tuple[Mapping[str, str], ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
+    proof: str | None = None
 
     @property
     def size(self) -> int:
@@ -242,6 +245,7 @@ def _from_json(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
         calibration=tuple((float(raw), float(score)) for raw, score in manifest["calibration"]),
         sources=tuple(manifest["sources"]),
         kinds=dict(manifest.get("kinds", {})),
+        proof=None if manifest.get("proof") is None else str(manifest["proof"]),
     )
 
 
@@ -257,6 +261,8 @@ def _check_names(where: Path, bundle: Bundle) -> None:
     for name in bundle.files:
         if Path(name).name != name:
             raise BundleError(f"{where} lists {name!r}; files of a bundle are plain names inside its folder")
+    if bundle.proof is not None and bundle.proof not in bundle.files:
+        raise BundleError(f"{where} gives no SHA-256 for {bundle.proof!r} under 'files'")
     for graph in bundle.graphs.values():
         if not graph.variants:
             raise BundleError(f"{where} gives no file for the graph {graph.role!r}")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from .errors import DeviceError, MissingDependencyError, ParameterError
 from .folders import cache_folder
+from .hardware import identify_nvidia, identify_processor, nvidia_driver
 
 __all__ = [
     "AUTO",
@@ -63,6 +64,14 @@ class DeviceInfo:
         wheel has, not those that work.
     prepare
         Called with the module `onnxruntime` before the first session.
+    identify
+        Returns what results may depend on: instructions of the processor; GPU and driver. A model that was proven on
+        other hardware is proven again.
+    float32_error
+        Largest relative error that an output of a float32 graph has where nothing is wrong: on a GPU, products are in
+        TF32 by default, with 10 bits.
+    compares
+        Precisions of which the faster one depends on the hardware, so that they are measured against each other.
     is_automatic
         Whether the device ``auto`` may become this one.
     is_gpu
@@ -81,6 +90,9 @@ class DeviceInfo:
     precisions: tuple[str, ...]
     probe: Callable[[], str | None] = _no_problem
     prepare: Callable[[ModuleType], object] | None = None
+    identify: Callable[[], str] = identify_processor
+    float32_error: float = 0.01
+    compares: tuple[str, ...] = ()
     is_automatic: bool = True
     is_gpu: bool = False
     batches_boxes: bool = False
@@ -196,9 +208,8 @@ def _choices() -> str:
 
 def _probe_nvidia() -> str | None:
     """Ask the driver itself: onnxruntime-gpu lists CUDA and TensorRT on machines that have neither."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
-    except OSError:
+    driver = nvidia_driver()
+    if driver is None:
         return "no NVIDIA driver was found (libcuda cannot be loaded)"
     count = ctypes.c_int(0)
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
@@ -236,6 +247,8 @@ _CPU = DeviceInfo(
     extras={"cpu": "any machine"},
     providers=lambda: [("CPUExecutionProvider", {})],
     precisions=("int8", "fp32", "fp16"),
+    float32_error=0.001,
+    compares=("int8", "fp32"),
 )
 _CUDA = DeviceInfo(
     name="cuda",
@@ -246,6 +259,7 @@ _CUDA = DeviceInfo(
     precisions=("fp16", "fp32"),
     probe=_probe_nvidia,
     prepare=_preload_nvidia,
+    identify=identify_nvidia,
     is_gpu=True,
     batches_boxes=True,
 )

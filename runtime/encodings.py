@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Rle", "polygons", "rle"]
+__all__ = ["Rle", "polygons", "rle", "unpack"]
 
 
 class Rle(TypedDict):
@@ -65,6 +65,35 @@ def _characters(value: int) -> str:
         text += chr(48 + (five if done else five | 32))
         if done:
             return text
+
+
+def unpack(encoded: Rle) -> NDArray[np.bool_]:
+    """Return the mask of COCO run lengths, as `rle` wrote them: (H, W).
+
+    Raises
+    ------
+    ValueError
+        The runs do not add up to the size.
+
+    Examples
+    --------
+    >>> unpack({"size": [2, 2], "counts": "22"}).astype(int).tolist()
+    [[0, 1], [0, 1]]
+    """
+    height, width = encoded["size"]
+    runs: list[int] = []
+    value = shift = 0
+    for character in encoded["counts"]:
+        bits = ord(character) - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (1 << shift) if bits & 16 else 0
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    if min(runs, default=0) < 0 or sum(runs) != height * width:
+        raise ValueError(f"run lengths add up to {sum(runs)}, must add up to {height * width}")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
 
 
 def polygons(mask: NDArray[np.uint8]) -> list[list[float]]:

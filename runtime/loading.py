@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,19 +10,17 @@ from typing import Any
 
 from .bundle import MANIFEST, Bundle, read_bundle
 from .cache import Arrays, ByteCache
-from .devices import AUTO, CPU, DEVICES, Device, pick_device
-from .errors import BundleError, DeviceError, ParameterError
+from .devices import Device, pick_device
+from .errors import BundleError, ParameterError
 from .families import FAMILIES
 from .families.family import Family, Words
 from .images import DEFAULT_MAX_PIXELS, Decoder, decode
 from .lookup import locate_bundle
+from .opening import open_bundle_on
 from .outline import Outline
 from .segmenter import Segmenter
-from .session import Session
 
 __all__ = ["load", "outline", "read_words"]
-
-_log = logging.getLogger(__name__)
 
 
 def load(
@@ -35,8 +33,12 @@ def load(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     revision: str | None = None,
     decoder: Decoder = decode,
+    prove: bool = True,
 ) -> Segmenter:
     """Load a model.
+
+    The first time on a device and in a precision, the model masks a photo, and what each graph computes is compared
+    with what it computed at export; that takes a second or two, and is kept in the cache folder. See docs/devices.md.
 
     Parameters
     ----------
@@ -46,7 +48,8 @@ def load(
         ``auto`` takes CUDA where it works, else the CPU. A device that is named is used or refused, never replaced.
     precision
         One that the bundle has, such as ``int8`` or ``fp32``; a graph that does not have it keeps its own. By default
-        the first one that a graph has in the device's order: int8 on the CPU, fp16 on a GPU, else fp32.
+        the first one in the device's order that computes here what it should: int8 on the CPU, unless fp32 was
+        measured to be faster here; fp16 on a GPU; else fp32.
     threads
         CPU threads for one call, at least 1; by default one per physical core.
     cache_bytes
@@ -58,13 +61,16 @@ def load(
         Branch, tag or commit of a Hub id.
     decoder
         What decodes image files; by default `automask.images.decode`, in this process.
+    prove
+        Whether the model is compared as above. A bundle of an older exporter has nothing to compare with.
 
     Raises
     ------
     BundleNotFoundError, BundleError
         There is no such bundle, or it is damaged, malformed or of an unknown family.
     DeviceError
-        The device was named and cannot be used.
+        The device cannot be used, or the model does not compute there what it should. If device or precision is not
+        named, the next one is tried first, with a warning.
     MissingDependencyError
         A package is not installed, such as ONNX Runtime; the message has the command that installs it.
     ParameterError
@@ -89,10 +95,22 @@ def load(
     family = _family(bundle)
     if precision is not None and precision not in bundle.precisions:
         raise ParameterError("precision", f"be one of {', '.join(bundle.precisions)} for this bundle", precision)
-    sessions = _open_sessions(bundle, device, precision, threads)
-    cache = ByteCache[Arrays](cache_bytes, _size)
     with _naming_the_manifest(bundle):
-        return Segmenter(bundle, family(bundle, sessions, cache), cache, max_pixels, decoder)
+        opened = open_bundle_on(bundle, device, precision, threads, proves=prove)
+        cache = ByteCache[Arrays](cache_bytes, _size)
+        segmenter = Segmenter(
+            bundle,
+            family(bundle, opened.sessions, cache),
+            cache,
+            max_pixels,
+            decoder,
+            precision=opened.plan.precision,
+            standing=opened.standing,
+            warnings=opened.warnings,
+        )
+    for warning in opened.warnings:
+        warnings.warn(warning, RuntimeWarning, stacklevel=2)
+    return segmenter
 
 
 def outline(model: str | Path = "default", *, device: Device = "auto", revision: str | None = None) -> Outline:
@@ -148,27 +166,6 @@ def _naming_the_manifest(bundle: Bundle) -> Iterator[None]:
         raise BundleError(
             f"{bundle.folder / MANIFEST} does not describe a {bundle.family!r} bundle: {reason}"
         ) from error
-
-
-def _open_sessions(bundle: Bundle, device: str, precision: str | None, threads: int | None) -> dict[str, Session]:
-    picked = pick_device(device)
-    try:
-        return _open_on(bundle, picked, precision, threads)
-    except DeviceError as error:
-        if device != AUTO:
-            raise
-        _log.warning("%s; running on the CPU", error)
-        return _open_on(bundle, CPU, precision, threads)
-
-
-def _open_on(bundle: Bundle, device: str, precision: str | None, threads: int | None) -> dict[str, Session]:
-    preferred = DEVICES[device].precisions
-    if precision is not None:
-        preferred = (precision, *preferred)
-    files = {role: graph.choose(preferred) for role, graph in bundle.graphs.items()}
-    # Hashing takes longer than opening, and most files of a bundle may be of other precisions.
-    bundle.check(opened=files.values())
-    return {role: Session(bundle.folder / file, device, threads=threads) for role, file in files.items()}
 
 
 def _size(arrays: Arrays) -> int:

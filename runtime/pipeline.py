@@ -41,10 +41,12 @@ class Pipeline:
         Runs the graphs.
     model
         Name of the bundle, for the results.
+    warnings
+        Warnings of every result.
     """
 
-    def __init__(self, reader: PictureReader, family: Family[Any], model: str) -> None:
-        self._reader, self._family, self._model = reader, family, model
+    def __init__(self, reader: PictureReader, family: Family[Any], model: str, warnings: tuple[str, ...] = ()) -> None:
+        self._reader, self._family, self._model, self._warnings = reader, family, model, warnings
 
     def run(
         self, image: ImageSource, queries: Sequence[ResolvedQuery]
@@ -173,7 +175,7 @@ class Pipeline:
                 prompt=prompt,
                 labels=one.prediction.labels,
                 dropped=one.prediction.dropped,
-                warnings=one.prediction.warnings,
+                warnings=(*self._warnings, *one.prediction.warnings),
                 is_empty=one.is_empty,
                 parameters=parameters,
                 timings=timings,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, TypeAlias, Unpack, overload
 
 from .bundle import Bundle
 from .cache import Arrays, ByteCache, CacheInfo
@@ -19,7 +19,9 @@ from .pictures import PictureReader
 from .pipeline import Pipeline
 from .result import Result
 
-__all__ = ["Segmenter"]
+__all__ = ["Segmenter", "Standing"]
+
+Standing: TypeAlias = Literal["proven", "not proven", "skipped"]
 
 _SAMPLE = Path(__file__).parent / "data" / "person.jpg"
 
@@ -39,6 +41,8 @@ class Segmenter:
         Most pixels (width times height) of an image.
     decoder
         What decodes image files.
+    precision, standing, warnings
+        As below.
 
     Attributes
     ----------
@@ -50,6 +54,13 @@ class Segmenter:
         Labels of a model with a fixed vocabulary; empty for a model that takes any text.
     outline
         The same as one object that can be pickled.
+    precision
+        The precision in which its graphs were opened, such as ``int8``.
+    standing
+        ``proven``: it computes on this device, in this precision, what it did at export. ``not proven``: its bundle has
+        nothing to compare with. ``skipped``: it was loaded with `prove=False`.
+    warnings
+        One sentence for each device or precision that is not used because it does not work. Every result has them, too.
     """
 
     def __init__(
@@ -59,14 +70,19 @@ class Segmenter:
         cache: ByteCache[Arrays],
         max_pixels: int,
         decoder: Decoder = decode,
+        *,
+        precision: str = "",
+        standing: Standing = "skipped",
+        warnings: tuple[str, ...] = (),
     ) -> None:
         self.outline = Outline(bundle, family.device, family.words)
         self.bundle, self.device, self.vocabulary = bundle, family.device, family.words.labels
+        self.precision, self.standing, self.warnings = precision, standing, warnings
         self._cache = cache
         # At twice the model's own size, resizing still averages pixels, as it does at full size.
         shortest = 2 * max(settings["size"] for settings in bundle.image.values())
         reader = PictureReader(cache, max_pixels=max_pixels, shortest=shortest, decoder=decoder)
-        self._pipeline = Pipeline(reader, family, bundle.name)
+        self._pipeline = Pipeline(reader, family, bundle.name, warnings)
 
     def __repr__(self) -> str:
         return f"<Segmenter {self.bundle.name!r} on {self.device}>"

@@ -19,6 +19,8 @@ from PIL import Image
 from skimage import data
 
 import automask
+from automask.lookup import find_bundle
+from automask.proof import Verdicts
 from automask.session import Session
 from support.postgres import Postgres, running_postgres
 
@@ -51,6 +53,16 @@ def pytest_collection_finish() -> None:
 def _is_on_ray(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
     return "ray_cluster" in getattr(item, "fixturenames", ()) or (callspec and callspec.params.get("cluster")) == "ray"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One cache folder for the session, also of its processes: each bundle is proven once.
+
+    The tests expect int8, also on a processor where float32 is faster.
+    """
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    Verdicts(find_bundle("default"), "cpu").keep_order(["int8", "fp32"])
 
 
 @pytest.fixture(scope="session")

@@ -20,13 +20,14 @@ from ..loading import load
 from ..parameters import Options
 from ..result import Result
 from .inputs import Job, count_subfolders, for_each_prompt, plan
+from .notes import notes_of_loading
 from .options import secret_options
 from .report import Encode, Report
 from .settings import CONTEXT, config_option, first_model
 
 __all__ = ["CONTEXT", "Batch", "batch_options"]
 
-_HERE = ("device", "precision", "threads", "max_pixels")  # options that a server has for itself
+_HERE = ("device", "precision", "threads", "max_pixels", "prove")  # options that a server has for itself
 
 _OPTIONS = (
     click.option(
@@ -50,6 +51,11 @@ _OPTIONS = (
     click.option("--device", type=click.Choice(device_names()), help=f"Where to run. [default: {AUTO}]"),
     click.option("--precision", metavar="NAME", help="Precision of the model, such as int8. [default: fastest]"),
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads. [default: one per core]"),
+    click.option(
+        "--prove/--no-prove",
+        default=True,
+        help="Compare a model with what it computed at export, once for each device. [default: --prove]",
+    ),
     click.option(
         "--max-pixels",
         type=click.IntRange(min=1),
@@ -81,6 +87,7 @@ class Batch:
     device: Device | None
     precision: str | None
     threads: int | None
+    prove: bool
     max_pixels: int
     server: str | None
     secrets: Mapping[str, Any]
@@ -166,13 +173,15 @@ class Batch:
     def _masker(self) -> Iterator[tuple[Callable[..., Any], Callable[..., Iterator[Result | AutomaskError]]]]:
         """Return `mask` and `mask_many` of a local model, or of a model of a server."""
         if self.server is None:
-            segmenter = load(
-                self.model or "default",
-                device=self.device or AUTO,
-                precision=self.precision,
-                threads=self.threads,
-                max_pixels=self.max_pixels,
-            )
+            with notes_of_loading():
+                segmenter = load(
+                    self.model or "default",
+                    device=self.device or AUTO,
+                    precision=self.precision,
+                    threads=self.threads,
+                    max_pixels=self.max_pixels,
+                    prove=self.prove,
+                )
             yield segmenter.mask, segmenter.mask_many
             return
         from automask.service import Client

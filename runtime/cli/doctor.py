@@ -13,6 +13,7 @@ from ..devices import CPU, DEVICES, import_onnxruntime, wheels
 from ..errors import AutomaskError
 from ..folders import bundles_folder, cache_folder
 from ..loading import load
+from .notes import notes_of_loading
 
 __all__ = ["doctor"]
 
@@ -21,7 +22,7 @@ _PACKAGES = ("numpy", "opencv-python-headless", "pillow", "click")
 
 @click.command()
 def doctor() -> None:
-    """Show versions, and mask a photo on each device. Exits with 1 if the CPU does not work."""
+    """Show versions, and on each device mask a photo and prove the model. Exits with 1 if the CPU does not work."""
     click.echo(f"python       {platform.python_version()} on {platform.system()} {platform.machine()}")
     for package in ("automask", *wheels(), *_PACKAGES):
         click.echo(f"{package:<24} {_version(package)}")
@@ -45,12 +46,19 @@ def _version(package: str) -> str:
 def _try(device: str) -> bool:
     """Mask a photo twice on a device, because the first call is slow; print the times, or why it does not work."""
     try:
-        segmenter = load(device=device, cache_bytes=0)  # type: ignore[arg-type]  # a row of the table
+        with notes_of_loading():
+            segmenter = load(device=device, cache_bytes=0)  # type: ignore[arg-type]  # a row of the table
         first = segmenter.warm_up().timings["total"]
         result = segmenter.warm_up()
     except AutomaskError as error:
         click.echo(f"  {device:<9} no: {error}")
         return False
     found = "and found the person" if not result.is_empty else "but did not find the person"
-    click.echo(f"  {device:<9} yes: first mask {first:.0f} ms, second {result.timings['total']:.0f} ms, {found}")
+    provider = f"{DEVICES[device].provider} {import_onnxruntime().__version__}"
+    click.echo(
+        f"  {device:<9} yes: first mask {first:.0f} ms, second {result.timings['total']:.0f} ms, {found}; "
+        f"{provider} in {segmenter.precision}, {segmenter.standing}"
+    )
+    for warning in segmenter.warnings:
+        click.echo(f"  {'':<9} {warning}")
     return True

@@ -56,6 +56,8 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 def _option(name: str, field: FieldInfo) -> Callable[..., Any]:
     text = f"{field.description}{'' if '[default:' in str(field.description) else _default(name, field)}"
     flag = f"--{name.replace('_', '-')}"
+    if field.annotation is bool and field.default:
+        return click.option(f"{flag}/--no-{flag.removeprefix('--')}", default=None, help=text)
     if field.annotation is bool:
         return click.option(flag, is_flag=True, default=None, help=text)
     metavar = _METAVARS.get(name, "FILE" if "Path" in str(field.annotation) else "N")

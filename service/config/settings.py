@@ -121,6 +121,9 @@ class Settings(BaseSettings):
         ("default",), min_length=1, description="Name (`automask models`), bundle folder or Hub id; repeatable."
     )
     device: Device = Field(AUTO, description=f"Device for the models: {_DEVICES}.")
+    prove: bool = Field(
+        True, description="Compare each model with its proof, once for each device, before it is served."
+    )
     workers: int | None = Field(None, ge=1, description="Tasks to run at once. [default: CPU cores, 2 on a GPU]")
     threads: int | None = Field(None, ge=1, description="CPU threads of one graph. [default: one per core]")
     cache_mb: int = Field(256, ge=0, description="Maximum size, in MB, of each model's cache of image encodings.")

@@ -27,7 +27,7 @@ def open_decoder(settings: Settings) -> DecoderPool | None:
 
 
 def load_model(model: str, settings: Settings, *, threads: int | None, decoder: Decoder | None) -> Segmenter:
-    """Load a model and run it once, so that no caller waits for what only the first run does.
+    """Load a model, prove it on this device, and run it once, so that no caller waits for what only the first run does.
 
     Parameters
     ----------
@@ -47,6 +47,7 @@ def load_model(model: str, settings: Settings, *, threads: int | None, decoder: 
         threads=threads,
         cache_bytes=settings.cache_mb * 1_000_000,
         decoder=decoder or decode,
+        prove=settings.prove,
     )
     loaded = perf_counter()
     segmenter.warm_up()
@@ -55,6 +56,8 @@ def load_model(model: str, settings: Settings, *, threads: int | None, decoder: 
         "model",
         model=segmenter.bundle.name,
         device=segmenter.device,
+        precision=segmenter.precision,
+        proof=segmenter.standing,
         load_ms=round(1e3 * (loaded - started)),
         warm_up_ms=round(1e3 * (warmed - loaded)),
     )

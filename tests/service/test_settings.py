@@ -22,6 +22,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "uds": ("a.sock", '"a.sock"', Path("a.sock")),
     "model": ("default, ./clipseg", '["default", "./clipseg"]', ("default", "./clipseg")),
     "device": ("cpu", '"cpu"', "cpu"),
+    "prove": ("false", "false", False),
     "workers": ("3", "3", 3),
     "threads": ("2", "2", 2),
     "cache_mb": ("0", "0", 0),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from automask.manifest import write_manifest
 from automask.publish import check_output, staged, write_json
 
 from ...figures import Figure, ParityError, Report, check
@@ -12,6 +11,7 @@ from ...graphs import save
 from ...manifest import write_card
 from ...parity import Array, parity_image
 from ...pipeline import Progress
+from ...proof import add_proof
 from ...words.build import build_with_wordnet
 from ...words.sets import COCO, find_label_set, read_table
 from . import card, detector, parity, segmenter, sources
@@ -65,8 +65,9 @@ def build(output: Path, source_folder: Path, *, photo: Path | None, force: bool,
         progress("parity")
         figures += parity.segmenter_figures(model, bundle, parity.encoder_image(pixels))
         manifest = describe(bundle, check(figures))
-        size = sum(path.stat().st_size for path in bundle.iterdir())
-        write_manifest(bundle, manifest)
+        progress("proof")
+        add_proof(bundle, manifest)
+        size = sum((bundle / name).stat().st_size for name in manifest["files"])
         write_card(bundle, card.model_card(manifest, labels, size))
     return Report(figures)
 

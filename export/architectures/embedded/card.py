@@ -21,6 +21,7 @@ table of words, together {megabytes:.1f} MB, offline, under permissive licences:
 | `detector.onnx` | PicoDet-S: the photo, stretched to 416 x 416, to boxes and scores of the 80 kinds |
 | `image_encoder*` | MobileSAM's image encoder at 512 x 512 |
 | `mask_decoder*` | MobileSAM's mask decoder: one mask for each prompt, which is a box, points or both |
+| `proof.json` | what the graphs made of a photo, in float32: each device is compared with it |
 
 Encoder and decoder come as two graphs each, on one file of weights (`.bin`): the one named `int8` multiplies in 8-bit
 integers and is meant for CPUs, the other computes in float32. Weights are stored as integers with a scale per output

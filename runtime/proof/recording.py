@@ -1,0 +1,123 @@
+"""Recordings: what the graphs of a model compute while it answers the questions of a proof."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundle import Bundle
+from ..cache import Arrays, ByteCache
+from ..encodings import rle
+from ..errors import AutomaskError
+from ..families import FAMILIES
+from ..images import DEFAULT_MAX_PIXELS
+from ..result import Result
+from ..segmenter import Segmenter
+from ..session import Session
+from .document import PHOTO, Found, Outcome, Question
+
+__all__ = ["Recording", "Run", "record"]
+
+_CACHE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The last run of a graph.
+
+    Attributes
+    ----------
+    inputs, outputs
+        Its arrays by name.
+    milliseconds
+        How long it took.
+    """
+
+    inputs: Mapping[str, NDArray[Any]]
+    outputs: Mapping[str, NDArray[Any]]
+    milliseconds: float
+
+
+@dataclass(slots=True)
+class Recording:
+    """What a model made of the questions.
+
+    Attributes
+    ----------
+    runs
+        The last run of each graph by role, in the order of their first runs.
+    outcomes
+        The answer to each question; fewer if one failed.
+    failure
+        Why one failed; empty if none did.
+    milliseconds
+        How long all questions took.
+    """
+
+    runs: dict[str, Run] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+    failure: str = ""
+    milliseconds: float = 0.0
+
+
+class _Recorder(Session):
+    """A session that notes the last run of its graph."""
+
+    def __init__(self, session: Session, role: str, runs: dict[str, Run]) -> None:
+        self._recorded, self._role, self._runs = session, role, runs
+        self.device, self.outputs = session.device, session.outputs
+
+    def run(self, **inputs: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+        started = perf_counter()
+        outputs = self._recorded.run(**inputs)
+        milliseconds = 1e3 * (perf_counter() - started)
+        self._runs[self._role] = Run(inputs, dict(zip(self.outputs, outputs, strict=True)), milliseconds)
+        return outputs
+
+
+def record(bundle: Bundle, sessions: Mapping[str, Session], questions: Sequence[Question]) -> Recording:
+    """Answer the questions with a model, and record its graphs.
+
+    Parameters
+    ----------
+    bundle
+        The bundle.
+    sessions
+        Its graphs by role.
+    questions
+        As in a `Proof`.
+
+    Raises
+    ------
+    AutomaskError
+        As `Segmenter.mask` does, for example because the device is gone. Any other error of a family, which outputs
+        that make no sense can cause, is the `failure` of the recording.
+    """
+    recording = Recording()
+    recorders: dict[str, Session] = {role: _Recorder(one, role, recording.runs) for role, one in sessions.items()}
+    cache = ByteCache[Arrays](_CACHE_BYTES, lambda arrays: sum(array.nbytes for array in arrays))
+    family = FAMILIES[bundle.family](bundle, recorders, cache)
+    segmenter = Segmenter(bundle, family, cache, DEFAULT_MAX_PIXELS)
+    photo = PHOTO.read_bytes()
+    started = perf_counter()
+    try:
+        with np.errstate(all="ignore"):
+            for question in questions:
+                result = segmenter.mask(photo, question.prompt, box=question.box, grow_mask=0, edges="model")
+                recording.outcomes.append(_outcome(result))
+    except AutomaskError:
+        raise
+    except Exception as error:  # noqa: BLE001 (whatever NaN and nonsense make of the code after a graph)
+        recording.failure = f"{type(error).__name__}: {error}"
+    recording.milliseconds = 1e3 * (perf_counter() - started)
+    return recording
+
+
+def _outcome(result: Result) -> Outcome:
+    instances = tuple(Found(one.label, round(one.score, 6), one.box) for one in result.instances)
+    return Outcome(instances, rle(result.mask))
