@@ -1,4 +1,4 @@
-"""The command line: `automask mask`, `cutout`, `models`, `pull`, `prove`, `doctor`, and the commands of service and export."""
+"""The command line: `automask mask`, `cutout`, `models`, `pull`, `prove`, `doctor`; commands of service and export."""
 
 from __future__ import annotations
 
