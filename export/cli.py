@@ -19,7 +19,7 @@ from .catalogue import Choice, choose, default_model, entries, find_source, list
 from .combined import combine
 from .figures import Report
 from .manifest import PRECISIONS
-from .pipeline import ExportOptions, Progress, export_bundle
+from .pipeline import DEFAULT_PRECISIONS, ExportOptions, Progress, export_bundle
 from .source import Source
 
 __all__ = ["export"]
@@ -140,10 +140,9 @@ def _options() -> list[click.Parameter]:
             ["--precision", "precisions"],
             type=click.Choice(PRECISIONS),
             multiple=True,
-            default=["fp32", "int8"],
-            show_default=True,
             callback=lambda _context, _option, values: tuple(dict.fromkeys(values)),
-            help="Precision of the graphs; repeat the option for several in one bundle.",
+            help="Precision of the graphs; repeat the option for several in one bundle. One that does not find the "
+            "same as float32 is refused.  [default: fp32, and int8 if it is not refused]",
         ),
         _size_option("--image-size", "Side of the square that images are resized to."),
         _size_option("--masks-image-size", "The same for the model of --masks."),
@@ -182,7 +181,9 @@ def _export(model: str, only: Architecture | None = None, **options: Any) -> Non
     check_output(output, force=options["force"])
     progress = _Stages()
     source = _find(choice, only, options, progress)
-    details = ExportOptions(name, options["precisions"], options["optimize"], options["photo"])
+    precisions = options["precisions"] or DEFAULT_PRECISIONS
+    optional = () if options["precisions"] else ("int8",)
+    details = ExportOptions(name, precisions, optional, options["optimize"], options["photo"])
     with ending_cleanly():
         report = export_bundle(output, source, details, force=options["force"], progress=progress)
     progress.finish()

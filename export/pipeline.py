@@ -6,7 +6,7 @@ with the checkpoint, describe everything in the manifest, and publish the folder
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,7 +28,9 @@ from .parity import Reference, graph_figures, parity_image
 from .proof import add_proof
 from .source import Source
 
-__all__ = ["ExportOptions", "Progress", "export_bundle", "requires"]
+__all__ = ["DEFAULT_PRECISIONS", "ExportOptions", "Progress", "export_bundle", "requires"]
+
+DEFAULT_PRECISIONS = ("fp32", "int8")
 
 # Called with one line at a time.
 Progress = Callable[[str], None]
@@ -48,6 +50,8 @@ class ExportOptions:
         Name of the bundle.
     precisions
         Some of `PRECISIONS`.
+    optional
+        Those of them that are left out if their figures are beyond a limit; fp32 is never one.
     optimize
         Fuse attention into ONNX Runtime's own operator.
     photo
@@ -56,6 +60,7 @@ class ExportOptions:
 
     name: str
     precisions: Sequence[str]
+    optional: Sequence[str]
     optimize: bool
     photo: Path | None
 
@@ -127,6 +132,9 @@ def export_bundle(output: Path, source: Source, options: ExportOptions, *, force
         write_manifest(bundle, manifest)  # for the comparison, which reads the bundle as the runtime does
         progress("parity: comparing the graphs with it")
         report = _measure(read_bundle(bundle), options.precisions, reference, progress)
+        report = _leave_out(bundle, manifest, model.submodels, report, options.optional)
+        for precision, reason in manifest["left_out"].items():
+            progress(f"  {precision} is left out: {reason}")
         manifest["parity"] = _describe_parity(report)
         progress("proof: what the graphs make of a photo, for each device to be compared with")
         add_proof(bundle, manifest)
@@ -177,20 +185,45 @@ def _measure(bundle: Bundle, precisions: Sequence[str], reference: Reference, pr
             agreement = reference.compare(bundle, _open(bundle, precision))
             figures += agreement.figures(precision)
             criteria[precision] = agreement.criterion(precision)
-    _check(figures, [precision for precision in precisions if precision != "fp32"])
     return Report(figures, criteria)
 
 
-def _check(figures: Sequence[Figure], optional: Sequence[str]) -> None:
-    """Check the figures; where only precisions fail that may be left out, the error says so."""
+def _leave_out(
+    bundle: Path, manifest: dict[str, Any], roles: Iterable[str], report: Report, optional: Sequence[str]
+) -> Report:
+    """Remove the optional precisions that are beyond a limit from a bundle; return the report on the others.
+
+    Raises
+    ------
+    ParityError
+        Another precision is beyond a limit; where only precisions fail that may be omitted, the error says so.
+    """
+    failing = [precision for precision in report.criteria if precision != "fp32" and _failures(report, precision)]
+    removed = [precision for precision in failing if precision in optional]
+    kept = [figure for figure in report.figures if not figure.name.startswith(tuple(removed))]
     try:
-        check(figures)
+        check(kept)
     except ParityError as error:
-        failing = [p for p in optional if any(f.name.startswith(p) for f in figures if not f.holds)]
-        if all(f.holds or f.name.startswith(tuple(failing)) for f in figures):
-            left = " ".join(f"--precision {p}" for p in ("fp32", *optional) if p not in failing)
+        if all(figure.holds or figure.name.startswith(tuple(failing)) for figure in report.figures):
+            rest = dict.fromkeys(("fp32", *report.criteria))
+            left = " ".join(f"--precision {precision}" for precision in rest if precision not in failing)
             raise ParityError(f"{error}; export without {' and '.join(failing)}: {left}") from error
         raise
+    manifest["left_out"] = {precision: _failures(report, precision) for precision in removed}
+    variants = [manifest["graphs"][role]["variants"] for role in roles]
+    for file in (one.pop(precision) for precision in removed for one in variants if precision in one):
+        (bundle / file).unlink()
+        del manifest["files"][file]
+    return Report(kept, {precision: text for precision, text in report.criteria.items() if precision not in removed})
+
+
+def _failures(report: Report, precision: str) -> str:
+    """Return the figures of a precision that are beyond their limits, in words; empty if there is none."""
+    return "; ".join(
+        f"{f.name} must be {f.limit_text}, got {f.value:.3g}"
+        for f in report.figures
+        if f.name.startswith(precision) and not f.holds
+    )
 
 
 def _open(bundle: Bundle, precision: str) -> dict[str, Session]:

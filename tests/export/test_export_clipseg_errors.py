@@ -186,7 +186,14 @@ def test_int8_that_loses_too_much_is_refused_alone(broken: Path, tmp_path: Path)
     with pytest.raises(ParityError, match=r"int8 .* export without int8: --precision fp32 --precision fp16"):
         run_command(broken, tmp_path / "bundle", "--precision=fp32", "--precision=fp16", "--precision=int8")
     assert not (tmp_path / "bundle").exists()
-    run_command(broken, tmp_path / "bundle", "--precision=fp32")
+
+    assert "int8 is left out: int8 end to end: " in run_command(broken, tmp_path / "bundle")
+    bundle = open_bundle(tmp_path / "bundle")
+    assert bundle.precisions == ("fp32",)
+    assert not list(bundle.folder.glob("*int8*"))
+    manifest = json.loads((bundle.folder / "automask.json").read_text(encoding="utf-8"))
+    assert set(manifest["left_out"]) == {"int8"}
+    assert not any(name.startswith("int8") for name in manifest["parity"]["figures"])
 
 
 def test_a_tokenizer_of_another_text_encoder(broken: Path, tmp_path: Path) -> None:
