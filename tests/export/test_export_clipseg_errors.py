@@ -28,6 +28,7 @@ from automask.export.architectures.clipseg.licence import LICENCE_QUESTION
 from automask.export.checkpoint import CheckpointError
 from automask.export.figures import ParityError, check
 from support.clipseg_checkpoints import Tiny, run_command, tiny_bundle
+from support.command_line import run_text
 
 Array = NDArray[Any]
 
@@ -89,12 +90,21 @@ def test_nan_is_an_error() -> None:
 # Errors
 
 
-def error_of(model: Path | str, output: Path, *options: str, code: int = 1) -> str:
+def error_of(model: Path | str, output: Path, *options: str) -> str:
     """Run the real command, and return its error: the last line."""
-    command = [sys.executable, "-m", "automask", "export", "clipseg", "--model", str(model), "--output", str(output)]
+    return _error(run_text("export", "clipseg", "--model", model, "--output", output, *options), output)
+
+
+def error_without_network(model: str, output: Path) -> str:
+    """Run the real command in a process that is told to use no network, and return its error: the last line."""
+    command = [sys.executable, "-m", "automask", "export", "clipseg", "--model", model, "--output", str(output)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(output.parent / "hub")}
-    ran = subprocess.run([*command, *options], capture_output=True, text=True, env=environment, check=False)
-    assert ran.returncode == code, ran.stderr
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    return _error(ran, output)
+
+
+def _error(ran: subprocess.CompletedProcess[str], output: Path) -> str:
+    assert ran.returncode == 1, ran.stderr
     assert "Traceback" not in ran.stderr
     assert not output.exists() or "exists" in ran.stderr or "holds a bundle" in ran.stderr
     assert not list(output.parent.glob(f".{output.name}.*"))
@@ -113,7 +123,7 @@ def edit(path: Path, **changes: Any) -> None:
 
 
 def test_no_network(tmp_path: Path) -> None:
-    message = error_of("CIDAS/clipseg-rd64-refined", tmp_path / "bundle")
+    message = error_without_network("CIDAS/clipseg-rd64-refined", tmp_path / "bundle")
     assert "the Hub could not be reached" in message
     assert "`hf download CIDAS/clipseg-rd64-refined --local-dir clipseg-rd64-refined`" in message
 
