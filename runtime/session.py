@@ -80,13 +80,27 @@ class Session:
         ------
         CancelledError
             The interrupt of this thread was set.
+        DeviceError
+            A device other than the CPU failed: its memory is full, or it is gone.
         """
         interrupt = current_interrupt()
         if interrupt is None:
-            return tuple(self._session.run(self.outputs, inputs))
+            return self._run(inputs, None)
         options = self._make_run_options()
         with interrupt.stopping(options):
+            return self._run(inputs, options)
+
+    def _run(self, inputs: dict[str, NDArray[Any]], options: object) -> tuple[NDArray[np.float32], ...]:
+        try:
             return tuple(self._session.run(self.outputs, inputs, options))
+        except Exception as error:  # ONNX Runtime's own classes share no base but this
+            if self.device == CPU:
+                raise
+            reason = str(error).partition("\n")[0]
+            raise DeviceError(
+                f"device {self.device!r} failed while it computed {', '.join(self.outputs)}: {reason}. Load the model "
+                f"again if it is back, or with device={CPU!r}"
+            ) from error
 
 
 def _specs(tensors: Sequence[Any]) -> dict[str, TensorSpec]:

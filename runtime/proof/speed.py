@@ -11,17 +11,29 @@ from .recording import Recording
 
 __all__ = ["Timing", "compare", "slowest"]
 
-_SECONDS = 0.6  # after the first round
-_MOST_ROUNDS = 5
-_MARGIN = 1.15  # below it, a difference may be noise, and the order of the device decides
+_SECONDS = 0.6  # after which no more rounds than the least are timed
+_MOST_SECONDS = 3.0  # after which timing stops, and the order of the device decides
+_LEAST_ROUNDS, _MOST_ROUNDS = 3, 5
+# Below either, a difference may be noise, and the order of the device decides.
+_MARGIN = 1.15
+_LEAST_GAIN = 5.0  # milliseconds
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Milliseconds of one graph in two precisions, the fastest of a few runs by turns."""
+    """Milliseconds of one graph in two precisions, the fastest of a few runs by turns.
+
+    Attributes
+    ----------
+    preferred, other
+        Milliseconds.
+    is_steady
+        Whether the other one was faster in every round, of at least three.
+    """
 
     preferred: float
     other: float
+    is_steady: bool = True
 
     def __str__(self) -> str:
         """Return the times in words."""
@@ -29,8 +41,9 @@ class Timing:
 
     @property
     def other_is_faster(self) -> bool:
-        """Whether the other one is faster by more than 15 %."""
-        return self.preferred > _MARGIN * self.other
+        """Whether the other one is faster by more than 15 % and 5 ms, in every round."""
+        gain = self.preferred - self.other
+        return self.is_steady and self.preferred > _MARGIN * self.other and gain > _LEAST_GAIN
 
 
 def slowest(recording: Recording, files: Mapping[str, str], others: Mapping[str, str]) -> str | None:
@@ -46,11 +59,13 @@ def compare(recording: Recording, role: str, preferred: Session, other: Session)
         session.run(**inputs)  # the first run allocates
     times: tuple[list[float], list[float]] = ([], [])
     started = perf_counter()
-    for _ in range(_MOST_ROUNDS):
+    for number in range(1, _MOST_ROUNDS + 1):
         for session, measured in zip((preferred, other), times, strict=True):
             begun = perf_counter()
             session.run(**inputs)
             measured.append(1e3 * (perf_counter() - begun))
-        if perf_counter() - started > _SECONDS:
+        seconds = perf_counter() - started
+        if seconds > _MOST_SECONDS or (seconds > _SECONDS and number >= _LEAST_ROUNDS):
             break
-    return Timing(min(times[0]), min(times[1]))
+    is_steady = number >= _LEAST_ROUNDS and all(ours > theirs for ours, theirs in zip(*times, strict=True))
+    return Timing(min(times[0]), min(times[1]), is_steady)

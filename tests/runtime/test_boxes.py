@@ -55,7 +55,7 @@ def test_a_manifest_names_its_finder(
     monkeypatch.setitem(FINDERS, "whole_image", WholeImage)
     folder = Path(shutil.copytree(find_bundle("default").folder, tmp_path / "bundle"))
     manifest = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps({**manifest, "kinds": {"finder": "whole_image"}}))
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "kinds": {"finder": "whole_image"}, "proof": None}))
     segmenter = automask.load(folder, device="cpu")
     assert segmenter.vocabulary == ()
     first, second = segmenter.mask(coffee, ["whatever this is", "and that"], grow_mask=0)

@@ -332,7 +332,13 @@ def test_the_committed_proof_is_what_float32_makes_of_the_photo() -> None:
 def test_the_faster_precision_is_chosen_once(proofs: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from automask import opening
 
-    for timing, expected in ((Timing(100, 80), "fp32"), (Timing(100, 90), "int8"), (Timing(100, 150), "int8")):
+    for timing, expected in (
+        (Timing(100, 80), "fp32"),
+        (Timing(100, 80, is_steady=False), "int8"),
+        (Timing(100, 90), "int8"),
+        (Timing(100, 150), "int8"),
+        (Timing(5, 1), "int8"),
+    ):
         Verdicts(find_bundle("default"), "cpu").forget()
         proofs.clear()
         monkeypatch.setattr(opening, "compare", lambda *_, timing=timing: timing)
