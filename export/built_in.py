@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from automask.bundle import MANIFEST, Bundle
-from automask.lookup import locate_bundle
+from automask.bundle import Bundle
+from automask.pull.mobile_sam import MOBILE_SAM, read_mobile_sam
 from automask.session import Session
 
 from .figures import Figure
@@ -20,25 +19,19 @@ from .source import Source
 
 __all__ = ["MOBILE_SAM", "mobile_sam"]
 
-MOBILE_SAM = "mobile-sam"
-"""The name of this drawer on the command line."""
-
-_ROLES = ("image_encoder", "mask_decoder")
-_ORIGIN = "MobileSAM"  # in ``sources`` of the built-in bundle, whose other files are the finder's
 _MEMORY = 300 << 20
 
 
 def mobile_sam() -> Source:
     """Return the source of the drawer of the built-in bundle."""
-    folder, manifest = _built_in()
-    sources = [source for source in manifest["sources"] if _ORIGIN in source["what"]]
+    drawer = read_mobile_sam()
     return Source(
         name=MOBILE_SAM,
         part="drawer",
-        licence=sources[0]["licence"],
-        weights=sum((folder / file).stat().st_size for file in _files(manifest)),
+        licence=drawer.licence,
+        weights=sum(file.stat().st_size for file in drawer.files),
         memory=_MEMORY,
-        describe=lambda: sources,
+        describe=lambda: drawer.sources,
         load=MobileSam,
     )
 
@@ -53,17 +46,16 @@ class MobileSam(Model):
     packages = ()
 
     def __init__(self) -> None:
-        self._folder, self._manifest = _built_in()
-        settings = self._manifest["image"]["image_encoder"]
+        self._drawer = read_mobile_sam()
         self.submodels = {}
-        self.image = {"image_encoder": settings}
-        self.image_size = settings["size"]
+        self.image = self._drawer.image
+        self.image_size = self.image["image_encoder"]["size"]
 
     def copy_graphs(self, bundle: Path) -> dict[str, Any]:
         """Copy the graphs; see `Model`."""
-        for file in _files(self._manifest):
-            shutil.copyfile(self._folder / file, bundle / file)
-        return {role: self._manifest["graphs"][role] for role in _ROLES}
+        for file in self._drawer.files:
+            shutil.copyfile(file, bundle / file.name)
+        return dict(self._drawer.graphs)
 
     def write_settings(self, bundle: Path) -> dict[str, Any]:
         """Write nothing: the graphs need no settings besides the manifest's."""
@@ -101,13 +93,3 @@ class CopiedReference:
         """Return nothing: no figure decides."""
         del precision
         return ""
-
-
-def _built_in() -> tuple[Path, dict[str, Any]]:
-    folder = locate_bundle("default")
-    return folder, json.loads((folder / MANIFEST).read_text("utf-8"))
-
-
-def _files(manifest: Mapping[str, Any]) -> list[str]:
-    """Return the graphs of both roles, and their weights beside them."""
-    return [file for file in manifest["files"] if file.startswith(_ROLES)]

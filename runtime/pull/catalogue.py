@@ -20,7 +20,7 @@ class Entry:
     licence
         Of the weights, as their own model card states it: cards of converted weights often state none.
     megabytes
-        To download, in int8.
+        To download, in int8, about.
     good_at
         A few words.
     """
@@ -40,6 +40,13 @@ ENTRIES = (
         megabytes=138,
         good_at="any words; coarse masks; each new word costs as much as a new photo",
     ),
+    Entry(
+        name="owlvit",
+        hub_id="Xenova/owlvit-base-patch32",
+        licence="apache-2.0 by the card of google/owlvit-base-patch32",
+        megabytes=155,
+        good_at="any words, objects with sharp masks; new words cost as much as a new photo",
+    ),
 )
 
 
@@ -52,7 +59,11 @@ def known_licence(repository: Repository) -> str:
 
 def list_entries() -> str:
     """Return the table."""
-    return "\n".join(
-        f"  {entry.name:20} {entry.good_at}\n  {'':20} {entry.hub_id}, {entry.megabytes} MB in int8, {entry.licence}"
-        for entry in ENTRIES
+    return "\n".join(map(_row, ENTRIES))
+
+
+def _row(entry: Entry) -> str:
+    return (
+        f"  {entry.name:16} {entry.good_at}\n"
+        f"  {'':16} {entry.hub_id}, about {entry.megabytes} MB in int8, {entry.licence}"
     )

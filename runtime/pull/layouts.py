@@ -19,6 +19,8 @@ class Layout:
         As in `automask.bundle.Bundle`.
     role
         Role of the graph.
+    draws
+        Whether it draws masks itself; if not, MobileSAM does.
     inputs
         Names of all inputs that the runtime gives.
     image
@@ -33,6 +35,7 @@ class Layout:
     kinds: Mapping[str, str]
     description: str
     role: str
+    draws: bool
     inputs: frozenset[str]
     image: Mapping[str, Any]
     text: Mapping[str, Any]
@@ -46,10 +49,28 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
         kinds={"scores": "clipseg-whole"},
         description="Masks whatever a few free words describe, coarsely (CLIPSeg).",
         role="segmenter",
+        draws=True,
         inputs=frozenset({"pixel_values", "input_ids", "attention_mask"}),
         image={"resample": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3},  # ViTImageProcessor
         text={"kind": "clip"},
         longest=77,
+    ),
+    "owlvit": Layout(
+        family="boxes",
+        kinds={"finder": "owl-whole", "drawer": "sam"},
+        description="Finds whatever a few free words describe (OWL-ViT). MobileSAM draws the masks.",
+        role="detector",
+        draws=False,
+        inputs=frozenset({"pixel_values", "input_ids", "attention_mask"}),
+        image={  # OwlViTImageProcessor
+            "resample": 3,
+            "image_mean": [0.48145466, 0.4578275, 0.40821073],
+            "image_std": [0.26862954, 0.26130258, 0.27577711],
+        },
+        text={"kind": "clip", "template": "a photo of a {}"},
+        longest=16,
+        # The default threshold of post_process_grounded_object_detection in OwlViTProcessor is 0.1.
+        calibration=((0, 0), (0.1, 0.2), (1, 1)),
     ),
 }
 """Layouts by ``model_type`` in `config.json`."""

@@ -17,6 +17,7 @@ from ..publish import check_space
 from ..session import Session
 from .catalogue import known_licence
 from .layouts import LAYOUTS, Layout
+from .mobile_sam import MOBILE_SAM, read_mobile_sam
 from .repository import Repository
 
 __all__ = ["PRECISIONS", "write_ready_made"]
@@ -73,7 +74,7 @@ def write_ready_made(repository: Repository, folder: Path, precisions: Sequence[
     licence = known_licence(repository)
     source = repository.source(licence)
     sums = {file: sha256(folder / copies[file]) for file in chosen.values()}
-    return describe_bundle(
+    manifest = describe_bundle(
         folder,
         name=name,
         family=layout.family,
@@ -87,6 +88,22 @@ def write_ready_made(repository: Repository, folder: Path, precisions: Sequence[
         text={**layout.text, "file": _TOKENIZER, "max_length": _longest(config, layout)},
         calibration=layout.calibration,
     )
+    return manifest if layout.draws else _add_drawer(manifest, folder, name)
+
+
+def _add_drawer(manifest: Mapping[str, Any], folder: Path, name: str) -> dict[str, Any]:
+    """Copy MobileSAM into a bundle that only finds boxes; return the manifest of both."""
+    drawer = read_mobile_sam()
+    for path in drawer.files:
+        shutil.copyfile(path, folder / path.name)
+    return {
+        **manifest,
+        "licence": f"{name}: {manifest['licence']}; {MOBILE_SAM}: {drawer.licence}",
+        "sources": [*manifest["sources"], *drawer.sources],
+        "files": {**manifest["files"], **{path.name: sha256(folder / path.name) for path in drawer.files}},
+        "graphs": {**manifest["graphs"], **drawer.graphs},
+        "image": {**manifest["image"], **drawer.image},
+    }
 
 
 def _layout(config: Mapping[str, Any], name: str) -> Layout:

@@ -15,13 +15,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from skimage import data
-from transformers import CLIPTokenizerFast, ViTImageProcessor
+from transformers import CLIPTokenizerFast, OwlViTProcessor, ViTImageProcessor
 
 import automask
 from automask.bundle import open_bundle, sha256
 from support.hub import COMMIT, repository, serve
 from support.pulling import names, pull, run
-from support.ready_made import write_clipseg
+from support.ready_made import write_clipseg, write_owlvit
 
 Array = NDArray[Any]
 
@@ -180,3 +180,56 @@ def test_bad_repositories_leave_nothing(
     assert (status, names(bundles)) == (1, [])
     assert message in output.splitlines()[-1]
     assert str(bundles) not in output
+
+
+# OWL-ViT
+
+PHRASES = ["cup", "spoon", "cat on cup", "hat", "left cup", "tin", "cat"]
+RAW = 0.1  # transformers' default threshold, which is the API's default of 0.2
+
+
+@pytest.fixture(scope="module")
+def owlvit(tmp_path_factory: pytest.TempPathFactory) -> Pulled:
+    folder = tmp_path_factory.mktemp("owlvit")
+    return pull_all(folder, write_owlvit(folder / "source"), "owlvit", "Xenova/owlvit-base-patch32")
+
+
+@pytest.mark.parametrize("phrases", [PHRASES[:1], PHRASES[:2], PHRASES[::-1]])
+def test_owlvit_objects_are_those_of_transformers(owlvit: Pulled, photo: Array, phrases: list[str]) -> None:
+    processor = OwlViTProcessor.from_pretrained(owlvit.source)
+    texts = [f"a photo of a {phrase}" for phrase in phrases]
+    inputs = processor(text=[texts], images=photo, return_tensors="pt", input_data_format="channels_last")
+    with torch.inference_mode():
+        outputs = owlvit.network(**inputs)
+    (expected,) = processor.post_process_grounded_object_detection(
+        outputs, threshold=RAW, target_sizes=[photo.shape[:2]], text_labels=[phrases]
+    )
+    result = automask.load(owlvit.folder, device="cpu", precision="fp32").mask(photo, ", ".join(phrases), grow_mask=0)
+    order = expected["scores"].argsort(descending=True)
+    boxes = np.clip(expected["boxes"][order].numpy(), 0, [600, 400] * 2)
+    inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    scores = np.interp(expected["scores"][order].numpy()[inside], [0, RAW, 1], [0, 0.2, 1])
+    assert len(result.instances) == len(scores) > 0
+    np.testing.assert_allclose([one.box for one in result.instances], boxes[inside], atol=0.01)
+    np.testing.assert_allclose([one.score for one in result.instances], scores, atol=1e-5)
+    labels = [expected["text_labels"][index] for index in order[torch.from_numpy(inside)].tolist()]
+    assert [one.label for one in result.instances] == labels
+    assert 0 < np.count_nonzero(result.mask) < result.mask.size
+
+
+def test_owlvit_reads_all_phrases_in_one_run_and_caches_it(owlvit: Pulled, photo: Array) -> None:
+    segmenter = automask.load(owlvit.folder, device="cpu")
+    assert segmenter.mask(photo, "cup, the spoon", threshold=1).is_empty
+    misses = segmenter.cache_info().misses
+    assert segmenter.mask(photo, "cup, the spoon", threshold=1).is_empty
+    assert segmenter.cache_info().misses == misses
+    assert segmenter.mask(photo, " ".join(["hat"] * 30), threshold=1).dropped
+
+
+def test_owlvit_has_the_licences_of_both_models(owlvit: Pulled) -> None:
+    bundle = open_bundle(owlvit.folder)
+    assert bundle.kinds == {"finder": "owl-whole", "drawer": "sam"}
+    apache = "apache-2.0 by the card of google/owlvit-base-patch32"
+    assert bundle.licence == f"owlvit: {apache}; mobile-sam: Apache-2.0"
+    assert len({source["package"] for source in bundle.sources}) == 2
+    assert "WARNING: makes no sense" in owlvit.output

@@ -11,9 +11,9 @@ from torch import nn
 
 from automask.export.submodels import quiet
 
-from . import clipseg_checkpoints
+from . import clipseg_checkpoints, owl_checkpoints
 
-__all__ = ["write_clipseg"]
+__all__ = ["write_clipseg", "write_owlvit"]
 
 
 class _Whole(nn.Module):  # type: ignore[misc]  # torch has no types here
@@ -66,4 +66,20 @@ def write_clipseg(folder: Path) -> Any:
         "logits": ["batch", "", ""],
     }
     _write_graphs(folder, network, example, axes, ["logits"])
+    return network
+
+
+def write_owlvit(folder: Path) -> Any:
+    """Write a repository of OWL-ViT; return the network."""
+    network = owl_checkpoints.checkpoint(folder, "owlvit")
+    words = network.config.text_config.vocab_size
+    ids = torch.tensor([[words - 2, 5, 6, words - 1, *[0] * 12]] * 2)
+    example = {"input_ids": ids, "pixel_values": torch.zeros(1, 3, 64, 64), "attention_mask": (ids > 0).long()}
+    text, images = ["texts", "length"], ["images", "", "", ""]
+    axes = {
+        "input_ids": text, "pixel_values": images, "attention_mask": text,
+        "logits": ["images", "", "texts"], "pred_boxes": ["images", "", ""],
+        "text_embeds": ["images", "texts", ""], "image_embeds": images,
+    }  # fmt: skip
+    _write_graphs(folder, network, example, axes, ["logits", "pred_boxes", "text_embeds", "image_embeds"])
     return network

@@ -10,6 +10,7 @@ from .grounding_dino import GroundingDino
 from .labels import Labels
 from .omdet import OmDet
 from .owl import Owl
+from .owl_whole import OwlWhole
 from .picodet import PicoDet
 
 __all__ = ["FINDERS", "Detections", "Finder"]
@@ -19,6 +20,7 @@ FINDERS: Final[Mapping[str, type[Finder[Any]]]] = {
     "labels": Labels,
     "omdet": OmDet,
     "owl": Owl,
+    "owl-whole": OwlWhole,
     "picodet": PicoDet,
 }
 """Finders by the name that a manifest gives; see `automask.families.boxes`."""

@@ -22,30 +22,26 @@ from ..family import Picture, Prediction, Stopwatch
 from .finder import Detections
 from .ranking import rank
 
-__all__ = ["Owl"]
+__all__ = ["Owl", "OwlFinder"]
 
 
-class Owl:
-    """The graphs `detector` and `text_encoder`, and a tokenizer.
+class OwlFinder:
+    """What both forms of the model share: phrases in the template, boxes and logits to objects.
 
-    The image's boxes and embeddings are cached by image, a phrase's embedding by its tokens; what remains for a new
-    pair is one matrix product. A prompt of several phrases takes each box once, for its best phrase, as transformers'
+    A prompt of several phrases takes each box once, for its best phrase, as transformers'
     `post_process_grounded_object_detection` does. OWLv2's output `objectness` is not used: neither there nor in the
     authors' own inference does it change the score of a phrase.
     """
 
     reads_together: ClassVar[bool] = False
 
-    def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
-        self._image_graph, self._text_graph = sessions["detector"], sessions["text_encoder"]
-        self._cache = cache
+    def __init__(self, bundle: Bundle) -> None:
         self.words = self.read_words(bundle)
         self._tokenizer = Tokenizer(bundle.folder / bundle.text["file"], bundle.text["max_length"])
         self._template: str = bundle.text["template"]
         settings = bundle.image["detector"]
         self._resize, self._pads = Resize.read(settings), settings["resize"] == "pad"
         self._calibration = np.array(bundle.calibration, np.float32).T
-        _check_graphs(bundle, self._resize.size)
 
     @staticmethod
     def read_words(bundle: Bundle) -> FreeText:
@@ -60,10 +56,9 @@ class Owl:
         distinct = list(dict.fromkeys(phrase for prompt in prompts for phrase in prompt))
         with watch.stage("text"):
             tokens = {phrase: self._tokenize(phrase) for phrase in distinct}
-            embeddings = np.concatenate([self._embed(one) for one in tokens.values()])
+        shares, logits = self._match(picture, list(tokens.values()), watch)
         with watch.stage("detect"):
-            outputs = self._cache.get((picture.key, "detections"), lambda: self._detect(picture))
-            boxes, logits = self._locate(outputs[0], picture), _compare(outputs, embeddings)
+            boxes = self._locate(shares, picture)
             found = []
             for prompt, threshold in zip(prompts, thresholds, strict=True):
                 own = logits[:, [distinct.index(phrase) for phrase in prompt]]
@@ -72,6 +67,12 @@ class Owl:
                 found.append(rank(prediction, boxes, self._score(own.max(axis=1)), labels, threshold))
         return found
 
+    def _match(
+        self, picture: Picture, phrases: Sequence[Tokens], watch: Stopwatch
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return boxes, (n, 4) as shares of the input, and the logit of each for each phrase, (n, phrases)."""
+        raise NotImplementedError
+
     def _tokenize(self, phrase: str) -> Tokens:
         """Return the tokens of a phrase in the template, or of a phrase alone that is too long for both."""
         has_article = phrase.partition(" ")[0].casefold() in DETERMINERS
@@ -79,21 +80,9 @@ class Owl:
         whole = self._tokenizer.encode(template.replace("{}", phrase))
         return self._tokenizer.encode(phrase) if whole.dropped else whole
 
-    def _embed(self, tokens: Tokens) -> NDArray[np.float32]:
-        """Return the embedding of one phrase, (1, d): by itself, unpadded, so that no other phrase changes it."""
-        return self._cache.get(("text", tokens.ids), lambda: self._run_text_encoder(tokens))[0]
-
-    def _run_text_encoder(self, tokens: Tokens) -> Arrays:
-        ids = np.array([tokens.ids], np.int64)
-        return self._text_graph.run(input_ids=ids, attention_mask=np.ones_like(ids))
-
-    def _detect(self, picture: Picture) -> Arrays:
-        """Return boxes, (n, 4) as shares of the input, embeddings, (n, d), shifts and scales, (n, 1)."""
-        resize = self._resize.pad if self._pads else self._resize.stretch
-        outputs = dict(
-            zip(self._image_graph.outputs, self._image_graph.run(pixel_values=resize(picture.pixels)), strict=True)
-        )
-        return tuple(outputs[name][0] for name in ("boxes", "class_embeds", "shift", "scale"))
+    def _prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the input of the image, (1, 3, size, size)."""
+        return self._resize.pad(pixels) if self._pads else self._resize.stretch(pixels)
 
     def _locate(self, boxes: NDArray[np.float32], picture: Picture) -> NDArray[np.float32]:
         """Return left, top, right, bottom in pixels of the image, from centres and sizes in shares of the input."""
@@ -110,6 +99,43 @@ class Owl:
             0.5 + 0.5 * np.tanh(0.5 * logits), raw, calibrated
         )  # the logistic function, without overflow
         return np.asarray(scores, np.float32)
+
+
+class Owl(OwlFinder):
+    """The graphs `detector` and `text_encoder`, and a tokenizer.
+
+    The image's boxes and embeddings are cached by image, a phrase's embedding by its tokens; what remains for a new
+    pair is one matrix product.
+    """
+
+    def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
+        super().__init__(bundle)
+        self._image_graph, self._text_graph = sessions["detector"], sessions["text_encoder"]
+        self._cache = cache
+        _check_graphs(bundle, self._resize.size)
+
+    def _match(
+        self, picture: Picture, phrases: Sequence[Tokens], watch: Stopwatch
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        with watch.stage("text"):
+            embeddings = np.concatenate([self._embed(phrase) for phrase in phrases])
+        with watch.stage("detect"):
+            outputs = self._cache.get((picture.key, "detections"), lambda: self._detect(picture))
+            return outputs[0], _compare(outputs, embeddings)
+
+    def _embed(self, tokens: Tokens) -> NDArray[np.float32]:
+        """Return the embedding of one phrase, (1, d): by itself, unpadded, so that no other phrase changes it."""
+        return self._cache.get(("text", tokens.ids), lambda: self._run_text_encoder(tokens))[0]
+
+    def _run_text_encoder(self, tokens: Tokens) -> Arrays:
+        ids = np.array([tokens.ids], np.int64)
+        return self._text_graph.run(input_ids=ids, attention_mask=np.ones_like(ids))
+
+    def _detect(self, picture: Picture) -> Arrays:
+        """Return boxes, (n, 4) as shares of the input, embeddings, (n, d), shifts and scales, (n, 1)."""
+        results = self._image_graph.run(pixel_values=self._prepare(picture.pixels))
+        outputs = dict(zip(self._image_graph.outputs, results, strict=True))
+        return tuple(outputs[name][0] for name in ("boxes", "class_embeds", "shift", "scale"))
 
 
 def _compare(outputs: Arrays, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
