@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -67,6 +68,12 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, help="photos with ground truth for `quality` and `edges`; see questions/quality.py"
     )
+    parser.add_argument(
+        "--models",
+        type=Path,
+        help="folder that keeps the exported models of `open_vocabulary`, 4 GB; without them, a run takes some ten "
+        "minutes more (default: benchmarks/ in automask's cache folder)",
+    )
     arguments = parser.parse_args()
     unknown = [question for question in arguments.questions if question not in QUESTIONS]
     if unknown:
@@ -76,6 +83,8 @@ def main() -> None:
     print(f"{machine.summary()}; commit {machine.commit()}\n")
     with tempfile.TemporaryDirectory() as folder:
         options = RunOptions(arguments.quick, Path(folder), arguments.data)
+        if arguments.models:
+            options = replace(options, models=arguments.models.resolve())
         run(arguments.questions or list(QUESTIONS), options, arguments.results or RESULTS)
 
 

@@ -25,7 +25,7 @@ _PACKAGES = (
     "pymatting",
     "ray",
 )
-_GENERATED = ("benchmarks/results", "README.md", "docs/scaling.md", "docs/matting.md", "docs/*.svg")
+_GENERATED = ("benchmarks/results", "README.md", "docs/scaling.md", "docs/matting.md", "docs/models.md", "docs/*.svg")
 
 
 def hardware() -> dict[str, str | int | float]:
@@ -38,6 +38,12 @@ def hardware() -> dict[str, str | int | float]:
     }
     gpu = _output(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"])
     return {**facts, "gpu": gpu} if gpu else facts
+
+
+def has_vnni() -> bool:
+    """Whether the processor multiplies int8 with VNNI, by what Linux says; False on other systems."""
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and "vnni" in cpuinfo.read_text()
 
 
 def versions() -> dict[str, str]:

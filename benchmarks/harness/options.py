@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+
+from automask.folders import cache_folder
 
 T = TypeVar("T")
 
@@ -27,11 +29,14 @@ class RunOptions:
         Temporary folder, shared by the questions of one run and deleted after it.
     data
         Photos with ground truth, for the questions `quality` and `edges`.
+    models
+        Folder in which the models of the question `open_vocabulary` are kept, so that they are exported once.
     """
 
     quick: bool
     folder: Path
     data: Path | None = None
+    models: Path = field(default_factory=lambda: cache_folder() / "benchmarks")
 
     @property
     def warm(self) -> int:

@@ -95,6 +95,12 @@ class MobileSamInTorch:
 
     def draw(self, embedding: Any, photo: Pixels, boxes: Sequence[Box]) -> bytes:  # noqa: ANN401
         """Return the union of the masks of all boxes, at the photo's size, as a PNG."""
+        file = io.BytesIO()
+        Image.fromarray(self.mask(embedding, photo, boxes)).save(file, "PNG")
+        return file.getvalue()
+
+    def mask(self, embedding: Any, photo: Pixels, boxes: Sequence[Box]) -> Pixels:  # noqa: ANN401
+        """Return the union of the masks of all boxes, at the photo's size: 0 or 255."""
         torch = self._torch
         height, width = self._fitted(photo)
         frame = torch.tensor(boxes, device=self._device) * (self._side / max(photo.shape[:2]))
@@ -105,9 +111,7 @@ class MobileSamInTorch:
             grow = torch.nn.functional.interpolate
             whole = grow(logits[:, None].float(), (self._side, self._side), mode="bilinear")[..., :height, :width]
             union = grow(whole, photo.shape[:2], mode="bilinear").amax((0, 1)) > 0
-        file = io.BytesIO()
-        Image.fromarray((union.to(torch.uint8) * 255).cpu().numpy()).save(file, "PNG")
-        return file.getvalue()
+        return np.asarray((union.to(torch.uint8) * 255).cpu().numpy())
 
     def __call__(self, jpeg: bytes, boxes: Sequence[Box]) -> bytes:
         """Decode, encode and draw a new photo."""

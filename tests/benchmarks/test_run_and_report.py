@@ -20,6 +20,7 @@ from run import run
 
 MEASURED = [
     "edges",
+    "open_vocabulary",
     "pipeline",
     "startup",
     "scaling",
@@ -67,16 +68,18 @@ def results(answers: Answers) -> Path:
 
 
 class Report:
-    """`report.py` on a folder of results, into copies of the README and the pages on scaling and edges."""
+    """`report.py` on a folder of results, into copies of the README and the pages that it writes."""
 
     def __init__(self, results: Path, folder: Path) -> None:
         self.readme, self.picture = folder / "README.md", folder / "docs" / "figures.svg"
         self.scaling = folder / "docs" / "scaling.md"
         self.matting = folder / "docs" / "matting.md"
+        self.models = folder / "docs" / "models.md"
         self.scaling.parent.mkdir()
         shutil.copy(ROOT / "README.md", self.readme)
         shutil.copy(ROOT / "docs" / "scaling.md", self.scaling)
-        shutil.copy(ROOT / "docs" / "matting.md", self.matting)
+        for page in (self.matting, self.models):
+            shutil.copy(ROOT / "docs" / page.name, page)
         self._folders = ("--results", results, "--into", folder)
 
     def __call__(self, *options: str) -> subprocess.CompletedProcess[str]:
@@ -120,6 +123,7 @@ def test_pages_and_pictures_are_made_from_the_results(results: Path, tmp_path: P
     assert "**On a GPU**" not in report.scaling.read_text()
     assert "[capacity](../benchmarks/results/capacity.json)" in report.scaling.read_text()
     assert "**Time of the modes**" in report.matting.read_text()
+    assert "**Load and memory**" in report.models.read_text()
     assert report.picture.read_text().lstrip().startswith("<?xml")
     assert report("--check").returncode == 0
 
