@@ -65,7 +65,7 @@ def exported(name: str, options: RunOptions) -> tuple[Path, Path]:
 
 
 def _export(checkpoint: Path, bundle: Path) -> None:
-    """Export without the comparison with torch, in which nearly equal scores of random weights would decide."""
+    """Export without the comparison with torch, in which nearly equal scores of random weights would decide, nor proof."""
     from automask.export import pipeline
     from automask.export.built_in import MOBILE_SAM
     from automask.export.catalogue import choose, find_source
@@ -84,10 +84,11 @@ def _export(checkpoint: Path, bundle: Path) -> None:
         return model
 
     found, source = source, replace(source, load=load)
-    details = pipeline.ExportOptions(checkpoint.parent.name, PRECISIONS, optimize=False, photo=None)
+    details = pipeline.ExportOptions(checkpoint.parent.name, PRECISIONS, optional=(), optimize=False, photo=None)
     # Without WordNet, which would add thousands of words that no prompt here has.
     without = {"HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(checkpoint.parent / "cache")}
-    with patch.dict(os.environ, without), patch.object(pipeline, "_measure", lambda *_: Report([])):
+    skipped = patch.multiple(pipeline, _measure=lambda *_: Report([]), add_proof=lambda *_: None)
+    with patch.dict(os.environ, without), skipped:
         pipeline.export_bundle(bundle, source, details, force=False, progress=lambda _: None)
 
 

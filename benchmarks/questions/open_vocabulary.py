@@ -96,7 +96,8 @@ def time_cases(name: str, options: RunOptions) -> dict[str, dict[str, Spread]]:
     contenders: dict[str, Any] = {_TRANSFORMERS: OpenInTransformers(name, checkpoint, *_settings(options))}
     contenders |= {f"automask {kind}": FixedObjects(str(bundle), kind, THREADS) for kind in PRECISIONS}
     rounds, found = options.pick(7, 1), {}
-    for case, (_, objects, _) in CASES.items():
+    for case in options.pick(tuple(CASES), (NEW, SAME, EIGHT)):
+        objects = CASES[case].objects
         inputs = calls(case, rounds, reads_text=MODELS[name].reads_text)
         turns: dict[str, Contender] = {
             who: lambda turn, one=one, inputs=inputs, objects=objects: one(*inputs[turn + 1], objects)  # type: ignore[misc]
