@@ -65,13 +65,17 @@ def exported(name: str, options: RunOptions) -> tuple[Path, Path]:
 
 
 def _export(checkpoint: Path, bundle: Path) -> None:
-    """Export without the comparison with torch, in which nearly equal scores of random weights would decide, nor proof."""
+    """Export without what random weights make meaningless: comparison with torch, proof, and the photo of a person.
+
+    In the comparison, nearly equal scores would decide.
+    """
     from automask.export import pipeline
     from automask.export.built_in import MOBILE_SAM
     from automask.export.catalogue import choose, find_source
     from automask.export.combined import combine
     from automask.export.figures import Report
     from automask.export.model import Model
+    from automask.sense import Sense
 
     source = find_source(choose(str(checkpoint)), parts={"whole", "finder"}, revision=None, image_size=None)
     if source.part == "finder":
@@ -87,7 +91,9 @@ def _export(checkpoint: Path, bundle: Path) -> None:
     details = pipeline.ExportOptions(checkpoint.parent.name, PRECISIONS, optional=(), optimize=False, photo=None)
     # Without WordNet, which would add thousands of words that no prompt here has.
     without = {"HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(checkpoint.parent / "cache")}
-    skipped = patch.multiple(pipeline, _measure=lambda *_: Report([]), add_proof=lambda *_: None)
+    skipped = patch.multiple(
+        pipeline, _measure=lambda *_: Report([]), add_proof=lambda *_: None, check_sense=lambda _: Sense(None)
+    )
     with patch.dict(os.environ, without), skipped:
         pipeline.export_bundle(bundle, source, details, force=False, progress=lambda _: None)
 
