@@ -101,7 +101,7 @@ def test_each_stage_is_a_line_with_its_time(exported: Exported) -> None:
     lines = exported.output.splitlines()
     stages = [line.partition(":")[0] for line in lines if line and not line.startswith(" ")]
     graphs = "graphs, for images of 64 x 64 (float32, by optimum)"
-    assert stages[:6] == ["checkpoint", "masks", "licence", "weights", graphs, "reference"]
+    assert stages[:7] == ["checkpoint", "masks", "licence", "weights", graphs, "words", "reference"]
     start = lines.index(graphs)
     assert any(line.endswith(" s") for line in lines[start : start + 5])
 
