@@ -19,7 +19,7 @@ from ...label_sets.photos import parity_images
 from ...parity import Array, Case, Image
 
 if TYPE_CHECKING:
-    from .model import DetectorModel
+    from ...label_sets.model import LabelSetModel
 
 __all__ = ["DetectorReference"]
 
@@ -47,7 +47,7 @@ class DetectorReference:
     labels: tuple[str, ...]
 
     @classmethod
-    def run(cls, model: DetectorModel, photo: Image) -> Self:
+    def run(cls, model: LabelSetModel, photo: Image) -> Self:
         """Run the checkpoint; the photo is RGB, (height, width, 3)."""
         images = parity_images(photo)
         found = [(image, _find(model, image)) for image in images]
@@ -70,12 +70,12 @@ class DetectorReference:
         return agreement
 
 
-def _inputs(model: DetectorModel, images: Sequence[Image]) -> dict[str, Array]:
+def _inputs(model: LabelSetModel, images: Sequence[Image]) -> dict[str, Array]:
     inputs = model.processor(list(images), return_tensors="np")
     return {name: np.asarray(inputs[name]) for name in model.submodels[model.role].inputs}
 
 
-def _find(model: DetectorModel, image: Image) -> FoundBoxes:
+def _find(model: LabelSetModel, image: Image) -> FoundBoxes:
     """Return the boxes of all labels that the checkpoint finds in an image, with raw scores."""
     feed = {name: torch.tensor(array) for name, array in _inputs(model, [image]).items()}
     with torch.inference_mode():
@@ -95,7 +95,7 @@ def _find(model: DetectorModel, image: Image) -> FoundBoxes:
     return FoundBoxes(np.clip(boxes.numpy(), 0, limits), scores.numpy(), names)
 
 
-def _canvas(model: DetectorModel, size: tuple[int, int]) -> tuple[float, float]:
+def _canvas(model: LabelSetModel, size: tuple[int, int]) -> tuple[float, float]:
     """Return the height and width, in pixels of the image, to which the network's boxes are relative."""
     settings: dict[str, Any] = model.image[model.role]
     masked = "pixel_mask" in model.submodels[model.role].inputs

@@ -21,7 +21,7 @@ from ...label_sets.photos import parity_images
 from ...parity import Array, Case, Image, run_graph
 
 if TYPE_CHECKING:
-    from .model import LabelMapModel
+    from ...label_sets.model import LabelSetModel
 
 __all__ = ["LabelMapReference"]
 
@@ -47,7 +47,7 @@ class LabelMapReference:
     labels: tuple[str, ...]
 
     @classmethod
-    def run(cls, model: LabelMapModel, photo: Image) -> Self:
+    def run(cls, model: LabelSetModel, photo: Image) -> Self:
         """Run the checkpoint; the photo is RGB, (height, width, 3)."""
         images = parity_images(photo)
         graph = model.submodels[model.role]
@@ -74,11 +74,11 @@ class LabelMapReference:
         return agreement
 
 
-def _pixels(model: LabelMapModel, images: Sequence[Image]) -> Array:
+def _pixels(model: LabelSetModel, images: Sequence[Image]) -> Array:
     return np.asarray(model.processor(list(images), return_tensors="np")["pixel_values"])
 
 
-def _best_labels(model: LabelMapModel, image: Image, size: Sequence[int | str]) -> Array:
+def _best_labels(model: LabelSetModel, image: Image, size: Sequence[int | str]) -> Array:
     with torch.inference_mode():
         outputs = model.network(pixel_values=torch.tensor(_pixels(model, [image])))
     (best,) = model.processor.post_process_semantic_segmentation(outputs, target_sizes=[tuple(size)])

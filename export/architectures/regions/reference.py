@@ -21,7 +21,7 @@ from ...label_sets.photos import parity_images
 from ...parity import Array, Case, Image, run_graph
 
 if TYPE_CHECKING:
-    from .model import RegionModel
+    from ...label_sets.model import LabelSetModel
 
 __all__ = ["RegionReference"]
 
@@ -57,7 +57,7 @@ class RegionReference:
     labels: tuple[str, ...]
 
     @classmethod
-    def run(cls, model: RegionModel, photo: Image) -> Self:
+    def run(cls, model: LabelSetModel, photo: Image) -> Self:
         """Run the checkpoint; the photo is RGB, (height, width, 3)."""
         images = parity_images(photo)
         graph = model.submodels[model.role]
@@ -87,11 +87,11 @@ class RegionReference:
         return agreement
 
 
-def _pixels(model: RegionModel, images: Sequence[Image]) -> Array:
+def _pixels(model: LabelSetModel, images: Sequence[Image]) -> Array:
     return np.asarray(model.processor(list(images), return_tensors="np")["pixel_values"])
 
 
-def _find(model: RegionModel, image: Image) -> list[_Found]:
+def _find(model: LabelSetModel, image: Image) -> list[_Found]:
     """Return the best masks of the checkpoint's own post-processing, which gets one query at a time.
 
     All together, it would draw overlapping masks over each other.
