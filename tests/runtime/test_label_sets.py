@@ -268,7 +268,7 @@ def test_a_box_selects_an_object_of_a_detector(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kinds": {"scores": "magic"}}, "scores 'magic'; this version of automask knows clipseg, labels"),
+        ({"kinds": {"scores": "magic"}}, "scores 'magic'; this version of automask knows clipseg, "),
         ({"image": {}}, "segmenter"),
         ({"text": {"kind": "vocabulary"}}, "file"),
     ],
