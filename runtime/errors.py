@@ -95,7 +95,7 @@ class UnknownPromptError(AutomaskError, ValueError):
         super().__init__(
             f"{' and '.join(map(repr, parts))} {'is' if len(parts) == 1 else 'are'} not among the {known} kinds of "
             f"object that this model knows{hint} "
-            "`automask models NAME` lists them; for free text, export a model that reads it: `automask export --list`."
+            "`automask models NAME` lists them; for free text: `automask pull --list`, `automask export --list`."
         )
         self.parts = parts
         self.prompt = parts[0]

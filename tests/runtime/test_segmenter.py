@@ -152,7 +152,8 @@ def test_dropped_words_are_reported(segmenter: automask.Segmenter, coffee: Pixel
 
 
 def test_an_unknown_prompt_is_refused(segmenter: automask.Segmenter, coffee: Pixels) -> None:
-    with pytest.raises(automask.UnknownPromptError, match="'sky' is not among the 80 kinds .* automask export") as caught:
+    message = "'sky' is not among the 80 kinds .* for free text: `automask pull --list`"
+    with pytest.raises(automask.UnknownPromptError, match=message) as caught:
         segmenter.mask(coffee, "sky")
     assert (caught.value.prompt, caught.value.nearest) == ("sky", ())
 
