@@ -127,7 +127,7 @@ def find_plans(bundle: Bundle, device: str, precision: str | None) -> list[Plan]
     names = [one for one in preferred if one in bundle.precisions] if precision is None else [precision]
     plans: list[Plan] = []
     for name in names or [bundle.precisions[0]]:
-        plan = _plan(bundle, device, name, (name, *preferred))
+        plan = _plan(bundle, device, name, (name, "fp32", *preferred))
         if all(plan.files != other.files for other in plans):
             plans.append(plan)
     return plans
