@@ -79,8 +79,9 @@ sbom: .venv-supply/.made
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/side_by_side.py examples/astronaut.jpg "the astronaut" demo/astronaut.png
 
+# Two processes, each with whole files, which share their servers, clusters and exported models.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_FLAGS)
 
 fuzz: $(VENV)/.dev
 	AUTOMASK_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --timeout 0 tests/runtime/test_fuzz_images.py tests/runtime/test_hostile_images.py tests/runtime/fuzz_large_images.py tests/service/test_store_damage.py tests/service/test_fuzz_calls.py
