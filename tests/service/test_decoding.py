@@ -231,7 +231,9 @@ def test_a_request_whose_image_ends_the_decoder_fails(tmp_path: Path, slow: byte
 
 def test_a_request_that_is_killed_while_the_server_drains_is_not_repeated(tmp_path: Path, slow: bytes) -> None:
     path = tmp_path / "requests.sqlite3"
-    with ServerProcess("--port", 0, "--store", path) as server, grpc.insecure_channel(server.address) as channel:
+    # One process: with more, a slow image starts a second, for the next image.
+    options = ("--port", 0, "--store", path, "--decode-processes", 1)
+    with ServerProcess(*options) as server, grpc.insecure_channel(server.address) as channel:
         task = mask_pb2.MaskTask(image=mask_pb2.Image(encoded=slow), prompts=["cup"])
         request_id = MaskServiceStub(channel).Submit(messages.SubmitRequest(task=task)).status.request_id
         (child,) = (
