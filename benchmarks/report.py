@@ -1,4 +1,4 @@
-"""Make the tables and pictures of the README and of docs/ from the figures that `run.py` wrote.
+"""Make the tables and pictures of docs/ from the figures that `run.py` wrote.
 
 With `--check` nothing is written; the exit status is 1 if a page or a picture does not match the figures.
 """
@@ -56,8 +56,8 @@ def section(page: str, answers: Answers) -> str:
     """Return the text between the two marks of a page."""
     shown = {question: answer for question, answer in answers.items() if QUESTIONS[question].page == page}
     blocks = [conditions(page, shown)]
-    if page == "README.md" and PICTURES[OVERVIEW].can_draw(answers):
-        blocks.append(f"![Milliseconds by contender, and how they grow]({OVERVIEW})\n")
+    if page == "docs/benchmarks.md" and PICTURES[OVERVIEW].can_draw(answers):
+        blocks.append(f"![Milliseconds by contender, and how they grow]({Path(OVERVIEW).name})\n")
     for name, question in QUESTIONS.items():
         if name in shown:
             blocks.append(collapse(name, question.markdown(shown[name]["figures"])))
@@ -111,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 on a difference")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the figures")
-    parser.add_argument("--into", type=Path, default=ROOT, help="folder of the README and docs/")
+    parser.add_argument("--into", type=Path, default=ROOT, help="folder of docs/")
     arguments = parser.parse_args()
     answers, into = read(arguments.results), arguments.into
     pages = {into / page: page for page in dict.fromkeys(question.page for question in QUESTIONS.values())}

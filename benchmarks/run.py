@@ -1,7 +1,7 @@
 """Run the questions of the benchmarks, one after the other, and write their figures to a folder.
 
 Without a name all questions run. Each has its own module in `questions/`, which describes what it compares. `report.py`
-makes the tables and pictures of the README and of docs/ from the figures.
+makes the tables and pictures of docs/ from the figures.
 """
 
 from __future__ import annotations

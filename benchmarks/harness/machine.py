@@ -25,7 +25,14 @@ _PACKAGES = (
     "pymatting",
     "ray",
 )
-_GENERATED = ("benchmarks/results", "README.md", "docs/scaling.md", "docs/matting.md", "docs/models.md", "docs/*.svg")
+_GENERATED = (
+    "benchmarks/results",
+    "docs/benchmarks.md",
+    "docs/matting.md",
+    "docs/models.md",
+    "docs/scaling.md",
+    "docs/*.svg",
+)
 
 
 def hardware() -> dict[str, str | int | float]:

@@ -33,7 +33,7 @@ class Question:
 
     measure: Callable[[RunOptions], dict[str, Any]]
     markdown: Callable[[dict[str, Any]], str]
-    page: str = "README.md"
+    page: str = "docs/benchmarks.md"
 
 
 QUESTIONS: Mapping[str, Question] = {

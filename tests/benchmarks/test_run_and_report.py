@@ -68,17 +68,16 @@ def results(answers: Answers) -> Path:
 
 
 class Report:
-    """`report.py` on a folder of results, into copies of the README and the pages that it writes."""
+    """`report.py` on a folder of results, into copies of the pages that it writes."""
 
     def __init__(self, results: Path, folder: Path) -> None:
-        self.readme, self.picture = folder / "README.md", folder / "docs" / "figures.svg"
-        self.scaling = folder / "docs" / "scaling.md"
-        self.matting = folder / "docs" / "matting.md"
-        self.models = folder / "docs" / "models.md"
-        self.scaling.parent.mkdir()
-        shutil.copy(ROOT / "README.md", self.readme)
-        shutil.copy(ROOT / "docs" / "scaling.md", self.scaling)
-        for page in (self.matting, self.models):
+        docs = folder / "docs"
+        docs.mkdir()
+        self.benchmarks, self.scaling, self.matting, self.models = (
+            docs / name for name in ("benchmarks.md", "scaling.md", "matting.md", "models.md")
+        )
+        self.picture = docs / "figures.svg"
+        for page in (self.benchmarks, self.scaling, self.matting, self.models):
             shutil.copy(ROOT / "docs" / page.name, page)
         self._folders = ("--results", results, "--into", folder)
 
@@ -108,14 +107,14 @@ def test_only_measured_questions_have_a_file(results: Path) -> None:
 
 def test_pages_and_pictures_are_made_from_the_results(results: Path, tmp_path: Path) -> None:
     report = Report(results, tmp_path)
-    before = report.readme.read_text()
+    before = report.benchmarks.read_text()
     done = report("--check")
     assert done.returncode == 1
-    assert all(str(file) in done.stderr for file in (report.readme, report.scaling, report.matting, report.picture))
-    assert (report.readme.read_text(), report.picture.exists()) == (before, False)
+    assert all(str(file) in done.stderr for file in (report.benchmarks, report.scaling, report.matting, report.picture))
+    assert (report.benchmarks.read_text(), report.picture.exists()) == (before, False)
 
     assert report().returncode == 0
-    written = report.readme.read_text()
+    written = report.benchmarks.read_text()
     ours = json.loads((results / "pipeline.json").read_text())["figures"]["embedded"]["new photo"]["automask int8"]
     assert f"| new photo | {digits(ours['median'])} |" in written
     assert "they mean nothing" in written
@@ -129,7 +128,7 @@ def test_pages_and_pictures_are_made_from_the_results(results: Path, tmp_path: P
 
     drawn = report.picture.read_bytes()
     assert report().returncode == 0
-    assert (report.readme.read_text(), report.picture.read_bytes()) == (written, drawn)
+    assert (report.benchmarks.read_text(), report.picture.read_bytes()) == (written, drawn)
 
 
 def test_check_notices_changed_results(results: Path, tmp_path: Path) -> None:
@@ -142,16 +141,16 @@ def test_check_notices_changed_results(results: Path, tmp_path: Path) -> None:
     (copied / "pipeline.json").write_text(json.dumps(answer))
     done = report("--check")
     assert done.returncode == 1
-    assert f"{report.readme} and {report.picture}: does not match the figures" in done.stderr
+    assert f"{report.benchmarks} and {report.picture}: does not match the figures" in done.stderr
 
 
-def test_a_readme_without_marks_is_refused(results: Path, tmp_path: Path) -> None:
+def test_a_page_without_marks_is_refused(results: Path, tmp_path: Path) -> None:
     report = Report(results, tmp_path)
-    report.readme.write_text("# Something else\n")
+    report.benchmarks.write_text("# Something else\n")
     done = report()
     assert done.returncode == 1
     assert "lacks the lines" in done.stderr
-    assert report.readme.read_text() == "# Something else\n"
+    assert report.benchmarks.read_text() == "# Something else\n"
 
 
 def test_the_committed_pages_match_the_committed_results() -> None:

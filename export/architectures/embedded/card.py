@@ -45,7 +45,7 @@ scenes will go worse. Do not use it where a wrong mask can hurt somebody. For fr
 
 ## Quality
 
-See the README and `benchmarks/`. How far these graphs are from the networks they were made of, on one picture:
+See `docs/benchmarks.md`. How far these graphs are from the networks they were made of, on one picture:
 
 | figure | value |
 |---|---|
