@@ -1,22 +1,21 @@
-"""The table of devices: execution providers, probes, precisions, what to install. A new device is one row.
+"""Devices: which ones work here, what to install, and ONNX Runtime itself.
 
-The rows stand at the end of this file. Everything else asks the table: `load`, the command line, the settings of the
-service, `automask doctor`.
+`device_table` has the rows. Everything else asks the table: `load`, the command line, the settings of the service,
+`automask doctor`.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from importlib import import_module, metadata
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from .device_info import DeviceInfo
+from .device_table import DEVICES
 from .errors import DeviceError, MissingDependencyError, ParameterError
-from .folders import cache_folder
-from .hardware import identify_nvidia, identify_processor, nvidia_driver
+from .plugins import find_plugin_devices, is_plugin_installed, plugin_versions
 
 __all__ = [
     "AUTO",
@@ -24,8 +23,12 @@ __all__ = [
     "DEVICES",
     "Device",
     "DeviceInfo",
+    "Problem",
     "device_names",
+    "find_problem",
+    "find_rivals",
     "import_onnxruntime",
+    "library_versions",
     "pick_device",
     "wheels",
 ]
@@ -33,82 +36,20 @@ __all__ = [
 AUTO: Final = "auto"
 CPU: Final = "cpu"
 
-Providers: TypeAlias = Sequence[tuple[str, Mapping[str, str]]]
 
-
-def _no_problem() -> None:
-    """Probe of a device that works wherever ONNX Runtime has its provider."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceInfo:
-    """One row of the table.
+class Problem(NamedTuple):
+    """Why a device cannot be used.
 
     Attributes
     ----------
-    name
-        What a user calls it.
-    wheel
-        The distribution of ONNX Runtime that has its execution provider.
-    extras
-        What each extra of automask that installs this wheel is for, by extra.
-    requirements
-        What the machine must have besides the wheel.
-    providers
-        Returns ONNX Runtime's execution providers, in order of preference, and the options of each. The CPU's is added
-        at the end, for operators that the others lack.
-    precisions
-        Precisions of a graph, in order of preference.
-    probe
-        Returns why the hardware or its driver cannot be used, None if it can. ONNX Runtime lists providers that its
-        wheel has, not those that work.
-    prepare
-        Called with the module `onnxruntime` before the first session.
-    identify
-        Returns what results may depend on: instructions of the processor; GPU and driver. A model that was proven on
-        other hardware is proven again.
-    float32_error
-        Largest relative error that an output of a float32 graph has where nothing is wrong: on a GPU, products are in
-        TF32 by default, with 10 bits.
-    compares
-        Precisions of which the faster one depends on the hardware, so that they are measured against each other.
-    is_automatic
-        Whether the device ``auto`` may become this one.
-    is_gpu
-        Whether tasks wait for one processor beside the CPU: a server then runs two tasks at once by default, and Ray
-        must reserve a GPU.
-    batches_boxes
-        Whether the mask decoder gets all boxes of an image in one call. False gives masks that do not depend on the
-        other boxes: an int8 graph scales its activations over all that it gets at once.
+    reason
+        What is missing, or does not work.
+    install
+        What to type; empty where nothing that pip can install is missing.
     """
 
-    name: str
-    wheel: str
-    extras: Mapping[str, str]
-    requirements: str = ""
-    providers: Callable[[], Providers]
-    precisions: tuple[str, ...]
-    probe: Callable[[], str | None] = _no_problem
-    prepare: Callable[[ModuleType], object] | None = None
-    identify: Callable[[], str] = identify_processor
-    float32_error: float = 0.01
-    compares: tuple[str, ...] = ()
-    is_automatic: bool = True
-    is_gpu: bool = False
-    batches_boxes: bool = False
-
-    @property
-    def provider(self) -> str:
-        """The execution provider that must run the graphs."""
-        return self.providers()[0][0]
-
-    @property
-    def install(self) -> str:
-        """What to type to install the wheel, instead of another one."""
-        others = " ".join(wheel for wheel in wheels() if wheel != self.wheel)
-        first, *alternatives = (f"'automask[{extra}]'" for extra in self.extras)
-        hint = f"pip uninstall -y {others} && pip install {first}"
-        return f"{hint} (or {' or '.join(alternatives)})" if alternatives else hint
+    reason: str
+    install: str
 
 
 def device_names() -> tuple[str, ...]:
@@ -124,8 +65,9 @@ def wheels() -> tuple[str, ...]:
 def pick_device(device: str) -> str:
     """Return the device to run on, and refuse at once one that cannot work.
 
-    ``auto`` becomes the first automatic device of the table that works, the CPU only if no other one does. TensorRT is
-    not automatic, because its engines take minutes to build.
+    ``auto`` becomes the first device of the table that works and needs no measurement, the CPU only if no other one
+    does; `find_rivals` has those that are measured. TensorRT is never automatic, because its engines take minutes to
+    build.
 
     Parameters
     ----------
@@ -146,23 +88,84 @@ def pick_device(device: str) -> str:
     if device not in device_names():
         raise ParameterError("device", f"be one of {', '.join(device_names())}", device)
     if device == AUTO:
-        working = (info for info in DEVICES.values() if info.is_automatic and _why_not(info) is None)
-        return next((info.name for info in working if info.name != CPU), CPU)
-    info = DEVICES[device]
-    if (reason := _why_not(info)) is None:
+        return next((name for name in _find_working("where it works") if name != CPU), CPU)
+    problem = find_problem(device)
+    if problem is None:
         return device
+    info = DEVICES[device]
+    needs = f" It needs {info.requirements}." if info.requirements and info.is_possible else ""
+    install = f" To install {info.package}: {problem.install}." if problem.install else ""
     raise DeviceError(
-        f"device {device!r} cannot be used: {reason}. It needs {info.requirements}, and {info.wheel}: {info.install}. "
+        f"device {device!r} cannot be used: {problem.reason}.{needs}{install} "
         f"Use device={CPU!r}, or {AUTO!r} to take what works"
     )
 
 
-def _why_not(info: DeviceInfo) -> str | None:
-    if info.name == CPU:
+def find_rivals() -> list[str]:
+    """Return the devices that work and that ``auto`` takes where they are faster than the CPU, in the table's order."""
+    return list(_find_working("where faster"))
+
+
+def _find_working(automatic: str) -> Iterator[str]:
+    return (name for name, info in DEVICES.items() if info.automatic == automatic and find_problem(name) is None)
+
+
+def find_problem(device: str) -> Problem | None:
+    """Return why a device of the table cannot be used; None if it can.
+
+    Raises
+    ------
+    MissingDependencyError
+        As `import_onnxruntime` does, for every device but the CPU.
+    """
+    info = DEVICES[device]
+    if device == CPU:
         return None  # without importing ONNX Runtime, which takes long
-    if info.provider not in import_onnxruntime().get_available_providers():
+    if not info.is_possible:
+        systems = " and ".join(f"{system} {machine}".strip() for system, machine in info.systems)
+        return Problem(f"it exists on {systems.replace('Darwin', 'macOS')} only", "")
+    reason = _why_not(info)
+    return None if reason is None else Problem(reason, _install_hint(info))
+
+
+def _why_not(info: DeviceInfo) -> str | None:
+    if info.plugin is not None and not is_plugin_installed(info.plugin):
+        return f"{info.plugin.distribution} is not installed"
+    ort = import_onnxruntime()
+    if info.plugin is None and info.provider not in ort.get_available_providers():
         return f"this onnxruntime has no {info.provider}"
-    return info.probe()
+    reason = info.probe()
+    if reason is None and info.plugin is not None:
+        try:
+            find_plugin_devices(ort, info.plugin)
+        except DeviceError as error:
+            return str(error)
+    return reason
+
+
+def _install_hint(info: DeviceInfo) -> str:
+    """Return what to type to install the package of a device, instead of another wheel; empty if it is installed."""
+    if _is_installed(info.package):
+        return ""
+    others = [wheel for wheel in wheels() if wheel != info.wheel and _is_installed(wheel)]
+    first, *alternatives = (f"'automask[{extra}]'" for extra in info.extras)
+    hint = f"pip install {first}"
+    if others:
+        hint = f"pip uninstall -y {' '.join(others)} && {hint}"
+    return f"{hint} (or {' or '.join(alternatives)})" if alternatives else hint
+
+
+def library_versions(device: str) -> dict[str, str]:
+    """Return the versions of the libraries that compute on a device of the table, by name.
+
+    Raises
+    ------
+    DeviceError
+        The device is that of a plugin that cannot be used.
+    """
+    info, ort = DEVICES[device], import_onnxruntime()
+    plugin = {} if info.plugin is None else plugin_versions(ort, info.plugin)
+    return {"onnxruntime": str(ort.__version__), **info.versions(), **plugin}
 
 
 def import_onnxruntime() -> ModuleType:
@@ -198,82 +201,16 @@ def _is_installed(distribution: str) -> bool:
 
 
 def _choices() -> str:
-    extras = {extra: purpose for info in DEVICES.values() for extra, purpose in info.extras.items()}
+    rows = [info for info in DEVICES.values() if info.plugin is None and info.is_possible]
+    extras = {extra: purpose for info in rows for extra, purpose in info.extras.items()}
     *first, last = (f"pip install 'automask[{extra}]' ({purpose})" for extra, purpose in extras.items())
     return f"{', '.join(first)} or {last}" if first else last
 
 
-# --- Probes, options and rows
-
-
-def _probe_nvidia() -> str | None:
-    """Ask the driver itself: onnxruntime-gpu lists CUDA and TensorRT on machines that have neither."""
-    driver = nvidia_driver()
-    if driver is None:
-        return "no NVIDIA driver was found (libcuda cannot be loaded)"
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
-        return "the NVIDIA driver reports no usable GPU"
-    return None
-
-
-def _preload_nvidia(ort: ModuleType) -> None:
-    """Load CUDA and cuDNN from their own wheels, where pip has installed them."""
-    if hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()
-
-
-def _cuda() -> Providers:
-    # By default, CUDA times every algorithm of each convolution at the first call with a new shape, and its arena
-    # grows by powers of two: good for a process that has the card for itself and hours to run.
-    options = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
-    return [("CUDAExecutionProvider", options)]
-
-
-def _tensorrt() -> Providers:
-    engines = str(cache_folder() / "tensorrt")
-    options = {
-        "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": engines,
-        "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": engines,
-    }
-    return [("TensorrtExecutionProvider", options), *_cuda()]
-
-
-_CPU = DeviceInfo(
-    name=CPU,
-    wheel="onnxruntime",
-    extras={"cpu": "any machine"},
-    providers=lambda: [("CPUExecutionProvider", {})],
-    precisions=("int8", "fp32", "fp16"),
-    float32_error=0.001,
-    compares=("int8", "fp32"),
-)
-_CUDA = DeviceInfo(
-    name="cuda",
-    wheel="onnxruntime-gpu",
-    extras={"gpu": "NVIDIA, CUDA 13", "gpu-cu12": "NVIDIA, CUDA 12"},
-    requirements="an NVIDIA GPU, its driver, CUDA and cuDNN",
-    providers=_cuda,
-    precisions=("fp16", "fp32"),
-    probe=_probe_nvidia,
-    prepare=_preload_nvidia,
-    identify=identify_nvidia,
-    is_gpu=True,
-    batches_boxes=True,
-)
-_TENSORRT = replace(
-    _CUDA,
-    name="tensorrt",
-    requirements="an NVIDIA GPU, its driver, CUDA, cuDNN and TensorRT",
-    providers=_tensorrt,
-    is_automatic=False,
-)
-
-DEVICES: Final[dict[str, DeviceInfo]] = {row.name: row for row in (_CPU, _CUDA, _TENSORRT)}
-
 if TYPE_CHECKING:
-    Device = Literal["auto", "cpu", "cuda", "tensorrt"]  # type checkers cannot read the table
+    # Type checkers cannot read the table.
+    Device = Literal[
+        "auto", "cpu", "cuda", "tensorrt", "tensorrt-rtx", "openvino", "openvino-gpu", "coreml", "directml", "qnn"
+    ]
 else:
     Device = Literal[device_names()]

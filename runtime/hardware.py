@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["identify_nvidia", "identify_processor", "nvidia_driver"]
+__all__ = ["identify_nvidia", "identify_processor", "nvidia_driver", "tensorrt_versions"]
 
 _CPUINFO = Path("/proc/cpuinfo")
 _NVIDIA_VERSION = Path("/proc/driver/nvidia/version")
 _NAME_LENGTH = 256
+_TENSORRT_MAJORS = (10, 11)
 
 
 @cache
@@ -58,3 +59,14 @@ def identify_nvidia() -> str:
     with suppress(OSError):
         kernel = _NVIDIA_VERSION.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     return "; ".join((name.value.decode(errors="replace"), f"CUDA {version.value}", kernel))
+
+
+def tensorrt_versions() -> dict[str, str]:
+    """Return the version of each TensorRT that the system's loader finds; engines of another one compute otherwise."""
+    versions = {}
+    for major in _TENSORRT_MAJORS:
+        with suppress(OSError, AttributeError):
+            library = ctypes.CDLL(f"nvinfer_{major}.dll" if os.name == "nt" else f"libnvinfer.so.{major}")
+            number = int(library.getInferLibVersion())  # 10000 * major + 100 * minor + patch
+            versions[f"TensorRT {major}"] = f"{number // 10000}.{number // 100 % 100}.{number % 100}"
+    return versions

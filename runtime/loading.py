@@ -45,7 +45,8 @@ def load(
     model
         ``"default"``, the name of a bundle that you exported, a bundle's folder, or a Hub id ``owner/name``.
     device
-        ``auto`` takes CUDA where it works, else the CPU. A device that is named is used or refused, never replaced.
+        ``auto`` takes CUDA where it works, else the CPU, or a plugin that was measured to be faster and computes what
+        it should. A device that is named is used or refused, never replaced.
     precision
         One that the bundle has, such as ``int8`` or ``fp32``; a graph that does not have it keeps its own. By default
         the first one in the device's order that computes here what it should: int8 on the CPU, unless fp32 was

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -11,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import TensorSpec
-from .devices import CPU, DEVICES, import_onnxruntime
+from .devices import CPU, DEVICES, DeviceInfo, import_onnxruntime
 from .errors import BundleError, DeviceError
 from .interrupt import current_interrupt
+from .plugins import find_plugin_devices
 
 __all__ = ["Session"]
 
@@ -54,9 +57,10 @@ class Session:
         info = DEVICES[device]
         if info.prepare is not None:
             info.prepare(ort)
-        providers = dict([*info.providers(), *DEVICES[CPU].providers()])
         try:
-            self._session = ort.InferenceSession(path, _options(ort, threads), providers=[*providers.items()])
+            self._session = _open(ort, info, path, threads)
+        except DeviceError:
+            raise
         except Exception as error:  # ONNX Runtime's own classes share no base but this
             reason = str(error).partition("\n")[0]
             kind = BundleError if device == CPU else DeviceError
@@ -68,6 +72,7 @@ class Session:
                 f"missing or of another version, its message on stderr names it. The device needs {info.requirements}"
             )
         self.device = device
+        self._turn: AbstractContextManager[object] = Lock() if info.is_serial else nullcontext()
         self._make_run_options = ort.RunOptions
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self.outputs = [output.name for output in outputs]
@@ -92,7 +97,8 @@ class Session:
 
     def _run(self, inputs: dict[str, NDArray[Any]], options: object) -> tuple[NDArray[np.float32], ...]:
         try:
-            return tuple(self._session.run(self.outputs, inputs, options))
+            with self._turn:
+                return tuple(self._session.run(self.outputs, inputs, options))
         except Exception as error:  # ONNX Runtime's own classes share no base but this
             if self.device == CPU:
                 raise
@@ -101,6 +107,16 @@ class Session:
                 f"device {self.device!r} failed while it computed {', '.join(self.outputs)}: {reason}. Load the model "
                 f"again if it is back, or with device={CPU!r}"
             ) from error
+
+
+def _open(ort: ModuleType, info: DeviceInfo, path: Path, threads: int | None) -> Any:  # noqa: ANN401 (no types)
+    options = _options(ort, threads)
+    if info.plugin is None:
+        providers = dict([*info.providers(), *DEVICES[CPU].providers()])
+        return ort.InferenceSession(path, options, providers=[*providers.items()])
+    devices = find_plugin_devices(ort, info.plugin)
+    options.add_provider_for_devices(devices[:1], dict(info.plugin.options(threads)))
+    return ort.InferenceSession(path, options)
 
 
 def _specs(tensors: Sequence[Any]) -> dict[str, TensorSpec]:

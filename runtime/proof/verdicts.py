@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from ..bundle import MANIFEST, Bundle
-from ..devices import DEVICES, import_onnxruntime
+from ..devices import DEVICES, library_versions
 from ..folders import cache_folder
 from .judging import Check
 
@@ -69,11 +69,7 @@ class Verdicts:
             "bundle": hashlib.sha256((bundle.folder / MANIFEST).read_bytes()).hexdigest(),
             "device": device,
             "providers": [[name, dict(options)] for name, options in row.providers()],
-            "versions": {
-                "onnxruntime": import_onnxruntime().__version__,
-                "numpy": np.__version__,
-                "opencv": cv2.__version__,
-            },
+            "versions": {**library_versions(device), "numpy": np.__version__, "opencv": cv2.__version__},
             "hardware": row.identify(),
         }
         key = hashlib.sha256(json.dumps(self._subject, sort_keys=True).encode()).hexdigest()

@@ -234,8 +234,9 @@ def test_auto_goes_on_to_the_next_device_and_a_named_device_does_not(
     assert not segmenter.warm_up().is_empty
     assert "does not compute on new in fp32" in segmenter.warm_up().warnings[0]
     done = CliRunner().invoke(main, ["doctor"])
-    assert re.search(r"\n  new +no: .*graph detector: 1 \(limit", done.output)
-    assert re.search(r"\n  cpu +yes: .*CPUExecutionProvider [\d.]+ in \w+, proven", done.output)
+    assert re.search(r"\nnew +no .*graph detector: 1 \(limit", done.output)
+    assert re.search(r"\ncpu +yes +\w+ +proven .*CPUExecutionProvider", done.output)
+    assert "--device auto takes cpu" in done.output
 
 
 def test_a_proof_can_be_skipped(tmp_path: Path, proofs: Counter[str]) -> None:

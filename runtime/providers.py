@@ -1,0 +1,101 @@
+"""Execution providers of ONNX Runtime: their options, and probes of what they need besides a wheel."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import TypeAlias
+
+from .folders import cache_folder
+from .hardware import nvidia_driver
+from .plugins import PluginOptions
+
+__all__ = [
+    "Providers",
+    "coreml",
+    "cuda",
+    "directml",
+    "openvino_options",
+    "preload_nvidia",
+    "probe_nvidia",
+    "qnn_options",
+    "tensorrt",
+    "tensorrt_rtx_options",
+]
+
+Providers: TypeAlias = Sequence[tuple[str, Mapping[str, str]]]
+
+
+def probe_nvidia() -> str | None:
+    """Ask the driver itself: onnxruntime-gpu lists CUDA and TensorRT on machines that have neither."""
+    driver = nvidia_driver()
+    if driver is None:
+        return "no NVIDIA driver was found (libcuda cannot be loaded)"
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
+        return "the NVIDIA driver reports no usable GPU"
+    return None
+
+
+def preload_nvidia(ort: ModuleType) -> None:
+    """Load CUDA and cuDNN from their own wheels, where pip has installed them."""
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
+
+
+def cuda() -> Providers:
+    """Return CUDA's provider."""
+    # By default, CUDA times every algorithm of each convolution at the first call with a new shape, and its arena
+    # grows by powers of two: good for a process that has the card for itself and hours to run.
+    options = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+    return [("CUDAExecutionProvider", options)]
+
+
+def tensorrt() -> Providers:
+    """Return TensorRT's provider, and CUDA's for the operators that it lacks."""
+    engines = str(cache_folder() / "tensorrt")
+    options = {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": engines,
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": engines,
+    }
+    return [("TensorrtExecutionProvider", options), *cuda()]
+
+
+def tensorrt_rtx_options(_threads: int | None) -> Mapping[str, str]:
+    """Return options of TensorRT for RTX: what it compiles is kept."""
+    return {"nv_runtime_cache_path": str(cache_folder() / "tensorrt-rtx")}
+
+
+def openvino_options(hardware: str) -> PluginOptions:
+    """Return what makes the options of OpenVINO on one kind of hardware."""
+
+    def options(threads: int | None) -> Mapping[str, str]:
+        # By default, OpenVINO computes float32 graphs in bfloat16 or float16 where the hardware has it.
+        properties = {"EXECUTION_MODE_HINT": "ACCURACY"}
+        if hardware == "CPU":
+            properties |= {} if threads is None else {"INFERENCE_NUM_THREADS": str(threads)}
+        else:
+            properties["CACHE_DIR"] = str(cache_folder() / "openvino")
+        return {"load_config": json.dumps({hardware: properties})}
+
+    return options
+
+
+def coreml() -> Providers:
+    """Return the provider of Apple's Core ML, for operators of the newer model format."""
+    options = {"ModelFormat": "MLProgram", "ModelCacheDirectory": str(cache_folder() / "coreml")}
+    return [("CoreMLExecutionProvider", options)]
+
+
+def directml() -> Providers:
+    """Return the provider of DirectML, on the first GPU."""
+    return [("DmlExecutionProvider", {"device_id": "0"})]
+
+
+def qnn_options(_threads: int | None) -> Mapping[str, str]:
+    """Return options of Qualcomm's provider: its neural processor computes float32 graphs in float16."""
+    return {"backend_type": "htp", "enable_htp_fp16_precision": "1"}
