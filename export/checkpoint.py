@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fnmatch
 import json
 from collections.abc import Sequence
@@ -11,10 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from automask.bundle import sha256
-from automask.errors import AutomaskError, MissingDependencyError
-from automask.hub import check_cache_space, list_files, stated_licence
+from automask.errors import AutomaskError
+from automask.hub import (
+    HubError,
+    HubGatedError,
+    HubUnreachableError,
+    check_cache_space,
+    download,
+    list_files,
+    stated_licence,
+)
 from automask.lookup import HUB_ID
-from automask.publish import SpaceError
 
 __all__ = ["ArchitectureError", "Checkpoint", "CheckpointError", "CheckpointNotFoundError", "GatedError", "find"]
 
@@ -178,34 +184,15 @@ def _check_download(hub_id: str, commit: str) -> None:
 def _download(hub_id: str, revision: str | None, patterns: list[str]) -> Path:
     """Download some files of a repository; return their folder, whose name is the commit."""
     try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import (
-            GatedRepoError,
-            HfHubHTTPError,
-            LocalEntryNotFoundError,
-            RepositoryNotFoundError,
-            RevisionNotFoundError,
-        )
-    except ImportError as error:
-        raise MissingDependencyError(f"to download {hub_id} from the Hub: pip install 'automask[export]'") from error
-    try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
-    except GatedRepoError as error:
-        raise GatedError(
-            f"{hub_id} is gated: accept its terms on its page on the Hub, then log in with `hf auth login`"
-        ) from error
-    except RepositoryNotFoundError as error:
+        return download(hub_id, revision, patterns, what="checkpoint", extra="export")
+    except HubGatedError as error:
+        raise GatedError(str(error)) from error
+    except HubUnreachableError as error:
         raise CheckpointNotFoundError(
-            f"no checkpoint {hub_id!r} on the Hub, or it is private; for a private one, log in with `hf auth login`"
+            f"{hub_id} is no folder here, and the Hub could not be reached: {error.reason} Where it can be, run `hf "
+            f"download {hub_id} --local-dir {hub_id.rpartition('/')[2]}` (config.json, preprocessor_config.json, "
+            "tokenizer files and *.safetensors are needed); then copy this folder here, and give it instead of the Hub "
+            "id"
         ) from error
-    except RevisionNotFoundError as error:
-        raise CheckpointNotFoundError(f"{hub_id} has no revision {revision!r}") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        if error.errno == errno.ENOSPC:
-            raise SpaceError(f"the disk that holds the Hub's cache is full; {hub_id} was not downloaded") from error
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointNotFoundError(
-            f"{hub_id} is no folder here, and the Hub could not be reached: {reason} Where it can be, run `hf download "
-            f"{hub_id} --local-dir {hub_id.rpartition('/')[2]}` (config.json, preprocessor_config.json, tokenizer "
-            "files and *.safetensors are needed); then copy this folder here, and give it instead of the Hub id"
-        ) from error
+    except HubError as error:
+        raise CheckpointNotFoundError(str(error)) from error

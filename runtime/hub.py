@@ -13,14 +13,42 @@ from pathlib import Path
 from .errors import AutomaskError, MissingDependencyError
 from .publish import SpaceError, check_space
 
-__all__ = ["HubError", "check_cache_space", "download", "list_files", "stated_licence"]
+__all__ = [
+    "HubError",
+    "HubGatedError",
+    "HubUnreachableError",
+    "check_cache_space",
+    "download",
+    "list_files",
+    "stated_licence",
+]
 
 
 class HubError(AutomaskError, OSError):
     """A repository is unknown, private or gated, or the Hub cannot be reached."""
 
 
-def download(hub_id: str, revision: str | None, files: Iterable[str]) -> Path:
+class HubGatedError(HubError):
+    """A repository is gated: the Hub requires that its terms are accepted."""
+
+
+class HubUnreachableError(HubError):
+    """The Hub cannot be reached, and the files are not in the cache.
+
+    Attributes
+    ----------
+    reason
+        The first line of the client's own message.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def download(
+    hub_id: str, revision: str | None, files: Iterable[str], *, what: str = "repository", extra: str = "hub"
+) -> Path:
     """Download files of a repository that are not in the cache yet; continue downloads that were cut off.
 
     Parameters
@@ -31,6 +59,8 @@ def download(hub_id: str, revision: str | None, files: Iterable[str]) -> Path:
         Branch, tag or commit; None for the main branch.
     files
         Names, or patterns such as ``*.json``. Those that the repository does not have are left out.
+    what, extra
+        For messages: what the repository holds, and the extra of automask that installs `huggingface_hub`.
 
     Returns
     -------
@@ -39,8 +69,12 @@ def download(hub_id: str, revision: str | None, files: Iterable[str]) -> Path:
 
     Raises
     ------
-    HubError
+    HubGatedError
+        The terms of the repository are not accepted.
+    HubUnreachableError
         The files cannot be downloaded, and no revision of the repository is in the cache.
+    HubError
+        There is no such repository, or it is private, or it has no such revision.
     SpaceError
         The disk became full.
     MissingDependencyError
@@ -56,16 +90,16 @@ def download(hub_id: str, revision: str | None, files: Iterable[str]) -> Path:
             RevisionNotFoundError,
         )
     except ImportError as error:
-        raise MissingDependencyError(f"to download {hub_id} from the Hub: pip install 'automask[hub]'") from error
+        raise MissingDependencyError(f"to download {hub_id} from the Hub: pip install 'automask[{extra}]'") from error
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(files)))
     except GatedRepoError as error:
-        raise HubError(
+        raise HubGatedError(
             f"{hub_id} is gated: accept its terms on its page on the Hub, then log in with `hf auth login`"
         ) from error
     except RepositoryNotFoundError as error:
         raise HubError(
-            f"no repository {hub_id!r} on the Hub, or it is private; for a private one, log in with `hf auth login`"
+            f"no {what} {hub_id!r} on the Hub, or it is private; for a private one, log in with `hf auth login`"
         ) from error
     except RevisionNotFoundError as error:
         raise HubError(f"{hub_id} has no revision {revision!r}") from error
@@ -73,10 +107,11 @@ def download(hub_id: str, revision: str | None, files: Iterable[str]) -> Path:
         if error.errno == errno.ENOSPC:
             raise SpaceError(f"the disk that holds the Hub's cache is full; {hub_id} was not downloaded") from error
         reason = str(error).strip().partition("\n")[0]
-        raise HubError(
+        raise HubUnreachableError(
             f"{hub_id} could not be downloaded, and is not in the cache: {reason} A call that was cut off continues "
             f"where it stopped. Without a network: run `hf download {hub_id} --local-dir DIR` where there is one, copy "
-            "the folder here, and give it with --from DIR"
+            "the folder here, and give it with --from DIR",
+            reason,
         ) from error
 
 
