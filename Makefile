@@ -7,7 +7,7 @@ RUNTIME := $(shell test -e /proc/driver/nvidia/version && echo gpu || echo cpu)
 INSTALL := $(BIN)/python -m pip install --quiet --quiet
 SOURCE_FOLDERS := $(shell find runtime export service proto/automask -type d -not -name __pycache__)
 
-.PHONY: help demo test fuzz check proto proto-check constraints sbom bench quality clean
+.PHONY: help demo docs test fuzz check proto proto-check constraints sbom bench quality clean
 QUESTIONS :=
 EXAMPLES := 2000
 DATA :=
@@ -15,6 +15,7 @@ EXTRAS := cpu,text,service,http
 
 help:
 	@echo 'make demo     mask a real photo with the embedded model, and say where the picture is'
+	@echo 'make docs     build the site of docs/ into build/docs; a broken link or a page without a place in mkdocs.yml fails'
 	@echo 'make test     run the tests'
 	@echo 'make fuzz     read mutated and huge image files, 2000 of each format, and mutated stores, bodies and messages (make fuzz EXAMPLES=10000: that many)'
 	@echo 'make check    lint (ruff) and types (mypy)'
@@ -76,6 +77,18 @@ sbom: .venv-supply/.made
 	@.venv-supply/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file dist/automask.cdx.json .venv-sbom/bin/python
 	@echo dist/automask.cdx.json
 
+# An environment of its own: what writes pages is none of ours. The references are read from the package, without torch.
+.venv-docs/.made: Makefile pyproject.toml $(SOURCE_FOLDERS)
+	@$(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --quiet --constraint deploy/constraints.txt \
+		mkdocs==1.6.1 mkdocs-material==9.8.2 mkdocs-click==0.9.0 mkdocstrings==1.0.8 mkdocstrings-python==2.0.11 \
+		--editable '.[cpu,text,http]' --config-settings editable_mode=strict
+	@touch $@
+
+docs: .venv-docs/.made
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
+	@echo build/docs/index.html
+
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/side_by_side.py examples/astronaut.jpg "the astronaut" demo/astronaut.png
 
@@ -90,7 +103,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --package automask
-	$(BIN)/mypy tests benchmarks examples deploy
+	$(BIN)/mypy tests benchmarks examples deploy docs/hooks
 
 # rembg and pymatting are only measured beside, and bring much: not in the extra `dev`.
 $(VENV)/.bench: $(VENV)/.dev
@@ -106,4 +119,4 @@ quality: $(VENV)/.dev
 	$(BIN)/python benchmarks/quality.py --data '$(DATA)'
 
 clean:
-	rm -rf $(VENV) .venv-proto .venv-supply .venv-sbom build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) .venv-proto .venv-supply .venv-sbom .venv-docs build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
