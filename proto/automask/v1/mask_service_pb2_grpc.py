@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class MaskServiceStub(object):
-    """Masks what a few words name in a photo.
+    """Masks the objects in a photo that a prompt names. Each error has a google.rpc.Status with ErrorInfo (domain
+    "automask") and, where they apply, BadRequest and RetryInfo. The API key, if the server requires one, is the metadata
+    `x-api-key`.
     """
 
     def __init__(self, channel):
@@ -78,60 +80,63 @@ class MaskServiceStub(object):
 
 
 class MaskServiceServicer(object):
-    """Masks what a few words name in a photo.
+    """Masks the objects in a photo that a prompt names. Each error has a google.rpc.Status with ErrorInfo (domain
+    "automask") and, where they apply, BadRequest and RetryInfo. The API key, if the server requires one, is the metadata
+    `x-api-key`.
     """
 
     def Generate(self, request, context):
-        """Masks one photo in one call: the way of lowest latency. Cancelling it, or its deadline, stops the work.
+        """Masks one photo in one call, with the lowest latency. Cancellation or the deadline of the call stops the work.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GenerateStream(self, request_iterator, context):
-        """Masks photos as they come, for cameras. Answers keep the order; a bad frame fails alone, in its place.
+        """Masks a stream of photos, for cameras. Responses are in the order of the requests. An error of one frame does not
+        end the stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Submit(self, request, context):
-        """Leaves a request with the server. It is acknowledged only once it is on disk, and survives a crash from then on.
+        """Submits a request. The response is sent when the request is on disk; from then on it survives a crash.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetStatus(self, request, context):
-        """Tells where a request is.
+        """Returns the status of a request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchStatus(self, request, context):
-        """Tells where a request is at once and at every change, the place in the queue included, until it has ended.
+        """Returns the status of a request now and at every change, also of its queue position, until it has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetResult(self, request, context):
-        """Gives what came of a request, and can wait for it.
+        """Returns the result of a request, and can wait for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Cancel(self, request, context):
-        """Ends a request that has not ended yet; for one that has, nothing changes.
+        """Cancels a request. A request that has ended does not change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists the loaded models, the default one first.
+        """Lists the loaded models, the default first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,7 +194,9 @@ def add_MaskServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MaskService(object):
-    """Masks what a few words name in a photo.
+    """Masks the objects in a photo that a prompt names. Each error has a google.rpc.Status with ErrorInfo (domain
+    "automask") and, where they apply, BadRequest and RetryInfo. The API key, if the server requires one, is the metadata
+    `x-api-key`.
     """
 
     @staticmethod
