@@ -10,13 +10,13 @@ from typing import Any
 
 from .bundle import MANIFEST, Bundle, read_bundle
 from .cache import Arrays, ByteCache
-from .devices import Device, pick_device
+from .devices import Device
 from .errors import BundleError, ParameterError
 from .families import FAMILIES
 from .families.family import Family, Words
 from .images import DEFAULT_MAX_PIXELS, Decoder, decode
 from .lookup import locate_bundle
-from .opening import open_bundle_on
+from .opening import open_bundle_on, predict_device
 from .outline import Outline
 from .segmenter import Segmenter
 
@@ -128,7 +128,7 @@ def outline(model: str | Path = "default", *, device: Device = "auto", revision:
     ('person', 'bicycle')
     """
     bundle = read_bundle(locate_bundle(model, revision=revision))
-    return Outline(bundle, pick_device(device), read_words(bundle))
+    return Outline(bundle, predict_device(bundle, device), read_words(bundle))
 
 
 def read_words(bundle: Bundle) -> Words[Any]:

@@ -13,42 +13,27 @@ from functools import cached_property
 from time import perf_counter
 
 from .bundle import Bundle, sha256
-from .devices import AUTO, CPU, DEVICES, pick_device
+from .devices import AUTO, CPU, find_rivals, pick_device
 from .errors import BundleError, DeviceError
-from .proof import Proof, Recording, Timing, Verdict, Verdicts, compare, judge, read_proof, record
+from .plans import Plan, find_plans, may_compare, sort_plans
+from .proof import Proof, Race, Recording, Runs, Timing, Verdict, Verdicts, compare, judge, read_proof, record
 from .proof.document import PHOTO
 from .proof.speed import slowest
 from .segmenter import Standing
 from .session import Session
 
-__all__ = ["Opened", "Plan", "find_plans", "open_bundle_on", "open_graphs", "prove_plan", "usable_proof"]
+__all__ = [
+    "Opened",
+    "open_bundle_on",
+    "open_graphs",
+    "predict_device",
+    "prove_plan",
+    "usable_proof",
+]
 
 _log = logging.getLogger(__name__)
 
-_MOST_COMPARED = 256_000_000  # bytes of graphs that are opened only to be timed
 _SLOW_SECONDS = 0.5  # a proof that takes longer is worth a line
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One way to open a bundle.
-
-    Attributes
-    ----------
-    device
-        A name of the table of devices.
-    precision
-        The precision, as `load` takes it.
-    files
-        File of each graph, by role.
-    precisions
-        The precision of each graph, by role: one that has no such graph keeps its own.
-    """
-
-    device: str
-    precision: str
-    files: Mapping[str, str]
-    precisions: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,52 +83,33 @@ def open_bundle_on(bundle: Bundle, device: str, precision: str | None, threads: 
         A file is damaged.
     """
     picked = pick_device(device)
-    devices = (picked, CPU) if device == AUTO and picked != CPU else (picked,)
-    opener = _Opener(bundle, threads, proves=proves)
-    problems: list[DeviceError] = []
-    for one in devices:
-        kept = Verdicts(bundle, one) if opener.can_prove else None
-        plans = find_plans(bundle, one, precision)
-        if kept is not None:
-            plans = _sort(plans, kept.order)
-        for at, plan in enumerate(plans):
-            try:
-                opened = opener.open(plan, plans[at + 1 : at + 2], kept)
-            except DeviceError as error:
-                problems.append(error)
-            else:
-                warnings = tuple(f"{problem}; running on {one} in {opened.plan.precision}" for problem in problems)
-                for warning in warnings:
-                    _log.warning("%s", warning)
-                return replace(opened, warnings=warnings)
-    if len(problems) == 1:
-        raise problems[0]
-    raise DeviceError("; ".join(map(str, problems)))
+    opener = _Opener(bundle, precision, threads, proves=proves)
+    if device != AUTO or picked != CPU:
+        return opener.open_first([picked] if device != AUTO else [picked, CPU])
+    rivals = find_rivals() if opener.can_prove else []
+    return opener.open_fastest(rivals) if rivals else opener.open_first([CPU])
 
 
-def find_plans(bundle: Bundle, device: str, precision: str | None) -> list[Plan]:
-    """Return the ways to open a bundle on a device, in the device's order; one if a precision is named."""
-    preferred = DEVICES[device].precisions
-    names = [one for one in preferred if one in bundle.precisions] if precision is None else [precision]
-    plans: list[Plan] = []
-    for name in names or [bundle.precisions[0]]:
-        plan = _plan(bundle, device, name, (name, "fp32", *preferred))
-        if all(plan.files != other.files for other in plans):
-            plans.append(plan)
-    return plans
+def predict_device(bundle: Bundle, device: str) -> str:
+    """Return the device that `open_bundle_on` would take; of devices that were not measured yet, the CPU.
+
+    Raises
+    ------
+    ParameterError, DeviceError
+        As `pick_device` does.
+    """
+    picked = pick_device(device)
+    if device != AUTO or picked != CPU or bundle.proof is None:
+        return picked
+    kept = Verdicts(bundle, CPU)
+    races = {rival: Verdicts(bundle, rival).race(kept, None) for rival in find_rivals()}
+    return next(iter(_winners(races)), CPU)
 
 
-def _plan(bundle: Bundle, device: str, precision: str, preferred: Sequence[str]) -> Plan:
-    files = {role: graph.choose(preferred) for role, graph in bundle.graphs.items()}
-    precisions = {
-        role: next(name for name, file in graph.variants.items() if file == files[role])
-        for role, graph in bundle.graphs.items()
-    }
-    return Plan(device, precision, files, precisions)
-
-
-def _sort(plans: Sequence[Plan], order: Sequence[str]) -> list[Plan]:
-    return sorted(plans, key=lambda plan: order.index(plan.precision) if plan.precision in order else len(order))
+def _winners(races: Mapping[str, Race | None]) -> list[str]:
+    """Return the devices that are faster than the CPU, the fastest one first."""
+    faster = {device: race.milliseconds for device, race in races.items() if race is not None and race.is_faster}
+    return sorted(faster, key=faster.__getitem__)
 
 
 def open_graphs(bundle: Bundle, plan: Plan, threads: int | None) -> dict[str, Session]:
@@ -154,10 +120,10 @@ def open_graphs(bundle: Bundle, plan: Plan, threads: int | None) -> dict[str, Se
 
 
 class _Opener:
-    """Opens a bundle as planned, and proves it."""
+    """Opens a bundle on devices, and proves it."""
 
-    def __init__(self, bundle: Bundle, threads: int | None, *, proves: bool) -> None:
-        self._bundle, self._threads, self._proves = bundle, threads, proves
+    def __init__(self, bundle: Bundle, precision: str | None, threads: int | None, *, proves: bool) -> None:
+        self._bundle, self._precision, self._threads, self._proves = bundle, precision, threads, proves
 
     @property
     def can_prove(self) -> bool:
@@ -167,13 +133,77 @@ class _Opener:
     def _proof(self) -> Proof | None:
         return usable_proof(self._bundle)
 
-    def open(self, plan: Plan, others: Sequence[Plan], kept: Verdicts | None) -> Opened:
+    def open_first(self, devices: Sequence[str], problems: Sequence[DeviceError] = ()) -> Opened:
+        """Open the bundle on the first device and in the first precision that work.
+
+        Parameters
+        ----------
+        devices
+            Names of the table, in the order in which they are tried.
+        problems
+            Why other devices are not tried.
+        """
+        problems = list(problems)
+        for one in devices:
+            kept = Verdicts(self._bundle, one) if self.can_prove else None
+            plans = find_plans(self._bundle, one, self._precision)
+            if kept is not None:
+                plans = sort_plans(plans, kept.order)
+            for at, plan in enumerate(plans):
+                try:
+                    opened = self._open(plan, plans[at + 1 : at + 2], kept)
+                except DeviceError as error:
+                    problems.append(error)
+                else:
+                    return _warn(opened, problems)
+        if len(problems) == 1:
+            raise problems[0]
+        raise DeviceError("; ".join(map(str, problems)))
+
+    def open_fastest(self, rivals: Sequence[str]) -> Opened:
+        """Open the bundle on the fastest rival, or on the CPU where none is faster; each rival is measured once."""
+        if self._proof is None:
+            return self.open_first([CPU])
+        kept = Verdicts(self._bundle, CPU)
+        races = {rival: Verdicts(self._bundle, rival).race(kept, self._precision) for rival in rivals}
+        missing = [rival for rival, race in races.items() if race is None]
+        opened = self.open_first([CPU]) if missing else None
+        if opened is not None:
+            races |= {rival: self._race(opened, rival, self._proof) for rival in missing}
+        problems = [DeviceError(race.problem) for race in races.values() if race is not None and race.problem]
+        winners = _winners(races)
+        if opened is not None and not winners:
+            return _warn(opened, problems)
+        del opened  # two copies of a model need memory that one does not
+        return self.open_first([*winners, CPU], problems)
+
+    def _race(self, opened: Opened, rival: str, proof: Proof) -> Race:
+        """Prove the bundle on a device, time all graphs there and on the CPU, and keep what came out."""
+        try:
+            other = self.open_first([rival])
+            timing = compare(self._runs(opened, proof), self._runs(other, proof))
+        except (BundleError, DeviceError) as error:
+            race = Race(is_faster=False, problem=str(error))
+        else:
+            race = Race(timing.other_is_faster, timing.other)
+            than = f"{rival} in {other.plan.precision} than {opened.plan.device} in {opened.plan.precision}"
+            _log.info(
+                "%s is %sfaster here on %s: %s", self._bundle.name, "" if race.is_faster else "not ", than, timing
+            )
+        Verdicts(self._bundle, rival).keep_race(race, Verdicts(self._bundle, CPU), self._precision)
+        return race
+
+    def _runs(self, opened: Opened, proof: Proof) -> Runs:
+        recording = record(self._bundle, opened.sessions, proof.questions)
+        return [(opened.sessions[role], run.inputs) for role, run in recording.runs.items()]
+
+    def _open(self, plan: Plan, others: Sequence[Plan], kept: Verdicts | None) -> Opened:
         """Open a plan, or one of the other plans that is faster; prove what was not proven before."""
         sessions = open_graphs(self._bundle, plan, self._threads)
         opened = Opened(plan, sessions, "proven")
         if kept is None:
             return replace(opened, standing="not proven" if self._proves else "skipped")
-        other = next((one for one in others if not kept.order and _may_compare(self._bundle, plan, one)), None)
+        other = next((one for one in others if not kept.order and may_compare(self._bundle, plan, one)), None)
         if plan.precision in kept.precisions and other is None:
             return opened
         if self._proof is None:
@@ -218,7 +248,17 @@ class _Opener:
         if role is None:
             return None
         session = Session(self._bundle.folder / other.files[role], other.device, threads=self._threads)
-        return compare(recording, role, opened.sessions[role], session)
+        inputs = recording.runs[role].inputs
+        return compare([(opened.sessions[role], inputs)], [(session, inputs)])
+
+
+def _warn(opened: Opened, problems: Sequence[DeviceError]) -> Opened:
+    """Add a warning for each device or precision that came first, and log it."""
+    running = f"running on {opened.plan.device} in {opened.plan.precision}"
+    warnings = tuple(f"{problem}; {running}" for problem in problems)
+    for warning in warnings:
+        _log.warning("%s", warning)
+    return replace(opened, warnings=(*opened.warnings, *warnings))
 
 
 def usable_proof(bundle: Bundle) -> Proof | None:
@@ -261,11 +301,3 @@ def _require(bundle: Bundle, plan: Plan, verdict: Verdict) -> None:
         f"{wrong[0]}{f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''}. Instead, {' or '.join(hints)}; "
         "`automask prove` has all figures, and prove=False turns the check off"
     )
-
-
-def _may_compare(bundle: Bundle, plan: Plan, other: Plan) -> bool:
-    """Return whether two plans are of precisions of which the hardware decides, and the second one is small."""
-    if not {plan.precision, other.precision} <= set(DEVICES[plan.device].compares):
-        return False
-    sizes = [bundle.folder / other.files[role] for role in other.files if other.files[role] != plan.files[role]]
-    return sum(path.stat().st_size for path in sizes if path.is_file()) <= _MOST_COMPARED

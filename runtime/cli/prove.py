@@ -11,7 +11,8 @@ from ..devices import AUTO, device_names, pick_device
 from ..errors import AutomaskError, ParameterError
 from ..loading import load
 from ..lookup import find_bundle
-from ..opening import Plan, find_plans, open_graphs, prove_plan, usable_proof
+from ..opening import open_graphs, prove_plan, usable_proof
+from ..plans import Plan, find_plans
 from ..proof import Proof, Verdicts
 from .notes import notes_of_loading
 from .settings import CONTEXT, first_model

@@ -6,14 +6,16 @@ from .document import FILE, Proof, read_proof
 from .judging import Check, judge
 from .making import make_proof
 from .recording import Recording, record
-from .speed import Timing, compare
-from .verdicts import Verdict, Verdicts
+from .speed import Runs, Timing, compare
+from .verdicts import Race, Verdict, Verdicts
 
 __all__ = [
     "FILE",
     "Check",
     "Proof",
+    "Race",
     "Recording",
+    "Runs",
     "Timing",
     "Verdict",
     "Verdicts",

@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ..devices import DEVICES, library_versions
 from ..folders import cache_folder
 from .judging import Check
 
-__all__ = ["Verdict", "Verdicts"]
+__all__ = ["Race", "Verdict", "Verdicts"]
 
 _log = logging.getLogger(__name__)
 _FORMAT = 1  # of these files, and of the comparison
@@ -47,6 +47,25 @@ class Verdict:
     def is_right(self) -> bool:
         """Whether every figure is within its limit."""
         return all(check.holds for check in self.checks)
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """How a device compares with the CPU.
+
+    Attributes
+    ----------
+    is_faster
+        Whether it is faster, by more than noise.
+    milliseconds
+        What all graphs take there.
+    problem
+        Why it cannot be used; empty if it can.
+    """
+
+    is_faster: bool
+    milliseconds: float = 0.0
+    problem: str = ""
 
 
 class Verdicts:
@@ -100,6 +119,17 @@ class Verdicts:
         """Keep an order by speed."""
         self._write({"order": list(order)})
 
+    def race(self, against: Verdicts, precision: str | None) -> Race | None:
+        """Return the kept race against the CPU in a precision, None for the fastest one; None if there is none."""
+        kept = self._kept.get("race", {})
+        if kept.get("against") != against.path.name or kept.get("precision") != precision:
+            return None
+        return Race(bool(kept["is_faster"]), float(kept["milliseconds"]), str(kept["problem"]))
+
+    def keep_race(self, race: Race, against: Verdicts, precision: str | None) -> None:
+        """Keep a race; another version of anything on the other side makes it void."""
+        self._write({"race": {"against": against.path.name, "precision": precision, **asdict(race)}})
+
     def forget(self) -> None:
         """Remove what is kept."""
         self._kept = {}
@@ -115,6 +145,9 @@ class Verdicts:
                 [Check(str(name), float(value), float(limit)) for name, value, limit in kept["checks"]]
                 float(kept["milliseconds"])
             tuple(map(str, content.get("order", ())))
+            if "race" in content:
+                race = content["race"]
+                Race(bool(race["is_faster"]), float(race["milliseconds"]), str(race["problem"]))
         except (OSError, ValueError, LookupError, AttributeError, TypeError):
             return {}  # not proven yet, or damaged: then it is proven again
         kept_content: dict[str, Any] = content

@@ -10,6 +10,7 @@ import importlib
 import json
 import platform
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,15 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state
 
 import automask
-from automask import plugins
+from automask import opening, plugins
 from automask.cli import main
 from automask.device_table import DEVICES
 from automask.devices import import_onnxruntime, library_versions, pick_device
+from automask.loading import outline
 from automask.lookup import find_bundle
 from automask.plugins import Plugin
-from automask.proof import Verdicts
+from automask.proof import Timing, Verdicts
+from automask.session import Session
 
 PHOTO = Path(automask.__file__).parent / "data" / "person.jpg"
 PLUGINS = ("tensorrt-rtx", "openvino", "openvino-gpu", "qnn")
@@ -175,6 +178,10 @@ def test_a_plugin_that_works_is_used_and_proven(stub: Any, coffee: NDArray[np.ui
     assert row["finds_person"]
     assert (row["proof"], row["versions"]["onnxruntime-ep-stub"]) == ("proven", "1.2.3")
     assert len([*own_cache.glob("*.json")]) == 2  # of the plugin, of the CPU
+    race = Verdicts(find_bundle("default"), "openvino").race(Verdicts(find_bundle("default"), "cpu"), None)
+    assert race is not None
+    assert race.milliseconds > 0
+    assert report["auto"] == ("openvino" if race.is_faster else "cpu")  # the CPU raced itself
 
 
 def test_another_version_of_a_plugin_is_proven_again(
@@ -190,3 +197,76 @@ def test_another_version_of_a_plugin_is_proven_again(
     monkeypatch.setitem(DEVICES, "tensorrt", replace(DEVICES["tensorrt"], versions=lambda: {"TensorRT 10": "10.13.3"}))
     assert Verdicts(find_bundle("default"), "tensorrt").path != key
     del own_cache
+
+
+# --- auto: only where it is faster, and proven
+
+
+@pytest.fixture
+def races(monkeypatch: pytest.MonkeyPatch) -> list[Timing]:
+    """Times of the races to come: the CPU's and the plugin's. A race without one fails."""
+    times: list[Timing] = []
+    monkeypatch.setattr(opening, "compare", lambda *_: times.pop() if times else pytest.fail("compared again"))
+    for device in ("cuda", "tensorrt"):
+        monkeypatch.setitem(DEVICES, device, replace(DEVICES[device], probe=lambda: "it is not here"))
+    monkeypatch.setitem(DEVICES, "cpu", replace(DEVICES["cpu"], compares=()))  # precisions are not raced here
+    return times
+
+
+def test_auto_takes_a_plugin_that_is_faster(
+    stub: Any, own_cache: Path, races: list[Timing], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    del own_cache
+    caplog.set_level("INFO", logger="automask.opening")
+    stub("")
+    assert outline().device == "cpu"
+    races.append(Timing(100, 50))
+    segmenter = automask.load()
+    assert (segmenter.device, segmenter.standing, segmenter.warnings) == ("openvino", "proven", ())
+    assert "default is faster here on openvino in fp32 than cpu in int8: 50 ms for 100 ms" in caplog.messages
+    assert automask.load().device == outline().device == "openvino"
+    assert automask.load(device="cpu").device == "cpu"
+    assert automask.load(prove=False).device == "cpu"
+    races.append(Timing(100, 50))
+    assert automask.load(precision="fp32").device == "openvino"  # another pair, another race
+    info = tmp_path / "onnxruntime_ep_stub-1.2.3.dist-info" / "METADATA"
+    info.write_text(info.read_text().replace("1.2.3", "1.2.4"))
+    races.append(Timing(100, 120))
+    assert automask.load().device == "cpu"
+
+
+def test_auto_does_not_take_a_plugin_that_is_not_faster(stub: Any, own_cache: Path, races: list[Timing]) -> None:
+    del own_cache
+    stub("")
+    races.append(Timing(100, 96))
+    for _ in range(2):
+        segmenter = automask.load()
+        assert (segmenter.device, segmenter.precision, segmenter.warnings) == ("cpu", "int8", ())
+    assert automask.load(device="openvino").device == "openvino"
+
+
+def test_auto_does_not_take_a_plugin_that_is_wrong_and_says_so(
+    stub: Any, own_cache: Path, races: list[Timing], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    del own_cache, races  # none: what is wrong is not timed
+    stub("")
+    original, runs = Session.run, Counter[str]()
+
+    def faulty(self: Session, **inputs: Any) -> Any:
+        runs[self.device] += 1
+        outputs = original(self, **inputs)
+        return tuple(output * 0 for output in outputs) if self.device == "openvino" else outputs
+
+    monkeypatch.setattr(Session, "run", faulty)
+    for _ in range(2):
+        with pytest.warns(RuntimeWarning, match=r"does not compute on openvino in fp32 .*; running on cpu in int8"):
+            segmenter = automask.load()
+        assert segmenter.device == "cpu"
+        assert "does not compute on openvino" in segmenter.mask(np.zeros((48, 64, 3), np.uint8), "dog").warnings[0]
+    once = runs["openvino"]
+    with pytest.warns(RuntimeWarning, match="does not compute on openvino"):
+        automask.load()
+    assert runs["openvino"] == once  # the fault is kept, too
+    code, message = mask(tmp_path, "openvino")
+    assert code == 1
+    assert "does not compute on openvino in fp32" in message

@@ -26,7 +26,8 @@ from automask.cli import main
 from automask.devices import DEVICES
 from automask.encodings import rle, unpack
 from automask.lookup import find_bundle, locate_bundle
-from automask.opening import find_plans, open_graphs, usable_proof
+from automask.opening import open_graphs, usable_proof
+from automask.plans import find_plans
 from automask.proof import Timing, Verdicts, make_proof, record
 from automask.proof.digest import Digest
 from automask.proof.speed import compare
@@ -357,7 +358,8 @@ def test_two_sessions_are_timed_by_turns() -> None:
     sessions, proof = open_graphs(bundle, plan, None), usable_proof(bundle)
     assert proof is not None
     recording = record(bundle, sessions, proof.questions)
-    timing = compare(recording, "detector", sessions["detector"], sessions["detector"])
+    runs = [(sessions[role], run.inputs) for role, run in recording.runs.items()]
+    timing = compare(runs, runs)
     assert timing.preferred > 0
     assert timing.other > 0
 
