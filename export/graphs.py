@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 import onnxslim
 
-__all__ = ["OPSET", "Tensor", "save", "slim"]
+__all__ = ["OPSET", "Tensor", "in_order", "save", "slim"]
 
 OPSET = 17
 
@@ -70,3 +70,16 @@ def save(model: onnx.ModelProto, path: Path) -> None:
     """Check a self-contained graph and write it."""
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def in_order(model: onnx.ModelProto) -> None:
+    """Put every node after its inputs: ONNX Runtime's converters append their casts at the end."""
+    waiting, nodes = list(model.graph.node), []
+    made = {n for node in waiting for n in node.output}
+    while waiting:
+        ready = [node for node in waiting if not made & set(node.input)]
+        nodes += ready
+        made -= {n for node in ready for n in node.output}
+        waiting = [node for node in waiting if made & set(node.output)]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)

@@ -97,12 +97,14 @@ def graph_figures(cases: Mapping[str, Sequence[Case]], folder: Path, precision: 
     precision
         Only fp32 has a limit; `agreement` decides about the others.
     """
+    from .float16 import open_on_cpu
+
     limit = _FP32_RELATIVE if precision == "fp32" else None
     figures = []
     for role, pairs in cases.items():
         file = folder / variant_name(role, precision)
         if file.is_file():
-            graph = Session(file, "cpu")
+            graph = open_on_cpu(file, precision)
             results = [(run_graph(graph, inputs), expected) for inputs, expected in pairs]
             errors = [relative_error(found[name], outputs[name]) for found, outputs in results for name in outputs]
             figures.append(Figure(f"{precision} {role}: relative error", float(np.max(errors)), limit))

@@ -21,10 +21,11 @@ from automask.session import Session
 
 from .agreement import THRESHOLD
 from .figures import Figure, ParityError, Report, check
+from .float16_graphs import LIMITS, Float16Graphs
 from .manifest import describe_graph, versions, write_card
 from .memory import check_memory
 from .model import Model
-from .parity import Reference, graph_figures, parity_image
+from .parity import Agreement, Reference, graph_figures, parity_image
 from .proof import add_proof
 from .source import Source
 
@@ -113,7 +114,7 @@ def export_bundle(output: Path, source: Source, options: ExportOptions, *, force
     progress("weights: loading, with torch")
     model = source.load()
     with staged(output) as (bundle, work):
-        variants = _write_graphs(model, bundle, work, options, progress)
+        files, variants = _write_graphs(model, bundle, work, options, progress)
         copied = model.copy_graphs(bundle)
         text = model.write_settings(bundle)
         for note in model.notes:
@@ -131,7 +132,9 @@ def export_bundle(output: Path, source: Source, options: ExportOptions, *, force
         )
         write_manifest(bundle, manifest)  # for the comparison, which reads the bundle as the runtime does
         progress("parity: comparing the graphs with it")
-        report = _measure(read_bundle(bundle), options.precisions, reference, progress)
+        half = Float16Graphs(files, reference.cases, bundle, optimize=options.optimize, progress=progress)
+        report = _measure(read_bundle(bundle), options.precisions, reference, half, progress)
+        half.describe(manifest)
         report = _leave_out(bundle, manifest, model.submodels, report, options.optional)
         for precision, reason in manifest["left_out"].items():
             progress(f"  {precision} is left out: {reason}")
@@ -153,8 +156,8 @@ def _needed_space(source: Source, precisions: Sequence[str]) -> int:
 
 def _write_graphs(
     model: Model, bundle: Path, work: Path, options: ExportOptions, progress: Progress
-) -> Mapping[str, Sequence[str]]:
-    """Write every graph in every precision; return the precisions by role."""
+) -> tuple[Mapping[str, Path], Mapping[str, Sequence[str]]]:
+    """Write every graph in every precision; return the float32 graph and the precisions of each role."""
     from .precision import write_precision
     from .submodels import export_submodels
 
@@ -167,25 +170,39 @@ def _write_graphs(
             kept = model.float32_nodes.get(role, ())
             write_precision(file, target, precision, optimize=options.optimize, float32_nodes=kept)
             progress(f"  {target.name:32} {target.stat().st_size / 1e6:9.3f} MB")
-    return variants
+    return files, variants
 
 
 def _graph_precisions(model: Model, role: str, precisions: Sequence[str]) -> list[str]:
     return list(dict.fromkeys("fp32" if role in model.float32_roles and p == "int8" else p for p in precisions))
 
 
-def _measure(bundle: Bundle, precisions: Sequence[str], reference: Reference, progress: Progress) -> Report:
+def _measure(
+    bundle: Bundle, precisions: Sequence[str], reference: Reference, half: Float16Graphs, progress: Progress
+) -> Report:
     figures: list[Figure] = []
     criteria: dict[str, str] = {}
     # fp32 always, because some graphs are float32 in every bundle.
     for precision in dict.fromkeys([*precisions, "fp32"]):
-        figures += graph_figures(reference.cases, bundle.folder, precision)
         if precision in precisions:
             progress(f"  {precision}")
-            agreement = reference.compare(bundle, _open(bundle, precision))
+            agreement = _compare(bundle, precision, reference, half)
             figures += agreement.figures(precision)
             criteria[precision] = agreement.criterion(precision)
+        figures += graph_figures(reference.cases, bundle.folder, precision)
     return Report(figures, criteria)
+
+
+def _compare(bundle: Bundle, precision: str, reference: Reference, half: Float16Graphs) -> Agreement:
+    """Compare the graphs of a precision with the checkpoint; in fp16, more of them is float32 until they agree."""
+    if precision != "fp16":
+        return reference.compare(bundle, _open(bundle, precision))
+    for limit in LIMITS:
+        half.keep_float32(limit)
+        agreement = reference.compare(bundle, _open(bundle, precision))
+        if all(figure.holds for figure in agreement.figures(precision)):
+            break
+    return agreement
 
 
 def _leave_out(
@@ -228,8 +245,11 @@ def _failures(report: Report, precision: str) -> str:
 
 def _open(bundle: Bundle, precision: str) -> dict[str, Session]:
     """Open the graphs of a precision on the CPU, by role; a graph that does not have it is float32."""
+    from .float16 import open_on_cpu
+
     files = {role: graph.choose([precision, "fp32"]) for role, graph in bundle.graphs.items()}
-    return {role: Session(bundle.folder / file, "cpu") for role, file in files.items()}
+    opened = {role: "fp16" if file == variant_name(role, "fp16") else "fp32" for role, file in files.items()}
+    return {role: open_on_cpu(bundle.folder / file, opened[role]) for role, file in files.items()}
 
 
 def _describe_model(model: Model, variants: Mapping[str, Sequence[str]], copied: Mapping[str, Any]) -> dict[str, Any]:

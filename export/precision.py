@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import logging
 import shutil
-import warnings
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from .float16 import convert, load_named
 from .fusion import fuse_attention
-from .graphs import save
+from .graphs import in_order, save
 
 __all__ = ["write_precision"]
 
 
 def write_precision(
-    source: Path, target: Path, precision: str, *, optimize: bool, float32_nodes: Sequence[str] = ()
+    source: Path, target: Path, precision: str, *, optimize: bool, float32_nodes: Collection[str] = ()
 ) -> None:
     """Convert a float32 graph to a precision.
 
@@ -34,19 +34,19 @@ def write_precision(
     optimize
         Fuse attention into ONNX Runtime's own operator.
     float32_nodes
-        Names of matrix products, or what their names begin with, that stay float32 in int8.
+        What stays float32. In int8: names of matrix products, or what their names begin with. In fp16: names of nodes.
     """
     if precision == "int8":
         _write_int8(source, target, float32_nodes)
     elif precision == "fp16":
-        _write_fp16(source, target)
+        _finish(convert(load_named(source), float32_nodes), target)
     else:
         shutil.copyfile(source, target)
     if optimize:  # last, because the quantiser cannot read ONNX Runtime's own operators
         save(fuse_attention(onnx.load(target)), target)
 
 
-def _write_int8(source: Path, target: Path, float32_nodes: Sequence[str]) -> None:
+def _write_int8(source: Path, target: Path, float32_nodes: Collection[str]) -> None:
     """Write a graph with int8 matrix products, whose activations are quantised at run time.
 
     Weights have one scale per output channel and 7 bits: x86 processors without VNNI add pairs of 8-bit products in 16
@@ -76,7 +76,7 @@ def _write_int8(source: Path, target: Path, float32_nodes: Sequence[str]) -> Non
     _finish(model, target)
 
 
-def _excluded(model: onnx.ModelProto, prefixes: Sequence[str]) -> list[str]:
+def _excluded(model: onnx.ModelProto, prefixes: Collection[str]) -> list[str]:
     """Return the names of the matrix products that stay float32, as the quantiser has them.
 
     Raises
@@ -96,17 +96,6 @@ def _excluded(model: onnx.ModelProto, prefixes: Sequence[str]) -> list[str]:
     return [node.name if node.op_type == "MatMul" else f"{node.name}_MatMul" for node in kept]
 
 
-def _write_fp16(source: Path, target: Path) -> None:
-    """Write a graph that computes in float16; inputs and outputs stay float32."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    with warnings.catch_warnings():
-        # Weights below the smallest float16 are rounded up to it; the agreement check covers the effect.
-        warnings.filterwarnings("ignore", "the float32 number", UserWarning)
-        model = convert_float_to_float16(onnx.load(source), keep_io_types=True)
-    _finish(model, target)
-
-
 def _half_tables(model: onnx.ModelProto) -> None:
     """Store lookup tables (the data of `Gather`), such as token embeddings, in float16; their output stays float32."""
     tables = {t.name: t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT and len(t.dims) == 2}
@@ -122,21 +111,8 @@ def _half_tables(model: onnx.ModelProto) -> None:
         model.graph.node.insert(list(model.graph.node).index(node) + 1, cast)
 
 
-def _sort(model: onnx.ModelProto) -> None:
-    """Put every node after its inputs: the float16 converter appends its casts at the end."""
-    waiting, nodes = list(model.graph.node), []
-    made = {n for node in waiting for n in node.output}
-    while waiting:
-        ready = [node for node in waiting if not made & set(node.input)]
-        nodes += ready
-        made -= {n for node in ready for n in node.output}
-        waiting = [node for node in waiting if made & set(node.output)]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-
-
 def _finish(model: onnx.ModelProto, target: Path) -> None:
-    _sort(model)
+    in_order(model)
     del model.graph.value_info[:]
     del model.metadata_props[:]
     model.producer_name, model.producer_version = "automask", ""

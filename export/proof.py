@@ -28,8 +28,10 @@ def add_proof(bundle: Path, manifest: dict[str, Any]) -> None:
     BundleError
         A graph cannot be opened, or the model fails on the photo.
     """
+    from .float16 import open_on_cpu
+
     write_manifest(bundle, manifest)  # for the proof, which reads the bundle as the runtime does
-    write_json(bundle / FILE, make_proof(read_bundle(bundle)).to_json(), indent=None)
+    write_json(bundle / FILE, make_proof(read_bundle(bundle), open_on_cpu).to_json(), indent=None)
     manifest["proof"] = FILE
     manifest["files"] = dict(sorted({**manifest["files"], FILE: sha256(bundle / FILE)}.items()))
     write_manifest(bundle, manifest)

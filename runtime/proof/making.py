@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from ..bundle import Bundle, sha256
@@ -23,8 +24,19 @@ __all__ = ["make_proof"]
 _OBJECT: Final[Box] = (178.0, 2.0, 236.0, 143.0)  # around the space shuttle in the photo
 
 
-def make_proof(bundle: Bundle) -> Proof:
+def _open(path: Path, _precision: str) -> Session:
+    return Session(path, CPU)
+
+
+def make_proof(bundle: Bundle, opener: Callable[[Path, str], Session] = _open) -> Proof:
     """Run a bundle on the CPU, in float32 and in each other precision, and return its proof.
+
+    Parameters
+    ----------
+    bundle
+        The bundle.
+    opener
+        Opens a graph of a precision on the CPU. The exporter's rounds a float16 graph as a GPU does.
 
     Raises
     ------
@@ -36,10 +48,10 @@ def make_proof(bundle: Bundle) -> Proof:
     if _takes_boxes(bundle):
         # Last, because the last run of a graph is compared: a box that was found may differ between devices.
         questions.append(Question(box=_OBJECT))
-    exact = _record(bundle, "fp32", questions)
+    exact = _record(bundle, "fp32", questions, opener)
     proof = Proof(sha256(PHOTO), tuple(questions), _digest(exact), tuple(exact.outcomes))
     others = [name for name in bundle.precisions if name != "fp32"]
-    differences = {name: _rounded(measure(proof, _record(bundle, name, questions))) for name in others}
+    differences = {name: _rounded(measure(proof, _record(bundle, name, questions, opener))) for name in others}
     return replace(proof, differences=differences)
 
 
@@ -61,9 +73,16 @@ def _takes_boxes(bundle: Bundle) -> bool:
     return True
 
 
-def _record(bundle: Bundle, precision: str, questions: list[Question]) -> Recording:
-    files = {role: graph.choose([precision, "fp32"]) for role, graph in bundle.graphs.items()}
-    recording = record(bundle, {r: Session(bundle.folder / file, CPU) for r, file in files.items()}, questions)
+def _record(
+    bundle: Bundle, precision: str, questions: list[Question], opener: Callable[[Path, str], Session]
+) -> Recording:
+    sessions = {
+        role: opener(
+            bundle.folder / graph.choose([precision, "fp32"]), precision if precision in graph.variants else ""
+        )
+        for role, graph in bundle.graphs.items()
+    }
+    recording = record(bundle, sessions, questions)
     if recording.failure:
         raise BundleError(f"{bundle.folder} fails on the photo of the proof in {precision}: {recording.failure}")
     return recording

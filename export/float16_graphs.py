@@ -1,0 +1,83 @@
+"""The float16 graphs of a bundle, in which as much is float32 as they need to compute the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from automask.bundle import sha256
+from automask.manifest import variant_name
+
+from .parity import Case
+
+__all__ = ["LIMITS", "Float16Graphs"]
+
+LIMITS = (0.02, 0.005, 0.00125)
+"""Largest relative error of a graph: the first one is what a device may have when a model is loaded; smaller ones are
+for models of which the masks do not agree with it."""
+
+_MOST_NAMES = 8
+
+
+class Float16Graphs:
+    """Writes them.
+
+    Parameters
+    ----------
+    files
+        The float32 graphs by role.
+    cases
+        Inputs of each graph, and what the checkpoint makes of them.
+    bundle
+        The folder; only roles that have a float16 graph there are changed.
+    optimize
+        As in `write_precision`.
+    progress
+        Called with a line for each graph in which something stays float32.
+    """
+
+    def __init__(
+        self,
+        files: Mapping[str, Path],
+        cases: Mapping[str, Sequence[Case]],
+        bundle: Path,
+        *,
+        optimize: bool,
+        progress: Callable[[str], None],
+    ) -> None:
+        self._files, self._cases, self._bundle = files, cases, bundle
+        self._optimize, self._progress = optimize, progress
+        self._float32_nodes: dict[str, list[str]] = {}
+
+    def keep_float32(self, limit: float) -> None:
+        """Write each graph again that is further from the checkpoint than the limit."""
+        for role, file in self._files.items():
+            target = self._bundle / variant_name(role, "fp16")
+            if target.is_file() and self._cases.get(role):
+                self._write(role, file, target, limit)
+
+    def _write(self, role: str, file: Path, target: Path, limit: float) -> None:
+        from .float16 import load_named
+        from .float32_nodes import Float32Nodes
+        from .precision import write_precision
+
+        nodes = Float32Nodes(load_named(file), self._cases[role])
+        before = nodes.error(self._float32_nodes.get(role, ()))
+        if before <= limit:
+            return
+        self._progress(f"  fp16 {role}: relative error {before:.3g}; looking for the nodes that need float32")
+        found, error = nodes.search(limit)
+        write_precision(file, target, "fp16", optimize=self._optimize, float32_nodes=found)
+        self._float32_nodes[role] = found
+        shown = ", ".join(found[:_MOST_NAMES]) + (f" and {len(found) - _MOST_NAMES} more" * (len(found) > _MOST_NAMES))
+        self._progress(f"  fp16 {role}: relative error {error:.3g} with float32 in {len(found)} of {len(nodes.names)}")
+        self._progress(f"    nodes: {shown}")
+
+    def describe(self, manifest: dict[str, Any]) -> None:
+        """Add the nodes that stay float32 to a manifest, and the hashes of the files that were written."""
+        if self._float32_nodes:
+            manifest["float32_nodes"] = {"fp16": self._float32_nodes}
+        for role in self._float32_nodes:
+            name = variant_name(role, "fp16")
+            manifest["files"][name] = sha256(self._bundle / name)
