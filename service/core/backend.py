@@ -56,6 +56,10 @@ class Work(Protocol[ResponseT]):
     def future(self) -> Future[ResponseT] | asyncio.Future[ResponseT]:
         """Its response."""
 
+    @property
+    def is_large(self) -> bool:
+        """Whether its image is known to be large, or slow to decode."""
+
     def cancel(self) -> None:
         """Keep it from starting, or stop it where it runs."""
 
@@ -74,8 +78,28 @@ class Backend(Protocol[ResponseT]):
     def segmenter(self, model: str) -> Model:
         """Find a model by name; an empty name means the default model."""
 
-    def start(self, task: Task, query: Query | ResolvedQuery, *, retries: int = 0) -> Work[ResponseT]:
-        """Queue a task and its query; `retries` is the number of attempts before this one."""
+    def start(
+        self,
+        task: Task,
+        query: Query | ResolvedQuery,
+        *,
+        retries: int = 0,
+        is_large: bool = False,
+        may_give_way: bool = False,
+    ) -> Work[ResponseT]:
+        """Queue a task and its query.
+
+        Parameters
+        ----------
+        task, query
+            The task and its query.
+        retries
+            Number of attempts before this one.
+        is_large
+            The image is known to be large, or slow to decode; otherwise the backend finds out.
+        may_give_way
+            The work may end with `GiveWayError` if it turns out to be slow to decode. Then start it again as large.
+        """
 
 
 def find_model(models: Mapping[str, T], name: str) -> T:

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Condition, Thread
 from time import perf_counter
-from typing import Generic, TypeAlias
+from typing import Any, Generic, TypeAlias
 
 from automask import AutomaskError, Interrupt, Query, Result, Segmenter
 from automask.outline import ResolvedQuery
@@ -23,7 +23,8 @@ from ..errors import shutting_down
 from ..telemetry.metrics import Metrics
 from .backend import ResponseT, find_model
 from .backlog import Backlog
-from .lanes import Lanes, Seat, is_large
+from .lanes import Lanes, Seat
+from .lanes import is_large as looks_large
 from .task import Task
 
 __all__ = ["Engine", "Work", "Writer"]
@@ -38,6 +39,10 @@ class Work(Generic[ResponseT]):
 
     Attributes
     ----------
+    is_large
+        Whether its image is large, or has turned out to be slow to decode.
+    may_give_way
+        Whether it ends with `GiveWayError` where it would be queued again as large.
     future
         Its response.
     """
@@ -48,6 +53,7 @@ class Work(Generic[ResponseT]):
     retries: int
     accepted: float
     is_large: bool
+    may_give_way: bool = False
     future: Future[ResponseT] = field(default_factory=Future)
     is_wanted: bool = True
     batch: _Batch[ResponseT] | None = None
@@ -93,14 +99,16 @@ class _Slot:
 
     Parameters
     ----------
+    works
+        The batch.
     seat
         Its place in the lanes.
     changed
         Guards the seat, and is notified when the slot is given away.
     """
 
-    def __init__(self, seat: Seat, changed: Condition) -> None:
-        self._seat, self._changed = seat, changed
+    def __init__(self, works: Sequence[Work[Any]], seat: Seat, changed: Condition) -> None:
+        self._works, self._seat, self._changed = works, seat, changed
 
     @property
     def is_large(self) -> bool:
@@ -112,6 +120,8 @@ class _Slot:
             self._changed.notify_all()
 
     def mark_slow(self) -> None:
+        for work in self._works:
+            work.is_large = True
         self._seat.is_large = True
         self.step_aside()
 
@@ -179,7 +189,15 @@ class Engine(Generic[ResponseT]):
         """
         return find_model(self.segmenters, model)
 
-    def start(self, task: Task, query: Query | ResolvedQuery, *, retries: int = 0) -> Work[ResponseT]:
+    def start(
+        self,
+        task: Task,
+        query: Query | ResolvedQuery,
+        *,
+        retries: int = 0,
+        is_large: bool = False,
+        may_give_way: bool = False,
+    ) -> Work[ResponseT]:
         """Queue a task.
 
         Parameters
@@ -190,6 +208,8 @@ class Engine(Generic[ResponseT]):
             The query of the task, resolved by its model if that was done before.
         retries
             Number of attempts before this one.
+        is_large, may_give_way
+            As for `Backend.start`.
 
         Raises
         ------
@@ -200,11 +220,12 @@ class Engine(Generic[ResponseT]):
         UnavailableError
             The engine was closed.
         """
-        large = is_large(task.image)
+        is_large = is_large or looks_large(task.image)
         with self._changed:
             if not self._is_open:
                 raise shutting_down()
-            work: Work[ResponseT] = Work(task, query, self.segmenter(task.model), retries, perf_counter(), large)
+            segmenter = self.segmenter(task.model)
+            work: Work[ResponseT] = Work(task, query, segmenter, retries, perf_counter(), is_large, may_give_way)
             if self._backlog.is_full(self.waiting):
                 self._queue = deque(one for one in self._queue if one.is_wanted or one.future.running())
             self._backlog.check(self.waiting)
@@ -229,7 +250,7 @@ class Engine(Generic[ResponseT]):
     def _serve(self) -> None:
         while taken := self._take():
             works, seat = taken
-            SLOT.set(_Slot(seat, self._changed))
+            SLOT.set(_Slot(works, seat, self._changed))
             try:
                 self._run(works)
             finally:
@@ -272,8 +293,8 @@ class Engine(Generic[ResponseT]):
         answers: Sequence[list[Result | AutomaskError] | BaseException]
         try:
             answers = _Batch(works).answer()
-        except GiveWayError:
-            self._put_back(works)
+        except GiveWayError as error:
+            self._put_back(works, error)
             return
         except BaseException as error:  # noqa: BLE001 (it belongs to these tasks, and the worker goes on)
             answers = [error] * len(works)
@@ -282,12 +303,14 @@ class Engine(Generic[ResponseT]):
             work.batch = None  # which refers to its works
         self._backlog.record((perf_counter() - started) / len(works))
 
-    def _put_back(self, works: Sequence[Work[ResponseT]]) -> None:
-        """Queue a batch again, as one on a large image."""
+    def _put_back(self, works: Sequence[Work[ResponseT]], error: GiveWayError) -> None:
+        """Queue a batch again, as one on a large image; submitted requests go back to their store."""
         for work in works:
             work.batch, work.is_large = None, True
+            if work.may_give_way:
+                work.future.set_exception(error)
         with self._changed:
-            self._queue.extend(works)
+            self._queue.extend(work for work in works if not work.may_give_way)
 
     def _finish(
         self, work: Work[ResponseT], answer: list[Result | AutomaskError] | BaseException, started: float

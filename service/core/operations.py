@@ -18,6 +18,7 @@ from ..store.records import Record
 from ..telemetry.tracing import trace_stages
 from .access import Access
 from .backend import Backend, Model, ResponseT
+from .lanes import is_large
 from .requests import Requests
 from .task import Task
 
@@ -172,7 +173,10 @@ class Operations(Generic[ResponseT]):
             if record is None:
                 raise
             return record
-        return await run_to_completion(self._store(encoded, request_id=request_id, deadline=deadline, **identity))
+        large = is_large(task.image)
+        return await run_to_completion(
+            self._store(encoded, request_id=request_id, deadline=deadline, is_large=large, **identity)
+        )
 
     async def _store(self, encoded: bytes, *, owner: str, request_id: str, **more: Any) -> Record:  # noqa: ANN401
         record = None

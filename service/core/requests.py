@@ -41,6 +41,7 @@ class Requests:
         request_id: str,
         idempotency_key: str,
         deadline: float | None,
+        is_large: bool,
     ) -> Record:
         """Store a request, and return once it is on disk; takes, returns and raises the same as `Store.add`."""
         record = await self._threads.run(
@@ -51,6 +52,7 @@ class Requests:
             request_id=request_id,
             idempotency_key=idempotency_key,
             deadline=deadline,
+            is_large=is_large,
         )
         self._worker.wake()
         return record

@@ -13,6 +13,7 @@ import structlog
 from automask import CancelledError
 
 from ..cancellation import run_to_completion, wait_for
+from ..decoding.slots import GiveWayError
 from ..errors import DeadlineError, QueueFullError, StoreError, release_frames
 from ..states import State
 from ..store.protocol import Store
@@ -72,7 +73,7 @@ class Worker:
         self._codec, self._changes, self._metrics = codec, changes, metrics
         self._work_may_wait = asyncio.Event()
         self._leases_may_be_lost = asyncio.Event()
-        self._slots = asyncio.Semaphore(backend.workers + 1)  # one request is read from the store while others run
+        self._most = backend.workers + 1  # in each lane: one request is read from the store while others run
         self._active: dict[str, tuple[Lease, Work[Any] | None]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -112,11 +113,9 @@ class Worker:
 
     async def _dispatch(self) -> None:
         while True:
-            await self._slots.acquire()
             self._work_may_wait.clear()
             lease = await self._lease()
             if lease is None:
-                self._slots.release()
                 await self._work_may_wait.wait()
                 continue
             self._active[lease.request_id] = lease, None
@@ -126,7 +125,14 @@ class Worker:
             job.add_done_callback(self._running.discard)
 
     async def _lease(self) -> Lease | None:
-        leasing = asyncio.ensure_future(self._threads.run(self._store.lease))
+        """Lease a request; None if there is none, or none in a lane with room.
+
+        Large images and small ones have a lane each, so that large ones never keep small ones from being leased.
+        """
+        large = sum(lease.is_large or (work is not None and work.is_large) for lease, work in self._active.values())
+        if len(self._active) - large >= self._most:
+            return None
+        leasing = asyncio.ensure_future(self._threads.run(self._store.lease, only_small=large >= self._most))
         lease = None
         try:
             with self._logged():
@@ -144,19 +150,30 @@ class Worker:
         try:
             with span("automask.request", {"automask.request_id": lease.request_id, "automask.model": lease.model}):
                 state, error = await self._run_and_store(lease)
+        except GiveWayError as slow:
+            release_frames(slow)
+            await self._put_back_as_large(lease)
+            return
         except asyncio.CancelledError:
             with self._logged():
                 await self._put_back(lease)
             raise
         finally:
             del self._active[lease.request_id]
-            self._slots.release()
+            self.wake()
         fields = {"attempt": lease.attempts, "ms": round(1e3 * (perf_counter() - started), 2)}
         if state is None:
             _log.info("request was taken away", **fields)
         else:
             _log.info("request", state=state.name, **({"error": describe_error(error)} if error else {}), **fields)
             await self.settle(state, lease.request_id, lease.owner)
+
+    async def _put_back_as_large(self, lease: Lease) -> None:
+        """Return the request of a lease to the queue, because its image turned out to be slow to decode."""
+        with self._logged():
+            await self._threads.run(self._store.release, lease, is_large=True)
+        self._changes.notify(lease.request_id)
+        _log.info("request waits: its image is slow to decode", attempt=lease.attempts)
 
     async def _put_back(self, lease: Lease) -> None:
         """Return the request of a lease to the queue, because the worker stops."""
@@ -173,6 +190,8 @@ class Worker:
             response = await self._run(lease)
         except CancelledError:
             return None, None
+        except GiveWayError:
+            raise
         except Exception as error:  # noqa: BLE001 (it belongs to this request, and the worker goes on)
             log_bug(error)
             release_frames(error)
@@ -202,7 +221,9 @@ class Worker:
     async def _start(self, task: Task, lease: Lease) -> Work[Any]:
         while True:
             try:
-                work = self._backend.start(task, task.query, retries=lease.attempts - 1)
+                work = self._backend.start(
+                    task, task.query, retries=lease.attempts - 1, is_large=lease.is_large, may_give_way=True
+                )
             except QueueFullError as error:  # of calls that wait for their result; they have priority
                 await asyncio.sleep(min(1.0, error.retry_after or 1.0))
             else:

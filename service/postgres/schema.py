@@ -90,6 +90,7 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         "ADD COLUMN old_digest bytea, ADD COLUMN old_until double precision",
     ),
     ("ALTER TABLE requests ADD COLUMN put_backs integer NOT NULL DEFAULT 0 CHECK (put_backs >= 0)",),
+    ("ALTER TABLE requests ADD COLUMN is_large boolean NOT NULL DEFAULT false",),
 )
 """The statements from each version to the next, starting with the empty schema."""
 

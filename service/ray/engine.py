@@ -52,9 +52,12 @@ class RayWork:
     ----------
     future
         Its response.
+    is_large
+        False: only its replica knows more than its request does.
     """
 
     future: asyncio.Task[mask_pb2.MaskResponse]
+    is_large: bool = False
 
     def cancel(self) -> None:
         """Stop it, wherever it is."""
@@ -105,7 +108,15 @@ class RayEngine:
         """
         return find_model(self.segmenters, model)
 
-    def start(self, task: Task, query: Query | ResolvedQuery, *, retries: int = 0) -> RayWork:
+    def start(
+        self,
+        task: Task,
+        query: Query | ResolvedQuery,
+        *,
+        retries: int = 0,
+        is_large: bool = False,  # noqa: ARG002 (the replica finds out)
+        may_give_way: bool = False,  # noqa: ARG002 (it never does)
+    ) -> RayWork:
         """Send a task; takes the same as `Engine.start`.
 
         Raises

@@ -52,6 +52,7 @@ class Store(Protocol):
         request_id: str | None = None,
         idempotency_key: str = "",
         deadline: float | None = None,
+        is_large: bool = False,
     ) -> Record:
         """Accept a request. When this returns, it is on disk.
 
@@ -69,6 +70,8 @@ class Store(Protocol):
             The owner's own name for the request. A key that is known, with the same task, returns the same request.
         deadline
             Seconds from now within which it must end; None for no deadline.
+        is_large
+            Whether its image is large.
 
         Returns
         -------
@@ -112,12 +115,17 @@ class Store(Protocol):
         The request, and whether this call ended it: of several concurrent calls, one gets True.
         """
 
-    def lease(self) -> Lease | None:
+    def lease(self, *, only_small: bool = False) -> Lease | None:
         """Take the first request of the queue; its attempts and its fence grow by one.
+
+        Parameters
+        ----------
+        only_small
+            Take the first one whose image is not large.
 
         Returns
         -------
-        The request, or None if the queue is empty. Requests past their deadline are left to `sweep`.
+        The request, or None if there is none. Requests past their deadline are left to `sweep`.
         """
 
     def renew(self, leases: Iterable[Lease]) -> set[str]:
@@ -158,8 +166,15 @@ class Store(Protocol):
     def fail(self, lease: Lease, error: AutomaskError) -> bool:
         """End a request with an error; returns and raises as `complete` does."""
 
-    def release(self, lease: Lease) -> bool:
-        """Return a request that was not worked on to the head of the queue, without counting the attempt.
+    def release(self, lease: Lease, *, is_large: bool = False) -> bool:
+        """Return a request to its position in the queue, without counting the attempt.
+
+        Parameters
+        ----------
+        lease
+            Its lease.
+        is_large
+            Mark its image as large.
 
         Returns as `complete` does.
         """

@@ -80,6 +80,8 @@ class Lease:
         Grows with each lease of the request: updates under an older lease are refused.
     task
         The task, as it was added.
+    is_large
+        Whether its image is large.
     problem
         Why the task cannot be read, in which case it is empty; otherwise None.
     """
@@ -93,6 +95,7 @@ class Lease:
     deadline: float | None
     fence: int
     task: bytes
+    is_large: bool = False
     problem: AutomaskError | None = None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
 import numpy as np
@@ -24,10 +23,9 @@ from automask.service.decoding.pool import DecoderPool
 from automask.service.telemetry.metrics import PrometheusMetrics
 from automask.service.wire.responses import write_response
 from automask.v1 import mask_pb2
+from support.decoders import SMALL, start_both
 from support.hostile_images import ATTACKS, encode, zeros_png
 from support.threaded_server import CALL_TIMEOUT, wait_until
-
-SMALL = encode(Image.new("RGB", (8, 6), "red"), "PNG")
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +49,6 @@ def engine_of(pool: DecoderPool, workers: int, spare_threads: int) -> Iterator[E
     )
     with closing(engine):
         yield engine
-
-
-def start_both(pool: DecoderPool) -> list[psutil.Process]:
-    """Start all processes of a pool that has two."""
-    with ThreadPoolExecutor(2) as threads:
-        while len(pool.pids) < 2:
-            list(threads.map(pool, [SMALL] * 8))
-    return [psutil.Process(pid) for pid in sorted(pool.pids)]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -107,6 +107,21 @@ def test_a_released_request_is_first_again_without_counting_the_attempt(store: S
     assert not store.complete(leases[0], b"under the old lease")
 
 
+def test_small_requests_can_be_leased_past_large_ones(store: Store) -> None:
+    large, small, slow = add(store, b"1", is_large=True), add(store, b"2"), add(store, b"3")
+    first = store.lease(only_small=True)
+    assert first is not None
+    assert (first.request_id, first.is_large) == (small, False)
+    assert store.complete(first, b"result")
+    turned = lease_next(store), lease_next(store)
+    assert [(lease.request_id, lease.is_large) for lease in turned] == [(large, True), (slow, False)]
+    assert store.release(turned[0])
+    assert store.release(turned[1], is_large=True)
+    assert store.lease(only_small=True) is None
+    again = lease_next(store), lease_next(store)
+    assert [(one.request_id, one.is_large, one.attempts) for one in again] == [(large, True, 1), (slow, True, 1)]
+
+
 def test_ten_drains_count_no_attempt_and_further_ones_do(store: Store) -> None:
     request_id, other = add(store), add(store, b"other")
     for _ in range(10):

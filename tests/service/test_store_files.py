@@ -87,11 +87,11 @@ def test_a_newer_version_is_refused_and_left_unchanged(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 99")
     before = contents(path.parent)
-    with pytest.raises(StoreError, match="its version must be at most 2, got 99"):
+    with pytest.raises(StoreError, match="its version must be at most 3, got 99"):
         open_store(path)
     assert contents(path.parent) == before
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     with open_store(path) as store:
         assert store.usage().counts[State.QUEUED] == len(ids)
 
@@ -104,10 +104,10 @@ def test_a_newer_version_that_crashed_is_refused_and_left_unchanged(path: Path, 
         assert db.execute("SELECT count(*) FROM requests").fetchone() == (40,)
         shutil.copytree(path.parent, crashed, ignore=shutil.ignore_patterns("crashed"))
     copy = crashed / path.name
-    assert copy.read_bytes()[60:64] == (2).to_bytes(4), "its version is in the log alone"
+    assert copy.read_bytes()[60:64] == (3).to_bytes(4), "its version is in the log alone"
     before = contents(crashed)
     assert set(before) == {copy.name + suffix for suffix in ("", "-wal", "-shm", ".lock")}
-    with pytest.raises(StoreError, match="its version must be at most 2, got 99"):
+    with pytest.raises(StoreError, match="its version must be at most 3, got 99"):
         open_store(copy)
     assert contents(crashed) == before
 

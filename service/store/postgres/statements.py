@@ -34,8 +34,8 @@ WHERE id = %(id)s AND owner = %(owner)s AND (expires IS NULL OR expires > %(now)
 
 # A concurrent transaction with the same idempotency key waits here for the other to end.
 INSERT: Final = b"""
-INSERT INTO requests (id, owner, model, state, idempotency_key, digest, size, created, deadline)
-VALUES (%(id)s, %(owner)s, %(model)s, %(state)s, %(key)s, %(digest)s, %(size)s, %(now)s, %(deadline)s)
+INSERT INTO requests (id, owner, model, state, idempotency_key, digest, size, created, deadline, is_large)
+VALUES (%(id)s, %(owner)s, %(model)s, %(state)s, %(key)s, %(digest)s, %(size)s, %(now)s, %(deadline)s, %(is_large)s)
 ON CONFLICT DO NOTHING
 """
 
@@ -43,12 +43,13 @@ ON CONFLICT DO NOTHING
 LEASE: Final = b"""
 WITH head AS MATERIALIZED (
     SELECT id FROM requests WHERE state = 'QUEUED' AND (deadline IS NULL OR deadline > %(now)s)
+        AND NOT (is_large AND %(only_small)s)
     ORDER BY position LIMIT 1 FOR UPDATE SKIP LOCKED
 )
 UPDATE requests SET state = %(state)s, attempts = attempts + 1, fence = fence + 1, started = %(now)s,
     lease_until = %(until)s
 FROM head JOIN tasks ON tasks.id = head.id WHERE requests.id = head.id
-RETURNING requests.id, owner, model, attempts, created, started, deadline, fence, data, object
+RETURNING requests.id, owner, model, attempts, created, started, deadline, fence, is_large, data, object
 """
 
 RENEW: Final = b"""
@@ -71,7 +72,8 @@ SELECT id FROM ended
 """
 
 RELEASE: Final = b"""
-UPDATE requests SET state = %(state)s, lease_until = NULL, attempts = attempts - 1
+UPDATE requests SET state = %(state)s, lease_until = NULL, attempts = attempts - 1,
+    is_large = is_large OR %(is_large)s
 WHERE id = %(id)s AND state = 'PROCESSING' AND fence = %(fence)s
 """
 

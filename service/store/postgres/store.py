@@ -105,10 +105,11 @@ class PostgresStore(Store):
         request_id: str | None = None,
         idempotency_key: str = "",
         deadline: float | None = None,
+        is_large: bool = False,
     ) -> Record:
         digest = self._policy.digest(model, task)
         name = request_id or uuid.uuid4().hex
-        new = Submission(name, owner, model, idempotency_key, digest, len(task), deadline)
+        new = Submission(name, owner, model, idempotency_key, digest, len(task), deadline, is_large)
         try:
             # A large task is written outside the database first: not if there is no need or no room for it.
             if self._payloads.is_large(task):
@@ -166,11 +167,11 @@ class PostgresStore(Store):
         is_new = self._end_once(token, request_id, cancel)
         return self.get(request_id, owner), is_new
 
-    def lease(self) -> Lease | None:
-        row = self._database.run(self._transitions.start)
+    def lease(self, *, only_small: bool = False) -> Lease | None:
+        row = self._database.run(lambda db: self._transitions.start(db, only_small=only_small))
         if row is None:
             return None
-        return self._with_task(Lease(*(*row[:-2], b"")), row[-2:])
+        return self._with_task(Lease(*(*row[:8], b"", row[8])), row[9:])
 
     def _with_task(self, lease: Lease, payload: Payload) -> Lease:
         try:
@@ -212,8 +213,8 @@ class PostgresStore(Store):
             lambda db: self._transitions.end_lease(db, lease, State.FAILED, error=encoded),
         )
 
-    def release(self, lease: Lease) -> bool:
-        return self._database.run(lambda db: self._transitions.release(db, lease))
+    def release(self, lease: Lease, *, is_large: bool = False) -> bool:
+        return self._database.run(lambda db: self._transitions.release(db, lease, is_large=is_large))
 
     def put_back(self, lease: Lease) -> State | None:
         return self._database.run(lambda db: self._recovery.put_back_held(db, lease))

@@ -23,7 +23,7 @@ class Submission:
 
     Attributes
     ----------
-    request_id, owner, model, key, deadline
+    request_id, owner, model, key, deadline, is_large
         As in `Store.add`; `request_id` is empty to only look for it.
     digest
         Hash of the task.
@@ -38,6 +38,7 @@ class Submission:
     digest: bytes
     size: int
     deadline: float | None = None
+    is_large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class Submissions:
             "size": ROW_BYTES + new.size,
             "now": now,
             "deadline": None if new.deadline is None else now + new.deadline,
+            "is_large": new.is_large,
         }
         if db.execute(INSERT, values).rowcount:
             Payloads.use(db, "tasks", new.request_id, payload)

@@ -46,25 +46,27 @@ class Transitions:
         """Notify the other servers of a change."""
         notify(db, self.server_id, request_id)
 
-    def start(self, db: Db) -> tuple[Any, ...] | None:
-        """Lease the first request of the queue, and return its row; None if the queue is empty."""
+    def start(self, db: Db, *, only_small: bool) -> tuple[Any, ...] | None:
+        """Lease the first request of the queue, and return its row; None if there is none."""
         now = self.clock.now()
         values = {
             "state": check_transition(State.QUEUED, State.PROCESSING),
             "now": now,
             "until": now + self.policy.lease_seconds,
+            "only_small": only_small,
         }
         row = db.execute(LEASE, values).fetchone()
         if row is not None:
             self.notify(db, row[0])
         return row
 
-    def release(self, db: Db, lease: Lease) -> bool:
+    def release(self, db: Db, lease: Lease, *, is_large: bool) -> bool:
         """Undo a start; returns whether the lease still held."""
         values = {
             "id": lease.request_id,
             "fence": lease.fence,
             "state": check_transition(State.PROCESSING, State.QUEUED),
+            "is_large": is_large,
         }
         is_released = bool(db.execute(RELEASE, values).rowcount)
         if is_released:

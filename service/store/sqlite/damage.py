@@ -46,6 +46,7 @@ SELECT id FROM requests WHERE NOT (
     AND typeof(position) = 'integer' AND abs(position) < 1 << 53
     AND typeof(attempts) = 'integer' AND attempts BETWEEN 0 AND 1 << 31
     AND typeof(put_backs) = 'integer' AND put_backs BETWEEN 0 AND 1 << 31
+    AND typeof(is_large) = 'integer' AND is_large IN (0, 1)
     AND typeof(fence) = 'integer' AND fence BETWEEN 0 AND 1 << 53
     AND typeof(idempotency_key) IN ('text', 'null') AND typeof(error) IN ('blob', 'null')
     AND typeof(deadline) IN ('real', 'null') AND typeof(lease_until) IN ('real', 'null')

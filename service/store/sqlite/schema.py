@@ -51,6 +51,7 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         "CREATE INDEX requests_expires ON requests (expires) WHERE expires IS NOT NULL",
     ),
     ("ALTER TABLE requests ADD COLUMN put_backs INTEGER NOT NULL DEFAULT 0 CHECK (put_backs >= 0)",),
+    ("ALTER TABLE requests ADD COLUMN is_large INTEGER NOT NULL DEFAULT 0 CHECK (is_large IN (0, 1))",),
 )
 """The statements from each version to the next, starting with the empty file."""
 

@@ -101,6 +101,7 @@ class SqliteStore(Store):
         request_id: str | None = None,
         idempotency_key: str = "",
         deadline: float | None = None,
+        is_large: bool = False,
     ) -> Record:
         digest = self._policy.digest(model, task)
         try:
@@ -114,6 +115,7 @@ class SqliteStore(Store):
                     key=idempotency_key,
                     digest=digest,
                     deadline=deadline,
+                    is_large=is_large,
                 )
                 return self._find(db, added, owner)
         except StoreError as error:
@@ -154,19 +156,19 @@ class SqliteStore(Store):
             raise self._policy.not_found(request_id)
         return Record.from_row(row)
 
-    def lease(self) -> Lease | None:
+    def lease(self, *, only_small: bool = False) -> Lease | None:
         with self._database.transaction() as db:
             now = self.clock.now()
             row = db.execute(
-                "SELECT id, owner, model, attempts + 1, created, ?1, deadline, fence + 1, task "
+                "SELECT id, owner, model, attempts + 1, created, ?1, deadline, fence + 1, task, is_large "
                 "FROM requests JOIN tasks USING (id) WHERE state = ?2 AND (deadline IS NULL OR deadline > ?1) "
-                "ORDER BY position LIMIT 1",
-                (now, State.QUEUED),
+                "AND is_large <= ?3 ORDER BY position LIMIT 1",
+                (now, State.QUEUED, not only_small),
             ).fetchone()
             if row is None:
                 return None
             transitions.start(db, row[0], now=now, lease_until=self.clock.uptime() + self.lease_seconds)
-            return Lease(*row)
+            return Lease(*(*row[:-1], bool(row[-1])))
 
     def renew(self, leases: Iterable[Lease]) -> set[str]:
         with self._database.transaction() as db:
@@ -190,11 +192,11 @@ class SqliteStore(Store):
             self._recovery.fail(db, lease.request_id, State.PROCESSING, self._policy.encode_error(error))
             return True
 
-    def release(self, lease: Lease) -> bool:
+    def release(self, lease: Lease, *, is_large: bool = False) -> bool:
         with self._database.transaction() as db:
             if not self._holds(db, lease):
                 return False
-            transitions.release(db, lease.request_id)
+            transitions.release(db, lease.request_id, is_large=is_large)
             return True
 
     def put_back(self, lease: Lease) -> State | None:

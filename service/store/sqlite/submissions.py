@@ -17,8 +17,8 @@ __all__ = ["Submissions"]
 _SPARE_BYTES: Final = 64 << 20  # of the disk, reserved for the results of accepted requests …
 _SPARE_SHARE: Final = 4  # … or, on a small disk, this fraction of it: one fourth
 _INSERT: Final = """
-INSERT INTO requests (id, owner, model, state, position, idempotency_key, digest, created, deadline)
-VALUES (?, ?, ?, ?, (SELECT coalesce(max(position), 0) + 1 FROM requests), ?, ?, ?, ?)
+INSERT INTO requests (id, owner, model, state, position, idempotency_key, digest, created, deadline, is_large)
+VALUES (?, ?, ?, ?, (SELECT coalesce(max(position), 0) + 1 FROM requests), ?, ?, ?, ?, ?)
 """
 
 
@@ -72,6 +72,7 @@ class Submissions:
         key: str,
         digest: bytes,
         deadline: float | None,
+        is_large: bool,
     ) -> str:
         """Add a request and return its id; the parameters are those of `Store.add`.
 
@@ -84,7 +85,7 @@ class Submissions:
         request_id = request_id or uuid.uuid4().hex
         now = self._clock.now()
         until = None if deadline is None else now + deadline
-        db.execute(_INSERT, (request_id, owner, model, State.QUEUED, key or None, digest, now, until))
+        db.execute(_INSERT, (request_id, owner, model, State.QUEUED, key or None, digest, now, until, is_large))
         db.execute("INSERT INTO tasks VALUES (?, ?)", (request_id, task))
         return request_id
 

@@ -27,11 +27,12 @@ def requeue(db: sqlite3.Connection, request_id: str) -> None:
     )
 
 
-def release(db: sqlite3.Connection, request_id: str) -> None:
-    """Undo a start. The request still has its position, which is before all queued ones."""
+def release(db: sqlite3.Connection, request_id: str, *, is_large: bool = False) -> None:
+    """Undo a start. The request still has its position, which is before those queued later."""
     db.execute(
-        "UPDATE requests SET state = ?, lease_until = NULL, attempts = attempts - 1 WHERE id = ?",
-        (check_transition(State.PROCESSING, State.QUEUED), request_id),
+        "UPDATE requests SET state = ?, lease_until = NULL, attempts = attempts - 1, is_large = is_large OR ? "
+        "WHERE id = ?",
+        (check_transition(State.PROCESSING, State.QUEUED), is_large, request_id),
     )
 
 
