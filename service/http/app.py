@@ -14,7 +14,7 @@ from ..config.settings import Settings
 from ..core.inflight import InFlight
 from ..core.operations import Operations
 from ..telemetry.calls import Observer
-from . import hosted, pages, playground
+from . import hosted, openapi, pages, playground
 from .bodies import max_body_bytes
 from .fetch import Fetcher
 from .middleware import CallMiddleware, routing_error
@@ -61,7 +61,7 @@ def create_app(
     app.include_router(playground.router(operations, settings, grpc_port=grpc_port))
     app.include_router(pages.router())
 
-    @app.get("/healthz")
+    @app.get("/healthz", responses=openapi.HEALTH, response_model=None)
     async def healthz() -> dict[str, str]:
         """Return whether the server accepts calls; needs no key."""
         operations.check_open()

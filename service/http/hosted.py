@@ -16,6 +16,7 @@ from ..core.task import Task
 from ..errors import NotFoundError
 from ..keys.key import Key
 from ..wire.tasks import encode_task
+from . import openapi
 from .authentication import authenticator
 from .bodies import read_body
 from .disconnects import unless_disconnected
@@ -32,9 +33,6 @@ _BODY: Final = {
         "required": True,
         "content": {content_type: {"schema": body_schema(content_type)} for content_type in _CONTENT_TYPES},
     }
-}
-_PICTURE: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "The picture; JSON with `image` if `base64` is true.", "content": {"image/png": {}}}
 }
 
 
@@ -55,22 +53,27 @@ def router(operations: Operations[mask_pb2.MaskResponse], settings: Settings, fe
     authenticated = Depends(authenticator(operations))
 
     @routes.post(f"/v1/models/{SLUG}", include_in_schema=False)  # as in older documentation of the vendor
-    @routes.post(f"/v1/{SLUG}", openapi_extra=_BODY, responses=_PICTURE, response_class=Response)
+    @routes.post(f"/v1/{SLUG}", openapi_extra=_BODY, responses=openapi.GENERATE, response_class=Response)
     async def generate(request: Request, key: Key = authenticated) -> Response:
         """Mask an image and return the picture."""
         return await hosted.generate(request, key)
 
-    @routes.post(f"/v2/{SLUG}", openapi_extra=_BODY)
+    @routes.post(
+        f"/v2/{SLUG}",
+        openapi_extra={**_BODY, "parameters": [openapi.IDEMPOTENCY_KEY]},
+        responses=openapi.SUBMIT,
+        response_model=None,
+    )
     async def submit(request: Request, key: Key = authenticated) -> dict[str, Any]:
         """Submit a request; its status and result are available later."""
         return await hosted.submit(request, key)
 
-    @routes.get("/v2/requests/{request_id}/status")
+    @routes.get("/v2/requests/{request_id}/status", responses=openapi.STATUS)
     async def status(request_id: str, key: Key = authenticated) -> JSONResponse:
         """Return the status of a request: QUEUED, PROCESSING, COMPLETED or FAILED."""
         return JSONResponse(*describe_status(await operations.status(request_id, key)))
 
-    @routes.get("/v2/requests/{request_id}")
+    @routes.get("/v2/requests/{request_id}", responses=openapi.RESULT)
     async def result(
         request: Request,
         request_id: str,
@@ -80,7 +83,7 @@ def router(operations: Operations[mask_pb2.MaskResponse], settings: Settings, fe
         """Return the result of a request, with the URL of its picture in `output`."""
         return await hosted.result(request, request_id, key, unknown)
 
-    @routes.get("/v2/requests/{request_id}/output.{ending}", response_class=Response)
+    @routes.get("/v2/requests/{request_id}/output.{ending}", responses=openapi.OUTPUT, response_class=Response)
     async def output(request_id: str, ending: str, key: str = "", signature: str = "") -> Response:
         """Return the picture of a request to anyone with its signed URL."""
         return await hosted.output(request_id, f".{ending}", key, signature)

@@ -19,7 +19,7 @@ SLUG: Final = "automatic-mask-generator"
 """Name of the model in the URLs of the hosted API."""
 
 _DESCRIPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "image": {"type": "string", "description": "Image: a data: URI, base64 or an http(s) URL, or an uploaded file."},
+    "image": {"type": "string", "description": "Image: a data: URI, base64 or an http(s) URL."},
     "prompt": {
         "type": "string",
         "maxLength": MAX_PROMPT_LENGTH,
@@ -29,7 +29,8 @@ _DESCRIPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "exclude": {
         "type": "string",
         "maxLength": MAX_PROMPT_LENGTH,
-        "description": "What to leave out of the mask. Not in the hosted API.",
+        "description": "What to leave out of the mask, in the words of a prompt: 'cup and spoon'. Subtracted from the "
+        "grown mask, and not grown itself. Not in the hosted API.",
         "default": "",
     },
     "box": {
@@ -123,5 +124,9 @@ def body_schema(content_type: str) -> dict[str, Any]:
             for name in ARRAYS
         }
     if content_type == "multipart/form-data":
-        properties["image"] = {**SCHEMA["image"], "format": "binary"}  # lets API clients offer an upload
+        properties["image"] = {
+            "type": "string",
+            "format": "binary",
+            "description": f"An uploaded file. {SCHEMA['image']['description']}",
+        }
     return {"type": "object", "required": ["image"], "properties": properties}
