@@ -81,7 +81,7 @@ sbom: .venv-supply/.made
 .venv-docs/.made: Makefile pyproject.toml $(SOURCE_FOLDERS)
 	@$(PYTHON) -m venv .venv-docs
 	@.venv-docs/bin/python -m pip install --quiet --quiet --constraint deploy/constraints.txt \
-		mkdocs==1.6.1 mkdocs-material==9.8.2 mkdocs-click==0.9.0 mkdocstrings==1.0.8 mkdocstrings-python==2.0.11 \
+		mkdocs==1.6.1 mkdocs-material==9.8.2 mkdocstrings==1.0.8 mkdocstrings-python==2.0.11 ruff \
 		--editable '.[cpu,text,http]' --config-settings editable_mode=strict
 	@touch $@
 

@@ -47,10 +47,16 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return match["text"].strip("[]")
         inside = found.removeprefix("docs/") if found.startswith("docs/") else pages.get(found, f"source/{found}")
         start = posixpath.dirname(page.file.src_uri)
-        return f"{match['text']}({posixpath.relpath(inside, start)}{mark}{anchor})"
+        return f"{_text(match, files.get_file_from_path(inside))}({posixpath.relpath(inside, start)}{mark}{anchor})"
 
-    del files
     return _outside_of_fences(markdown, link)
+
+
+def _text(match: re.Match[str], target: File | None) -> str:
+    """Return the text of a link; the title of the page in place of its file name."""
+    path = match["target"].partition("#")[0]
+    is_name = match["text"].strip("[]") in {path, posixpath.basename(path)}
+    return f"[{target.page.title}]" if is_name and target and target.page and target.page.title else match["text"]
 
 
 def _outside_of_fences(markdown: str, link: Callable[[re.Match[str]], str]) -> str:
