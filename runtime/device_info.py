@@ -5,12 +5,14 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
 from .hardware import identify_processor
 from .plugins import Plugin
 from .providers import Providers
+from .tuning import Tuning
 
 __all__ = ["DeviceInfo"]
 
@@ -21,6 +23,11 @@ def _no_problem() -> None:
 
 def _no_versions() -> Mapping[str, str]:
     """Versions of the libraries of a device that has none besides ONNX Runtime."""
+    return {}
+
+
+def _no_options(_tuning: Tuning, _engines: Path | None) -> Mapping[str, Mapping[str, str]]:
+    """Options of a device that nothing can be set of."""
     return {}
 
 
@@ -46,6 +53,11 @@ class DeviceInfo:
     providers
         Returns ONNX Runtime's execution providers, in order of preference, and the options of each. The CPU's is added
         at the end, for operators that the others lack.
+    options
+        Returns further options of the providers, by provider, for how a graph is to use the device, and the folder for
+        the engines that are built from it.
+    builds_engines
+        Whether a graph is compiled for the GPU at hand, for minutes, and what was compiled is kept.
     precisions
         Precisions of a graph, in order of preference.
     probe
@@ -83,6 +95,8 @@ class DeviceInfo:
     systems: tuple[tuple[str, str], ...] = ()
     plugin: Plugin | None = None
     providers: Callable[[], Providers]
+    options: Callable[[Tuning, Path | None], Mapping[str, Mapping[str, str]]] = _no_options
+    builds_engines: bool = False
     precisions: tuple[str, ...]
     probe: Callable[[], str | None] = _no_problem
     prepare: Callable[[ModuleType], object] | None = None

@@ -11,12 +11,14 @@ from .plugins import Plugin
 from .providers import (
     coreml,
     cuda,
+    cuda_options,
     directml,
     openvino_options,
     preload_nvidia,
     probe_nvidia,
     qnn_options,
     tensorrt,
+    tensorrt_options,
     tensorrt_rtx_options,
 )
 
@@ -49,6 +51,7 @@ _CUDA = DeviceInfo(
     extras={"gpu": "NVIDIA, CUDA 13", "gpu-cu12": "NVIDIA, CUDA 12"},
     requirements="an NVIDIA GPU, its driver, CUDA and cuDNN",
     providers=cuda,
+    options=cuda_options,
     precisions=("fp16", "fp32"),
     probe=probe_nvidia,
     prepare=preload_nvidia,
@@ -61,6 +64,8 @@ _TENSORRT = replace(
     name="tensorrt",
     requirements="an NVIDIA GPU, its driver, CUDA, cuDNN and TensorRT",
     providers=tensorrt,
+    options=tensorrt_options,
+    builds_engines=True,
     versions=tensorrt_versions,
     automatic="never",
 )

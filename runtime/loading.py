@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from .devices import Device
 from .errors import BundleError, ParameterError
 from .families import FAMILIES
 from .families.family import Family, Words
+from .graphs import silent
 from .images import DEFAULT_MAX_PIXELS, Decoder, decode
 from .lookup import locate_bundle
 from .opening import open_bundle_on, predict_device
 from .outline import Outline
 from .segmenter import Segmenter
+from .tuning import Tuning
 
 __all__ = ["load", "outline", "read_words"]
 
@@ -34,6 +36,8 @@ def load(
     revision: str | None = None,
     decoder: Decoder = decode,
     prove: bool = True,
+    gpu_memory_bytes: int | None = None,
+    progress: Callable[[str], object] | None = None,
 ) -> Segmenter:
     """Load a model.
 
@@ -64,6 +68,10 @@ def load(
         What decodes image files; by default `automask.images.decode`, in this process.
     prove
         Whether the model is compared as above. A bundle of an older exporter has nothing to compare with.
+    gpu_memory_bytes
+        Most bytes of GPU memory that ONNX Runtime takes for each graph of the model, at least 1; by default no limit.
+    progress
+        Called with a line after each step: TensorRT takes minutes to build the engine of a graph, once.
 
     Raises
     ------
@@ -89,6 +97,7 @@ def load(
         ("threads", threads, 1),
         ("cache_bytes", cache_bytes, 0),
         ("max_pixels", max_pixels, 1),
+        ("gpu_memory_bytes", gpu_memory_bytes, 1),
     ):
         if value is not None and value < least:
             raise ParameterError(name, f"be at least {least}", value)
@@ -97,7 +106,8 @@ def load(
     if precision is not None and precision not in bundle.precisions:
         raise ParameterError("precision", f"be one of {', '.join(bundle.precisions)} for this bundle", precision)
     with _naming_the_manifest(bundle):
-        opened = open_bundle_on(bundle, device, precision, threads, proves=prove)
+        tuning = Tuning(threads=threads, gpu_memory_bytes=gpu_memory_bytes)
+        opened = open_bundle_on(bundle, device, precision, tuning, proves=prove, progress=progress or silent)
         cache = ByteCache[Arrays](cache_bytes, _size)
         segmenter = Segmenter(
             bundle,

@@ -15,17 +15,18 @@ from time import perf_counter
 from .bundle import Bundle, sha256
 from .devices import AUTO, CPU, find_rivals, pick_device
 from .errors import BundleError, DeviceError
+from .graphs import Progress, open_graph, open_graphs, silent
 from .plans import Plan, find_plans, may_compare, sort_plans
 from .proof import Proof, Race, Recording, Runs, Timing, Verdict, Verdicts, compare, judge, read_proof, record
 from .proof.document import PHOTO
 from .proof.speed import slowest
 from .segmenter import Standing
 from .session import Session
+from .tuning import DEFAULT, Tuning
 
 __all__ = [
     "Opened",
     "open_bundle_on",
-    "open_graphs",
     "predict_device",
     "prove_plan",
     "usable_proof",
@@ -59,7 +60,15 @@ class Opened:
     warnings: tuple[str, ...] = ()
 
 
-def open_bundle_on(bundle: Bundle, device: str, precision: str | None, threads: int | None, *, proves: bool) -> Opened:
+def open_bundle_on(
+    bundle: Bundle,
+    device: str,
+    precision: str | None,
+    tuning: Tuning = DEFAULT,
+    *,
+    proves: bool,
+    progress: Progress = silent,
+) -> Opened:
     """Open a bundle on the first device and in the first precision that work.
 
     Parameters
@@ -70,10 +79,12 @@ def open_bundle_on(bundle: Bundle, device: str, precision: str | None, threads: 
         One of `device_names`.
     precision
         A precision of the bundle; None for the fastest one here that is right.
-    threads
-        CPU threads for one call.
+    tuning
+        How the graphs use the device.
     proves
         Whether the bundle is proven, unless it was before.
+    progress
+        Called with a line after each step.
 
     Raises
     ------
@@ -83,7 +94,7 @@ def open_bundle_on(bundle: Bundle, device: str, precision: str | None, threads: 
         A file is damaged.
     """
     picked = pick_device(device)
-    opener = _Opener(bundle, precision, threads, proves=proves)
+    opener = _Opener(bundle, precision, tuning, progress, proves=proves)
     if device != AUTO or picked != CPU:
         return opener.open_first([picked] if device != AUTO else [picked, CPU])
     rivals = find_rivals() if opener.can_prove else []
@@ -112,18 +123,14 @@ def _winners(races: Mapping[str, Race | None]) -> list[str]:
     return sorted(faster, key=faster.__getitem__)
 
 
-def open_graphs(bundle: Bundle, plan: Plan, threads: int | None) -> dict[str, Session]:
-    """Check the files of a plan, and open its graphs; raises as `Bundle.check` and `Session` do."""
-    # Hashing takes longer than opening, and most files of a bundle may be of other precisions.
-    bundle.check(opened=plan.files.values())
-    return {role: Session(bundle.folder / file, plan.device, threads=threads) for role, file in plan.files.items()}
-
-
 class _Opener:
     """Opens a bundle on devices, and proves it."""
 
-    def __init__(self, bundle: Bundle, precision: str | None, threads: int | None, *, proves: bool) -> None:
-        self._bundle, self._precision, self._threads, self._proves = bundle, precision, threads, proves
+    def __init__(
+        self, bundle: Bundle, precision: str | None, tuning: Tuning, progress: Progress, *, proves: bool
+    ) -> None:
+        self._bundle, self._precision, self._proves = bundle, precision, proves
+        self._tuning, self._progress = tuning, progress
 
     @property
     def can_prove(self) -> bool:
@@ -199,7 +206,7 @@ class _Opener:
 
     def _open(self, plan: Plan, others: Sequence[Plan], kept: Verdicts | None) -> Opened:
         """Open a plan, or one of the other plans that is faster; prove what was not proven before."""
-        sessions = open_graphs(self._bundle, plan, self._threads)
+        sessions = open_graphs(self._bundle, plan, self._tuning, progress=self._progress)
         opened = Opened(plan, sessions, "proven")
         if kept is None:
             return replace(opened, standing="not proven" if self._proves else "skipped")
@@ -221,6 +228,7 @@ class _Opener:
         verdict, recording = prove_plan(self._bundle, plan, sessions, proof)
         _require(self._bundle, plan, verdict)
         kept.keep(plan.precision, verdict)
+        self._progress(f"proof: right on {plan.device} in {plan.precision}, {verdict.milliseconds / 1e3:.1f} s")
         return recording
 
     def _choose_faster(self, opened: Opened, other: Plan, recording: Recording, proof: Proof, kept: Verdicts) -> Opened:
@@ -232,7 +240,8 @@ class _Opener:
             if timing is None or not timing.other_is_faster:
                 kept.keep_order([plan.precision, other.precision])
                 return opened
-            sessions = open_graphs(self._bundle, other, self._threads)
+            shared = {plan.files[role]: session for role, session in opened.sessions.items()}
+            sessions = open_graphs(self._bundle, other, self._tuning, shared=shared, progress=self._progress)
             self._prove(other, sessions, proof, kept)
         except (BundleError, DeviceError) as error:
             _log.info("%s is not compared with %s: %s", other.precision, plan.precision, error)
@@ -247,7 +256,7 @@ class _Opener:
         role = slowest(recording, opened.plan.files, other.files)
         if role is None:
             return None
-        session = Session(self._bundle.folder / other.files[role], other.device, threads=self._threads)
+        session = open_graph(self._bundle, other, role, self._tuning, self._progress)
         inputs = recording.runs[role].inputs
         return compare([(opened.sessions[role], inputs)], [(session, inputs)])
 

@@ -5,23 +5,27 @@ from __future__ import annotations
 import ctypes
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import TypeAlias
 
 from .folders import cache_folder
 from .hardware import nvidia_driver
 from .plugins import PluginOptions
+from .tuning import Tuning
 
 __all__ = [
     "Providers",
     "coreml",
     "cuda",
+    "cuda_options",
     "directml",
     "openvino_options",
     "preload_nvidia",
     "probe_nvidia",
     "qnn_options",
     "tensorrt",
+    "tensorrt_options",
     "tensorrt_rtx_options",
 ]
 
@@ -53,16 +57,35 @@ def cuda() -> Providers:
     return [("CUDAExecutionProvider", options)]
 
 
+def cuda_options(tuning: Tuning, _engines: Path | None) -> Mapping[str, Mapping[str, str]]:
+    """Return the options of CUDA's provider for one graph."""
+    if tuning.gpu_memory_bytes is None:
+        return {}
+    return {"CUDAExecutionProvider": {"gpu_mem_limit": str(tuning.gpu_memory_bytes)}}
+
+
 def tensorrt() -> Providers:
     """Return TensorRT's provider, and CUDA's for the operators that it lacks."""
-    engines = str(cache_folder() / "tensorrt")
-    options = {
-        "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": engines,
-        "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": engines,
-    }
-    return [("TensorrtExecutionProvider", options), *cuda()]
+    return [("TensorrtExecutionProvider", {}), *cuda()]
+
+
+def tensorrt_options(tuning: Tuning, engines: Path | None) -> Mapping[str, Mapping[str, str]]:
+    """Return the options of both for one graph.
+
+    TensorRT names an engine after the names and shapes in a graph, without its weights: in one folder, a model would
+    run the engine of another one of the same architecture. There is no option for float16: the graphs are typed.
+    """
+    options: dict[str, str] = {}
+    if engines is not None:
+        options |= {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(engines),
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(engines),
+        }
+    if tuning.gpu_memory_bytes is not None:
+        options["trt_max_workspace_size"] = str(tuning.gpu_memory_bytes)
+    return {"TensorrtExecutionProvider": options, **cuda_options(tuning, engines)}
 
 
 def tensorrt_rtx_options(_threads: int | None) -> Mapping[str, str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -13,12 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import TensorSpec
-from .devices import CPU, DEVICES, DeviceInfo, import_onnxruntime
+from .devices import CPU, DEVICES, DeviceInfo, import_onnxruntime, library_versions
 from .errors import BundleError, DeviceError
+from .folders import cache_folder
 from .interrupt import current_interrupt
 from .plugins import find_plugin_devices
+from .tuning import DEFAULT, Tuning
 
-__all__ = ["Session"]
+__all__ = ["Session", "engines_folder"]
+
+_log = logging.getLogger(__name__)
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 
@@ -32,8 +39,10 @@ class Session:
         The ONNX file.
     device
         A name of the table of devices, as `pick_device` returns it.
-    threads
-        CPU threads for one call, at least 1. None: ONNX Runtime's default, one per physical core.
+    tuning
+        How it uses the device.
+    sha256
+        Hash of the file, in hex: engines that are built from it are kept under this name. Without it, none is kept.
 
     Raises
     ------
@@ -46,19 +55,22 @@ class Session:
     ----------
     device
         As above.
+    engines
+        Folder of the engines that are built from this graph; None if none is kept.
     outputs
         Names of the graph's outputs, in its order.
     signature
         Inputs and outputs, each by name; an axis of any length has a name.
     """
 
-    def __init__(self, path: Path, device: str, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, device: str, *, tuning: Tuning = DEFAULT, sha256: str = "") -> None:
         ort = import_onnxruntime()
         info = DEVICES[device]
         if info.prepare is not None:
             info.prepare(ort)
         try:
-            self._session = _open(ort, info, path, threads)
+            self.engines = _make_folder(engines_folder(device, sha256)) if sha256 and info.builds_engines else None
+            self._session = _open(ort, info, path, tuning, self.engines)
         except DeviceError:
             raise
         except Exception as error:  # ONNX Runtime's own classes share no base but this
@@ -109,13 +121,31 @@ class Session:
             ) from error
 
 
-def _open(ort: ModuleType, info: DeviceInfo, path: Path, threads: int | None) -> Any:  # noqa: ANN401 (no types)
-    options = _options(ort, threads)
+def engines_folder(device: str, sha256: str) -> Path:
+    """Return the folder for the engines of one graph; those of other versions of the libraries are elsewhere."""
+    versions = hashlib.sha256(json.dumps(library_versions(device), sort_keys=True).encode()).hexdigest()
+    return cache_folder() / device / f"{sha256[:16]}-{versions[:8]}"
+
+
+def _make_folder(folder: Path) -> Path | None:
+    """Make a folder, and return it; None if it cannot be made: then engines are built at each start."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _log.warning("engines are not kept: %s", error)
+        return None
+    return folder
+
+
+def _open(ort: ModuleType, info: DeviceInfo, path: Path, tuning: Tuning, engines: Path | None) -> Any:  # noqa: ANN401
+    options = _options(ort, tuning.threads)
     if info.plugin is None:
-        providers = dict([*info.providers(), *DEVICES[CPU].providers()])
+        providers = {name: dict(fixed) for name, fixed in (*info.providers(), *DEVICES[CPU].providers())}
+        for name, further in info.options(tuning, engines).items():
+            providers[name] |= further
         return ort.InferenceSession(path, options, providers=[*providers.items()])
     devices = find_plugin_devices(ort, info.plugin)
-    options.add_provider_for_devices(devices[:1], dict(info.plugin.options(threads)))
+    options.add_provider_for_devices(devices[:1], dict(info.plugin.options(tuning.threads)))
     return ort.InferenceSession(path, options)
 
 

@@ -1,4 +1,4 @@
-"""The command line: `automask mask`, `cutout`, `models`, `pull`, `prove`, `doctor`; commands of service and export."""
+"""The command line: `automask mask`, `cutout`, `models`, `pull`, `prove`, `warm`, `doctor`; service and export."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from .mask import mask
 from .models import models
 from .prove import prove
 from .pull import pull
+from .warm import warm
 
 __all__ = ["main"]
 
 _REQUESTS = "automask.service.cli.requests"
-# Imported when called: `mask`, `cutout`, `models`, `pull`, `prove` and `doctor` need none of them.
+# Imported when called: `mask`, `cutout`, `models`, `pull`, `prove`, `warm` and `doctor` need none of them.
 _LATER = {
     "serve": "automask.service.cli.serve",
     **dict.fromkeys(("submit", "status", "watch", "result", "cancel"), _REQUESTS),
@@ -104,5 +105,5 @@ def main(*, debug: bool) -> None:
     del debug  # read from the context, where errors are caught
 
 
-for _command in (mask, cutout, models, pull, prove, doctor, completion):
+for _command in (mask, cutout, models, pull, prove, warm, doctor, completion):
     main.add_command(_command)

@@ -27,7 +27,14 @@ from .settings import CONTEXT, config_option, first_model
 
 __all__ = ["CONTEXT", "Batch", "batch_options"]
 
-_HERE = ("device", "precision", "threads", "max_pixels", "prove")  # options that a server has for itself
+_HERE = (
+    "device",
+    "precision",
+    "threads",
+    "gpu_memory_mb",
+    "max_pixels",
+    "prove",
+)  # options that a server has for itself
 
 _OPTIONS = (
     click.option(
@@ -51,6 +58,11 @@ _OPTIONS = (
     click.option("--device", type=click.Choice(device_names()), help=f"Where to run. [default: {AUTO}]"),
     click.option("--precision", metavar="NAME", help="Precision of the model, such as int8. [default: fastest]"),
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads. [default: one per core]"),
+    click.option(
+        "--gpu-memory-mb",
+        type=click.IntRange(min=1),
+        help="Maximum GPU memory, in MB, of each graph of the model. [default: no limit]",
+    ),
     click.option(
         "--prove/--no-prove",
         default=True,
@@ -87,6 +99,7 @@ class Batch:
     device: Device | None
     precision: str | None
     threads: int | None
+    gpu_memory_mb: int | None
     prove: bool
     max_pixels: int
     server: str | None
@@ -181,6 +194,7 @@ class Batch:
                     threads=self.threads,
                     max_pixels=self.max_pixels,
                     prove=self.prove,
+                    gpu_memory_bytes=None if self.gpu_memory_mb is None else self.gpu_memory_mb * 1_000_000,
                 )
             yield segmenter.mask, segmenter.mask_many
             return

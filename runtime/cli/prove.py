@@ -9,9 +9,10 @@ import click
 from ..bundle import Bundle
 from ..devices import AUTO, device_names, pick_device
 from ..errors import AutomaskError, ParameterError
+from ..graphs import open_graphs
 from ..loading import load
 from ..lookup import find_bundle
-from ..opening import open_graphs, prove_plan, usable_proof
+from ..opening import prove_plan, usable_proof
 from ..plans import Plan, find_plans
 from ..proof import Proof, Verdicts
 from .notes import notes_of_loading
@@ -62,7 +63,7 @@ def _prove(bundle: Bundle, plan: Plan, proof: Proof, kept: Verdicts) -> bool:
     """Prove one plan, print its figures, and keep a right verdict."""
     title = f"{bundle.name} on {plan.device} in {plan.precision}"
     try:
-        verdict, _ = prove_plan(bundle, plan, open_graphs(bundle, plan, None), proof)
+        verdict, _ = prove_plan(bundle, plan, open_graphs(bundle, plan), proof)
     except AutomaskError as error:
         click.echo(f"{title}: {error}")
         return False

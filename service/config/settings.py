@@ -127,6 +127,9 @@ class Settings(BaseSettings):
     workers: int | None = Field(None, ge=1, description="Tasks to run at once. [default: CPU cores, 2 on a GPU]")
     threads: int | None = Field(None, ge=1, description="CPU threads of one graph. [default: one per core]")
     cache_mb: int = Field(256, ge=0, description="Maximum size, in MB, of each model's cache of image encodings.")
+    gpu_memory_mb: int | None = Field(
+        None, ge=1, description="Maximum GPU memory, in MB, of each graph of a model. [default: no limit]"
+    )
     max_queue: int = Field(256, ge=1, description="Maximum number of waiting tasks, and of waiting requests.")
     max_image_mb: float = Field(32, gt=0, le=1024, description="Maximum size, in MB, of an image file or raw pixels.")
     decode_timeout: Duration = Field(

@@ -7,6 +7,7 @@ from time import perf_counter
 import structlog
 
 from automask import Segmenter, load
+from automask.devices import AUTO, DEVICES
 from automask.images import Decoder, decode
 
 from ..config.settings import Settings
@@ -24,6 +25,11 @@ def open_decoder(settings: Settings) -> DecoderPool | None:
     pool = DecoderPool(processes=settings.decode_processes, timeout=settings.decode_timeout)
     pool.start()
     return pool
+
+
+def _log_step(line: str) -> None:
+    """Log a step of loading: the engine of a graph may take minutes."""
+    _log.info("loading", step=line)
 
 
 def load_model(model: str, settings: Settings, *, threads: int | None, decoder: Decoder | None) -> Segmenter:
@@ -48,6 +54,8 @@ def load_model(model: str, settings: Settings, *, threads: int | None, decoder: 
         cache_bytes=settings.cache_mb * 1_000_000,
         decoder=decoder or decode,
         prove=settings.prove,
+        gpu_memory_bytes=None if settings.gpu_memory_mb is None else settings.gpu_memory_mb * 1_000_000,
+        progress=_log_step if settings.device != AUTO and DEVICES[settings.device].builds_engines else None,
     )
     loaded = perf_counter()
     segmenter.warm_up()

@@ -25,8 +25,9 @@ from automask.bundle import MANIFEST, sha256
 from automask.cli import main
 from automask.devices import DEVICES
 from automask.encodings import rle, unpack
+from automask.graphs import open_graphs
 from automask.lookup import find_bundle, locate_bundle
-from automask.opening import open_graphs, usable_proof
+from automask.opening import usable_proof
 from automask.plans import find_plans
 from automask.proof import Timing, Verdicts, make_proof, record
 from automask.proof.digest import Digest
@@ -355,7 +356,7 @@ def test_the_faster_precision_is_chosen_once(proofs: Counter[str], monkeypatch: 
 def test_two_sessions_are_timed_by_turns() -> None:
     bundle = find_bundle("default")
     (plan,) = find_plans(bundle, "cpu", "fp32")
-    sessions, proof = open_graphs(bundle, plan, None), usable_proof(bundle)
+    sessions, proof = open_graphs(bundle, plan), usable_proof(bundle)
     assert proof is not None
     recording = record(bundle, sessions, proof.questions)
     runs = [(sessions[role], run.inputs) for role, run in recording.runs.items()]

@@ -26,6 +26,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "workers": ("3", "3", 3),
     "threads": ("2", "2", 2),
     "cache_mb": ("0", "0", 0),
+    "gpu_memory_mb": ("4000", "4000", 4000),
     "max_queue": ("9", "9", 9),
     "max_image_mb": ("0.5", "0.5", 0.5),
     "max_inflight_mb": ("640", "640", 640.0),

@@ -1,0 +1,77 @@
+"""Opening the graphs of one plan, and what was built for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Final, TypeAlias
+
+from .bundle import Bundle
+from .devices import DEVICES
+from .plans import Plan
+from .session import Session, engines_folder
+from .tuning import DEFAULT, Tuning
+
+__all__ = ["Progress", "count_engines", "open_graph", "open_graphs", "silent"]
+
+Progress: TypeAlias = Callable[[str], object]
+"""Called with one line."""
+
+_NONE: Final[Mapping[str, Session]] = {}
+
+
+def silent(_line: str) -> None:
+    """Show no progress."""
+
+
+def open_graphs(
+    bundle: Bundle,
+    plan: Plan,
+    tuning: Tuning = DEFAULT,
+    *,
+    shared: Mapping[str, Session] = _NONE,
+    progress: Progress = silent,
+) -> dict[str, Session]:
+    """Check the files of a plan, and open its graphs; raises as `Bundle.check` and `Session` do.
+
+    Parameters
+    ----------
+    bundle, plan
+        What to open.
+    tuning
+        How the graphs use the device.
+    shared
+        Graphs that are open on the same device, by file; they are not opened again.
+    progress
+        Called with a line for each graph.
+
+    Returns
+    -------
+    The graphs by role.
+    """
+    # Hashing takes longer than opening, and most files of a bundle may be of other precisions.
+    bundle.check(opened=plan.files.values())
+    return {
+        role: shared[file] if file in shared else open_graph(bundle, plan, role, tuning, progress)
+        for role, file in plan.files.items()
+    }
+
+
+def open_graph(bundle: Bundle, plan: Plan, role: str, tuning: Tuning, progress: Progress) -> Session:
+    """Open the graph of one role; the files of the plan were checked."""
+    file = plan.files[role]
+    key, builds = bundle.files[file], DEVICES[plan.device].builds_engines
+    kept = count_engines(engines_folder(plan.device, key)) if builds else 0
+    started = perf_counter()
+    session = Session(bundle.folder / file, plan.device, tuning=tuning, sha256=key)
+    seconds = perf_counter() - started
+    built = count_engines(session.engines) - kept
+    how = f"built {built} engines" if built else "read from the cache of engines" if kept else "opened"
+    progress(f"{file}: {how} in {seconds:.1f} s")
+    return session
+
+
+def count_engines(folder: Path | None) -> int:
+    """Return how many engines a folder has."""
+    return 0 if folder is None else sum(1 for _ in folder.glob("*.engine"))

@@ -1,0 +1,27 @@
+"""How the graphs of a model use a device: threads, GPU memory, CUDA graphs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["DEFAULT", "Tuning"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """Settings of a session that change how fast a graph runs and what it takes.
+
+    Attributes
+    ----------
+    threads
+        CPU threads for one call, at least 1. None: ONNX Runtime's default, one per physical core.
+    gpu_memory_bytes
+        Most bytes of GPU memory that ONNX Runtime takes for one graph, weights included. None: no limit.
+    """
+
+    threads: int | None = None
+    gpu_memory_bytes: int | None = None
+
+
+DEFAULT: Final = Tuning()
