@@ -17,6 +17,7 @@ from automask.families.boxes import Boxes
 from automask.families.drawers import DRAWERS
 from automask.families.family import Picture, Stopwatch
 from automask.images import DEFAULT_MAX_PIXELS
+from automask.running import Running
 from automask.segmenter import Segmenter
 from automask.session import Session
 
@@ -145,7 +146,7 @@ def _compare_chain(bundle: Bundle, graphs: dict[str, Session], photo: Image) -> 
     A finder's boxes and a drawer's masks may each be right, and one still be scaled for another image than the other.
     """
     cache = ByteCache[Arrays](_CACHE_BYTES, lambda arrays: sum(array.nbytes for array in arrays))
-    segmenter = Segmenter(bundle, Boxes(bundle, graphs, cache), cache, DEFAULT_MAX_PIXELS)
+    segmenter = Segmenter(bundle, Running(Boxes(bundle, graphs, cache), cache), DEFAULT_MAX_PIXELS)
     result = segmenter.mask(photo, segmenter.outline.sample_prompt, threshold=0, edges="model", return_mask=False)
     if not result.instances:
         return None

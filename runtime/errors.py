@@ -10,7 +10,7 @@ Each names the value it met and what would be right, and also inherits the fitti
     ├── CancelledError (RuntimeError)            stopped by an `Interrupt`
     ├── BundleNotFoundError (FileNotFoundError)  no bundle with this name, path or Hub id
     ├── BundleError (ValueError)                 a bundle that is damaged, malformed or of an unknown kind
-    ├── DeviceError (RuntimeError)               a device that was named and cannot be used
+    ├── DeviceError (RuntimeError)               a device that cannot be used, or failed
     └── MissingDependencyError (ImportError)     an optional package that is not installed
 """
 
@@ -122,7 +122,15 @@ class BundleError(AutomaskError, ValueError):
 
 
 class DeviceError(AutomaskError, RuntimeError):
-    """A device was named and cannot be used."""
+    """A device was named and cannot be used, or failed while it computed.
+
+    Attributes
+    ----------
+    is_gone
+        Whether the device fails for every image, so that the same call may work later: it is no fault of the image.
+    """
+
+    is_gone: bool = False
 
 
 class MissingDependencyError(AutomaskError, ImportError):

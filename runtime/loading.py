@@ -5,20 +5,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .bundle import MANIFEST, Bundle, read_bundle
 from .cache import Arrays, ByteCache
-from .devices import Device
+from .devices import AUTO, CPU, Device
 from .errors import BundleError, ParameterError
 from .families import FAMILIES
 from .families.family import Family, Words
-from .graphs import silent
+from .graphs import Progress, silent
 from .images import DEFAULT_MAX_PIXELS, Decoder, decode
 from .lookup import locate_bundle
 from .opening import open_bundle_on, predict_device
 from .outline import Outline
+from .running import Running
 from .segmenter import Segmenter
 from .tuning import Tuning
 
@@ -40,6 +42,9 @@ def load(
     progress: Callable[[str], object] | None = None,
 ) -> Segmenter:
     """Load a model.
+
+    A device that is gone in the middle of a call is opened again, at most every few seconds; with ``auto``, the model
+    goes on with the CPU, and says so in the warnings of each result.
 
     The first time on a device and in a precision, the model masks a photo, and what each graph computes is compared
     with what it computed at export; that takes a second or two, and is kept in the cache folder. See docs/devices.md.
@@ -105,23 +110,21 @@ def load(
     family = _family(bundle)
     if precision is not None and precision not in bundle.precisions:
         raise ParameterError("precision", f"be one of {', '.join(bundle.precisions)} for this bundle", precision)
-    with _naming_the_manifest(bundle):
-        tuning = Tuning(threads=threads, gpu_memory_bytes=gpu_memory_bytes)
-        opened = open_bundle_on(bundle, device, precision, tuning, proves=prove, progress=progress or silent)
-        cache = ByteCache[Arrays](cache_bytes, _size)
-        segmenter = Segmenter(
-            bundle,
-            family(bundle, opened.sessions, cache),
-            cache,
-            max_pixels,
-            decoder,
-            precision=opened.plan.precision,
-            standing=opened.standing,
-            warnings=opened.warnings,
-        )
-    for warning in opened.warnings:
+    tuning = Tuning(threads=threads, gpu_memory_bytes=gpu_memory_bytes)
+
+    def open_on(name: str, progress: Progress) -> Running:
+        with _naming_the_manifest(bundle):
+            opened = open_bundle_on(bundle, name, precision, tuning, proves=prove, progress=progress)
+            cache = ByteCache[Arrays](cache_bytes, _size)
+            loaded = family(bundle, opened.sessions, cache)
+        return Running(loaded, cache, opened.plan.precision, opened.standing, opened.warnings)
+
+    running = open_on(device, progress or silent)
+    for warning in running.warnings:
         warnings.warn(warning, RuntimeWarning, stacklevel=2)
-    return segmenter
+    # The next device is tried only if none was named.
+    reopen = partial(open_on, CPU if device == AUTO else device, silent)
+    return Segmenter(bundle, running, max_pixels, decoder, reopen=reopen)
 
 
 def outline(model: str | Path = "default", *, device: Device = "auto", revision: str | None = None) -> Outline:

@@ -20,7 +20,7 @@ from .plans import Plan, find_plans, may_compare, sort_plans
 from .proof import Proof, Race, Recording, Runs, Timing, Verdict, Verdicts, compare, judge, read_proof, record
 from .proof.document import PHOTO
 from .proof.speed import slowest
-from .segmenter import Standing
+from .running import Standing
 from .session import Session
 from .tuning import DEFAULT, Tuning
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .drawing import Outline, cut, draw, finish
-from .errors import AutomaskError, EmptyMaskError, ParameterError
+from .errors import AutomaskError, DeviceError, EmptyMaskError, ParameterError
 from .families.family import Family, Picture, Prediction, Stopwatch
 from .findings import Finding, find, select
 from .images import ImageSource
@@ -25,6 +25,7 @@ from .words.meaning import Meaning
 
 __all__ = ["Pipeline"]
 
+Answers: TypeAlias = list[list[Result | AutomaskError] | AutomaskError]
 FindingT = TypeVar("FindingT", Finding, Finding | AutomaskError)
 
 _AHEAD = 2  # images that `run_many` decodes while the model works on another one
@@ -43,14 +44,37 @@ class Pipeline:
         Name of the bundle, for the results.
     warnings
         Warnings of every result.
+    recover
+        Called with this pipeline and the error when its device fails. Returns the pipeline that takes over, or raises
+        an error. None: the error is raised.
     """
 
-    def __init__(self, reader: PictureReader, family: Family[Any], model: str, warnings: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        reader: PictureReader,
+        family: Family[Any],
+        model: str,
+        warnings: tuple[str, ...] = (),
+        recover: Callable[[Pipeline, DeviceError], Pipeline] | None = None,
+    ) -> None:
         self._reader, self._family, self._model, self._warnings = reader, family, model, warnings
+        self._recover = recover
+        self._successor: Pipeline | None = None
 
-    def run(
-        self, image: ImageSource, queries: Sequence[ResolvedQuery]
-    ) -> list[list[Result | AutomaskError] | AutomaskError]:
+    @property
+    def device(self) -> str:
+        """The device of the graphs."""
+        return self._family.device
+
+    def works(self, image: NDArray[np.uint8], query: ResolvedQuery) -> bool:
+        """Return whether the device computes something for an image, which must be one that the cache has not."""
+        try:
+            self._answer_here(*self._read(image), [query])
+        except DeviceError:
+            return False
+        return True
+
+    def run(self, image: ImageSource, queries: Sequence[ResolvedQuery]) -> Answers:
         """Return, for each query, one result for each of its prompts, or its own error.
 
         A query with `return_errors` has the errors of its prompts among its results.
@@ -63,7 +87,7 @@ class Pipeline:
             The interrupt of this thread was set.
         """
         picture, watch = self._read(image)
-        return self._answer(picture, queries, watch) if queries else []
+        return self.answer(picture, watch, queries) if queries else []
 
     def run_many(
         self, images: Iterable[ImageSource], query: ResolvedQuery, *, return_errors: bool
@@ -87,7 +111,7 @@ class Pipeline:
                 waiting.extend(pool.submit(self._read, image) for image in islice(source, 1))
                 try:
                     picture, watch = decoded.result()
-                    (answer,) = self._answer(picture, [query], watch)
+                    (answer,) = self.answer(picture, watch, [query])
                 except AutomaskError as error:
                     answer = error
                 if not isinstance(answer, AutomaskError):
@@ -102,13 +126,23 @@ class Pipeline:
         with watch.stage("decode"):
             return self._reader.read(image), watch
 
-    def _answer(
-        self, picture: Picture, queries: Sequence[ResolvedQuery], watch: Stopwatch
-    ) -> list[list[Result | AutomaskError] | AutomaskError]:
+    def answer(self, picture: Picture, watch: Stopwatch, queries: Sequence[ResolvedQuery]) -> Answers:
+        """Answer queries on a decoded image as `run` does: here or, once the device has failed, by the successor."""
+        if self._successor is not None:
+            return self._successor.answer(picture, watch, queries)
+        try:
+            return self._answer_here(picture, watch, queries)
+        except DeviceError as error:
+            if self._recover is None:
+                raise
+            self._successor = self._recover(self, error)
+            return self._successor.answer(picture, watch, queries)
+
+    def _answer_here(self, picture: Picture, watch: Stopwatch, queries: Sequence[ResolvedQuery]) -> Answers:
         # No query may change the answer to another.
         passes = [[query] for query in queries] if self._family.reads_together else [queries]
         found = iter([one for together in passes for one in self._find(picture, together, watch)])
-        answers: list[list[Result | AutomaskError] | AutomaskError] = []
+        answers: Answers = []
         for query in queries:
             findings = list(islice(found, len(_shared(query))))
             try:

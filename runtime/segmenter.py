@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from pathlib import Path
-from typing import Any, Literal, TypeAlias, Unpack, overload
+from typing import Literal, Unpack, overload
+from weakref import WeakMethod
 
 from .bundle import Bundle
-from .cache import Arrays, ByteCache, CacheInfo
-from .errors import AutomaskError
-from .families.family import Family
+from .cache import CacheInfo
+from .errors import AutomaskError, DeviceError
 from .images import Decoder, ImageSource, decode
 from .interrupt import Interrupt
 from .outline import Outline, ResolvedQuery
 from .parameters import Alpha, Edges, Options, Query
 from .pictures import PictureReader
 from .pipeline import Pipeline
+from .recovery import SAMPLE, Recovery
 from .result import Result
+from .running import Running
 
-__all__ = ["Segmenter", "Standing"]
-
-Standing: TypeAlias = Literal["proven", "not proven", "skipped"]
-
-_SAMPLE = Path(__file__).parent / "data" / "person.jpg"
+__all__ = ["Segmenter"]
 
 
 class Segmenter:
@@ -33,16 +30,15 @@ class Segmenter:
     ----------
     bundle
         The bundle that was loaded.
-    family
-        Runs its graphs.
-    cache
-        The cache of the family.
+    running
+        Its graphs on a device.
     max_pixels
         Most pixels (width times height) of an image.
     decoder
         What decodes image files.
-    precision, standing, warnings
-        As below.
+    reopen
+        Opens the graphs again when their device is gone: on the same device if it was named, else on the next one. Not
+        called more often than every few seconds. None: every call fails then.
 
     Attributes
     ----------
@@ -61,28 +57,48 @@ class Segmenter:
         nothing to compare with. ``skipped``: it was loaded with `prove=False`.
     warnings
         One sentence for each device or precision that is not used because it does not work. Every result has them, too.
+
+    A device that fails changes `device`, `precision`, `standing` and `warnings`, if the model was loaded for ``auto``.
     """
 
     def __init__(
         self,
         bundle: Bundle,
-        family: Family[Any],
-        cache: ByteCache[Arrays],
+        running: Running,
         max_pixels: int,
         decoder: Decoder = decode,
         *,
-        precision: str = "",
-        standing: Standing = "skipped",
-        warnings: tuple[str, ...] = (),
+        reopen: Callable[[], Running] | None = None,
     ) -> None:
+        self.bundle, self._max_pixels, self._decoder = bundle, max_pixels, decoder
+        self._recovery = None if reopen is None else Recovery(reopen)
+        self._run_on(running)
+
+    def _run_on(self, running: Running) -> Pipeline:
+        """Run from now on with these graphs, and return their pipeline."""
+        bundle, family = self.bundle, running.family
         self.outline = Outline(bundle, family.device, family.words)
-        self.bundle, self.device, self.vocabulary = bundle, family.device, family.words.labels
-        self.precision, self.standing, self.warnings = precision, standing, warnings
-        self._cache = cache
+        self.device, self.vocabulary = family.device, family.words.labels
+        self.precision, self.standing, self.warnings = running.precision, running.standing, running.warnings
+        self._cache = running.cache
         # At twice the model's own size, resizing still averages pixels, as it does at full size.
         shortest = 2 * max(settings["size"] for settings in bundle.image.values())
-        reader = PictureReader(cache, max_pixels=max_pixels, shortest=shortest, decoder=decoder)
-        self._pipeline = Pipeline(reader, family, bundle.name, warnings)
+        reader = PictureReader(running.cache, max_pixels=self._max_pixels, shortest=shortest, decoder=self._decoder)
+        model = WeakMethod(self._recover)  # a model is released once nobody refers to it, without garbage collection
+
+        def recover(failed: Pipeline, error: DeviceError) -> Pipeline:
+            if (method := model()) is None:
+                raise error
+            return method(failed, error)
+
+        self._pipeline = Pipeline(reader, family, bundle.name, running.warnings, recover)
+        return self._pipeline
+
+    def _recover(self, failed: Pipeline, error: DeviceError) -> Pipeline:
+        if self._recovery is None:
+            raise error
+        sample = self.resolve(Query.build(self.outline.sample_prompt, (), {}))
+        return self._recovery.recover(failed, error, sample, current=lambda: self._pipeline, use=self._run_on)
 
     def __repr__(self) -> str:
         return f"<Segmenter {self.bundle.name!r} on {self.device}>"
@@ -93,7 +109,7 @@ class Segmenter:
 
     def warm_up(self) -> Result:
         """Mask a photo that comes with the package, so that the next call is not the slow first one."""
-        return self.mask(_SAMPLE, self.outline.sample_prompt)
+        return self.mask(SAMPLE, self.outline.sample_prompt)
 
     @overload
     def mask(  # type: ignore[overload-overlap]  # a str is a Sequence[str], too; the first overload is meant

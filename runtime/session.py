@@ -116,8 +116,8 @@ class Session:
                 raise
             reason = str(error).partition("\n")[0]
             raise DeviceError(
-                f"device {self.device!r} failed while it computed {', '.join(self.outputs)}: {reason}. Load the model "
-                f"again if it is back, or with device={CPU!r}"
+                f"device {self.device!r} failed while it computed {', '.join(self.outputs)}: {reason}. Try a smaller "
+                f"image, try again later, or load the model with device={CPU!r}"
             ) from error
 
 

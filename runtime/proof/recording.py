@@ -17,6 +17,7 @@ from ..errors import AutomaskError
 from ..families import FAMILIES
 from ..images import DEFAULT_MAX_PIXELS
 from ..result import Result
+from ..running import Running
 from ..segmenter import Segmenter
 from ..session import Session
 from .document import PHOTO, Found, Outcome, Question
@@ -102,7 +103,7 @@ def record(bundle: Bundle, sessions: Mapping[str, Session], questions: Sequence[
     recorders: dict[str, Session] = {role: _Recorder(one, role, recording.runs) for role, one in sessions.items()}
     cache = ByteCache[Arrays](_CACHE_BYTES, lambda arrays: sum(array.nbytes for array in arrays))
     family = FAMILIES[bundle.family](bundle, recorders, cache)
-    segmenter = Segmenter(bundle, family, cache, DEFAULT_MAX_PIXELS)
+    segmenter = Segmenter(bundle, Running(family, cache), DEFAULT_MAX_PIXELS)
     photo = PHOTO.read_bytes()
     started = perf_counter()
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from automask import CancelledError
+from automask import CancelledError, DeviceError
 
 from ..cancellation import run_to_completion, wait_for
 from ..decoding.slots import GiveWayError
@@ -24,6 +24,7 @@ from ..telemetry.outages import OutageLog
 from ..telemetry.redaction import describe_error
 from ..telemetry.tracing import span, trace_stages
 from .access import Access
+from .back_off import BackOff
 from .backend import Backend, Work
 from .changes import ChangeNotifier
 from .codec import Codec
@@ -77,6 +78,7 @@ class Worker:
         self._active: dict[str, tuple[Lease, Work[Any] | None]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
+        self._back_off = BackOff()
         self._outage, self._write_outage = OutageLog("store"), OutageLog("a result cannot be stored yet")
 
     def start(self) -> None:
@@ -113,6 +115,8 @@ class Worker:
 
     async def _dispatch(self) -> None:
         while True:
+            while left := self._back_off.left:
+                await asyncio.sleep(left)
             self._work_may_wait.clear()
             lease = await self._lease()
             if lease is None:
@@ -161,11 +165,15 @@ class Worker:
         finally:
             del self._active[lease.request_id]
             self.wake()
+        problem = {} if error is None else {"error": describe_error(error)}
         fields = {"attempt": lease.attempts, "ms": round(1e3 * (perf_counter() - started), 2)}
         if state is None:
             _log.info("request was taken away", **fields)
+        elif state is State.QUEUED:
+            _log.warning("request is queued again, its device is gone", **problem, **fields)
+            self._changes.notify(lease.request_id)
         else:
-            _log.info("request", state=state.name, **({"error": describe_error(error)} if error else {}), **fields)
+            _log.info("request", state=state.name, **problem, **fields)
             await self.settle(state, lease.request_id, lease.owner)
 
     async def _put_back_as_large(self, lease: Lease) -> None:
@@ -185,7 +193,10 @@ class Worker:
             await self.settle(State.FAILED, lease.request_id, lease.owner)
 
     async def _run_and_store(self, lease: Lease) -> tuple[State | None, Exception | None]:
-        """Run a request and store its result or error; return its state, None if the lease was lost meanwhile."""
+        """Run a request and store its result or error; return its state, None if the lease was lost meanwhile.
+
+        A request whose device is gone is QUEUED again, in its place and without counting the attempt.
+        """
         try:
             response = await self._run(lease)
         except CancelledError:
@@ -193,10 +204,15 @@ class Worker:
         except GiveWayError:
             raise
         except Exception as error:  # noqa: BLE001 (it belongs to this request, and the worker goes on)
+            if isinstance(error, DeviceError) and error.is_gone:
+                self._back_off.fail()
+                release_frames(error)
+                return await self._write(State.QUEUED, self._store.release, lease), error
             log_bug(error)
             release_frames(error)
             public = self._codec.public_error(error, lease.request_id)
             return await self._write(State.FAILED, self._store.fail, lease, public), public
+        self._back_off.succeed()
         result = self._codec.encode_response(response)
         return await self._write(State.COMPLETED, self._store.complete, lease, result), None
 

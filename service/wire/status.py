@@ -162,6 +162,8 @@ def _details(error: BaseException, reason: str) -> Iterator[Message]:
         case ImageError():
             fields = {}
             violation.field, violation.description = "image", _shorten(str(error))
+        case DeviceError():
+            fields = {"gone": "true"} if error.is_gone else {}
         case _:
             fields = {}
     info.metadata.update({key: _shorten(text) for key, text in fields.items()})
@@ -210,7 +212,10 @@ def _rebuild(kind: type[AutomaskError], message: str, fields: Mapping[str, str])
         prompt, nearest = fields.get("prompt", ""), tuple(json.loads(fields.get("nearest", "[]")))
         attributes = {"prompt": prompt, "nearest": nearest, "parts": _parts(fields.get("parts", ""), prompt)}
     else:
-        return kind(message)
+        error = kind(message)
+        if isinstance(error, DeviceError):
+            error.is_gone = fields.get("gone") == "true"
+        return error
     # The constructors of these two build the message, which is complete here.
     error = kind.__new__(kind)
     ValueError.__init__(error, message)
