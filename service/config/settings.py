@@ -135,7 +135,7 @@ class Settings(BaseSettings):
     decode_timeout: Duration = Field(
         5,
         gt=0,
-        description="Processor time to decode an image; the image is refused after it, and after four times as long.",
+        description="Maximum processor time to decode an image; the limit by the clock is four times as long.",
     )
     decode_processes: int = Field(
         4,
