@@ -78,6 +78,9 @@ class DeviceInfo:
     automatic
         When the device ``auto`` becomes this one: ``where it works``, ``where faster`` than the CPU by a measurement,
         or ``never``.
+    least_share
+        Least share of the nodes of a model that the device must take; the CPU computes those that it does not take. One
+        that takes none is refused in any case.
     is_serial
         Whether a graph takes one call at a time: the provider does not lock it by itself.
     is_gpu
@@ -105,6 +108,7 @@ class DeviceInfo:
     float32_error: float = 0.01
     compares: tuple[str, ...] = ()
     automatic: Literal["where it works", "where faster", "never"] = "where it works"
+    least_share: float = 0.5
     is_serial: bool = False
     is_gpu: bool = False
     batches_boxes: bool = False

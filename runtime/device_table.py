@@ -56,6 +56,7 @@ _CUDA = DeviceInfo(
     probe=probe_nvidia,
     prepare=preload_nvidia,
     identify=identify_nvidia,
+    least_share=0.0,  # what it leaves to the CPU are many nodes for shapes, of no weight
     is_gpu=True,
     batches_boxes=True,
 )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Final, TypeAlias
 
 from .bundle import Bundle
-from .devices import DEVICES
+from .devices import CPU, DEVICES
+from .errors import DeviceError
 from .plans import Plan
 from .session import Session, engines_folder
 from .tuning import DEFAULT, Tuning
@@ -33,7 +34,7 @@ def open_graphs(
     shared: Mapping[str, Session] = _NONE,
     progress: Progress = silent,
 ) -> dict[str, Session]:
-    """Check the files of a plan, and open its graphs; raises as `Bundle.check` and `Session` do.
+    """Check the files of a plan, and open its graphs.
 
     Parameters
     ----------
@@ -49,13 +50,32 @@ def open_graphs(
     Returns
     -------
     The graphs by role.
+
+    Raises
+    ------
+    BundleError, DeviceError
+        As `Bundle.check` and `Session` do; or the device leaves too much of the model to the CPU.
     """
     # Hashing takes longer than opening, and most files of a bundle may be of other precisions.
     bundle.check(opened=plan.files.values())
-    return {
+    sessions = {
         role: shared[file] if file in shared else open_graph(bundle, plan, role, tuning, progress)
         for role, file in plan.files.items()
     }
+    _require_share(bundle, plan, [*sessions.values()])
+    return sessions
+
+
+def _require_share(bundle: Bundle, plan: Plan, sessions: Sequence[Session]) -> None:
+    """Raise a `DeviceError` if the device leaves too much of a model to the CPU."""
+    info = DEVICES[plan.device]
+    taken = sum(session.nodes.get(info.provider, 0) for session in sessions)
+    nodes = sum(sum(session.nodes.values()) for session in sessions)
+    if nodes and (not taken or taken < info.least_share * nodes):
+        raise DeviceError(
+            f"device {plan.device!r} cannot be used for {bundle.name!r} in {plan.precision}: it takes {taken} of "
+            f"{nodes} nodes, and the CPU would compute the others. Use another precision, or device={CPU!r}"
+        )
 
 
 def open_graph(bundle: Bundle, plan: Plan, role: str, tuning: Tuning, progress: Progress) -> Session:

@@ -120,5 +120,5 @@ def directml() -> Providers:
 
 
 def qnn_options(_threads: int | None) -> Mapping[str, str]:
-    """Return options of Qualcomm's provider: its neural processor computes float32 graphs in float16."""
-    return {"backend_type": "htp", "enable_htp_fp16_precision": "1"}
+    """Return options of Qualcomm's provider: its neural processor."""
+    return {"backend_type": "htp"}

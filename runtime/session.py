@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -57,6 +58,8 @@ class Session:
         As above.
     engines
         Folder of the engines that are built from this graph; None if none is kept.
+    nodes
+        How many nodes each execution provider takes; empty on the CPU, and where ONNX Runtime is too old to say so.
     outputs
         Names of the graph's outputs, in its order.
     signature
@@ -84,6 +87,7 @@ class Session:
                 f"missing or of another version, its message on stderr names it. The device needs {info.requirements}"
             )
         self.device = device
+        self.nodes = {} if device == CPU else _count_nodes(self._session)
         self._turn: AbstractContextManager[object] = Lock() if info.is_serial else nullcontext()
         self._make_run_options = ort.RunOptions
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -139,6 +143,8 @@ def _make_folder(folder: Path) -> Path | None:
 
 def _open(ort: ModuleType, info: DeviceInfo, path: Path, tuning: Tuning, engines: Path | None) -> Any:  # noqa: ANN401
     options = _options(ort, tuning.threads)
+    if info.name != CPU:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if info.plugin is None:
         providers = {name: dict(fixed) for name, fixed in (*info.providers(), *DEVICES[CPU].providers())}
         for name, further in info.options(tuning, engines).items():
@@ -147,6 +153,15 @@ def _open(ort: ModuleType, info: DeviceInfo, path: Path, tuning: Tuning, engines
     devices = find_plugin_devices(ort, info.plugin)
     options.add_provider_for_devices(devices[:1], dict(info.plugin.options(tuning.threads)))
     return ort.InferenceSession(path, options)
+
+
+def _count_nodes(session: Any) -> Counter[str]:  # noqa: ANN401 (onnxruntime has no types)
+    """Return the nodes by provider. A provider is first in `get_providers` even if it takes none."""
+    counts: Counter[str] = Counter()
+    if hasattr(session, "get_provider_graph_assignment_info"):
+        for part in session.get_provider_graph_assignment_info():
+            counts[part.ep_name] += len(part.get_nodes())
+    return counts
 
 
 def _specs(tensors: Sequence[Any]) -> dict[str, TensorSpec]:

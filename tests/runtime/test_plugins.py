@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -197,6 +197,31 @@ def test_another_version_of_a_plugin_is_proven_again(
     monkeypatch.setitem(DEVICES, "tensorrt", replace(DEVICES["tensorrt"], versions=lambda: {"TensorRT 10": "10.13.3"}))
     assert Verdicts(find_bundle("default"), "tensorrt").path != key
     del own_cache
+
+
+@pytest.mark.parametrize(("taken", "is_used"), [(0, False), (4, False), (5, True)])
+def test_a_plugin_that_leaves_most_of_the_model_to_the_cpu_is_refused(
+    stub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int, is_used: bool
+) -> None:
+    """ONNX Runtime names a provider first even if every node runs on the CPU."""
+    stub("")
+    ort = import_onnxruntime()
+
+    class Part(NamedTuple):
+        ep_name: str
+        nodes: int
+
+        def get_nodes(self) -> range:
+            return range(self.nodes)
+
+    parts = [Part("CPUExecutionProvider", taken), Part("OtherExecutionProvider", 10 - taken)]
+    monkeypatch.setattr(ort.InferenceSession, "get_provider_graph_assignment_info", lambda _: parts)
+    code, message = mask(tmp_path, "openvino")
+    if is_used:
+        assert code == 0, message
+    else:
+        assert code == 1
+        assert f"device 'openvino' cannot be used for 'default' in fp32: it takes {3 * taken} of 30 nodes" in message
 
 
 # --- auto: only where it is faster, and proven
