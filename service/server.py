@@ -30,6 +30,7 @@ from .decoding.pool import DecoderPool
 from .errors import UnavailableError
 from .rpc.listen import listen, server_options
 from .rpc.messages import add_servicer
+from .rpc.unsent import UnsentAnswers
 from .sockets import format_address, tls_context, without_brackets
 from .telemetry.exporter import Exporter
 from .telemetry.metrics import PrometheusMetrics
@@ -92,6 +93,7 @@ class Server:
         self._grpc = grpc.aio.server(options=server_options(self._settings.max_message_bytes))
         self._health = health.aio.HealthServicer()
         add_servicer(self._components.servicer, self._grpc)
+        self._components.servicer.middleware.unsent = UnsentAnswers(self._components.in_flight)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         await self._set_health(_STATUS.NOT_SERVING)

@@ -35,7 +35,7 @@ class InFlight:
         try:
             yield held
         finally:
-            self.used -= held.size
+            held.release()
 
 
 class Held:
@@ -66,3 +66,8 @@ class Held:
         self.check(size)
         self.size += size
         self._total.used += size
+
+    def release(self) -> None:
+        """Hold nothing any more."""
+        self._total.used -= self.size
+        self.size = 0

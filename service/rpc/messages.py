@@ -1,4 +1,7 @@
-"""Messages as gRPC hands them over: parsed here, so that a malformed one ends its call with a rich error."""
+"""Messages as gRPC hands them over: parsed here, so that a malformed one ends its call with a rich error.
+
+Answers are serialized here, too, so that their bytes count until they are sent.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ def opened(request: Any, in_flight: InFlight) -> Iterator[Any]:  # noqa: ANN401 
 
 
 def add_servicer(servicer: MaskServiceServicer, server: grpc.aio.Server) -> None:
-    """Register the methods of a servicer, which receive each message as `Incoming`."""
+    """Register the methods of a servicer, which receive each message as `Incoming` and return answers as bytes."""
     add_MaskServiceServicer_to_server(servicer, _Registry(server))  # type: ignore[arg-type]
 
 
@@ -73,7 +76,9 @@ class _Registry:
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         changed = {
-            name: handler._replace(request_deserializer=_tolerant(handler.request_deserializer))
+            name: handler._replace(
+                request_deserializer=_tolerant(handler.request_deserializer), response_serializer=None
+            )
             for name, handler in handlers.items()
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, changed),))

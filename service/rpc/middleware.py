@@ -6,9 +6,9 @@ import asyncio
 import functools
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -23,6 +23,7 @@ from ..telemetry.logs import log_bug
 from ..telemetry.tracing import span
 from ..wire.status import row_of, to_status, trailing_metadata
 from .messages import opened
+from .unsent import UnsentAnswers
 
 __all__ = ["Call", "CallMiddleware", "streaming", "unary"]
 
@@ -58,11 +59,17 @@ class CallMiddleware:
         Counts and logs calls.
     in_flight
         Limits the bytes of messages.
+
+    Attributes
+    ----------
+    unsent
+        Serializes answers, and counts them until they are sent. None: methods return messages, as Ray's proxies expect.
     """
 
     def __init__(self, operations: Operations[Any], observer: Observer, in_flight: InFlight) -> None:
         self._operations, self._observer = operations, observer
         self.in_flight = in_flight
+        self.unsent: UnsentAnswers | None = None
 
     @asynccontextmanager
     async def handle(self, method: str, context: Context) -> AsyncIterator[Call]:
@@ -101,7 +108,10 @@ def unary(
         try:
             async with servicer.middleware.handle(method.__name__, context) as call:
                 with opened(request, servicer.middleware.in_flight) as message:
-                    return await method(servicer, message, call)
+                    response: Any = await method(servicer, message, call)
+                    if servicer.middleware.unsent is not None:
+                        response = servicer.middleware.unsent.send_until_done(response, context.peer())
+                    return cast("Response", response)
         except grpc.aio.AbortError as error:
             release_frames(error)  # gRPC keeps this error in a reference cycle
             raise
@@ -124,7 +134,9 @@ def streaming(
             async with servicer.middleware.handle(method.__name__, context) as call:
                 with opened(request, servicer.middleware.in_flight) as message:
                     async for response in method(servicer, message, call):
-                        yield response
+                        with _sending(response, servicer.middleware.unsent, context) as data:
+                            del response
+                            yield data
         except grpc.aio.AbortError as error:
             release_frames(error)  # gRPC keeps this error in a reference cycle
             raise
@@ -133,3 +145,7 @@ def streaming(
             message = None
 
     return handle
+
+
+def _sending(response: Any, unsent: UnsentAnswers | None, context: Context) -> AbstractContextManager[Any]:  # noqa: ANN401
+    return nullcontext(response) if unsent is None else unsent.sending(response, context.peer())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -16,6 +16,7 @@ from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceServicer
 
 from ..cancellation import run_to_completion
+from ..core.inflight import Held
 from ..core.operations import Operations
 from ..errors import release_frames
 from ..store.records import Record
@@ -27,7 +28,8 @@ from .middleware import Call, CallMiddleware, streaming, unary
 
 __all__ = ["Servicer"]
 
-_Frames: TypeAlias = "asyncio.Queue[asyncio.Task[messages.GenerateStreamResponse] | None]"
+_Frame: TypeAlias = tuple[messages.GenerateStreamResponse, Held]
+_Frames: TypeAlias = asyncio.Queue[asyncio.Task[_Frame] | None]
 
 
 class Servicer(MaskServiceServicer):
@@ -61,19 +63,25 @@ class Servicer(MaskServiceServicer):
             self._operations.workers + 2
         )  # one frame waits for a worker, one response for the client
         reader = asyncio.create_task(self._read_frames(requests, frames, room, call))
+        frame = None
         try:
             while (frame := await frames.get()) is not None:
-                yield await frame
+                response, held = await frame
+                held.release()  # it counts as unsent from here on
+                yield response
                 room.release()
             await reader
         finally:
             reader.cancel()
-            left: list[asyncio.Task[Any]] = [reader]
+            left = [frame] if frame else []
             while not frames.empty():
                 if frame := frames.get_nowait():
                     frame.cancel()
                     left.append(frame)
-            await run_to_completion(asyncio.wait(left))
+            await run_to_completion(asyncio.wait([reader, *left]))
+            for frame in left:
+                if not frame.cancelled():
+                    frame.result()[1].release()
 
     async def _read_frames(
         self,
@@ -94,17 +102,17 @@ class Servicer(MaskServiceServicer):
         finally:
             frames.put_nowait(None)
 
-    async def _frame(
-        self, index: int, request: messages.GenerateStreamRequest, call: Call
-    ) -> messages.GenerateStreamResponse:
+    async def _frame(self, index: int, request: messages.GenerateStreamRequest, call: Call) -> _Frame:
+        held = Held(self.middleware.in_flight)  # until the frames before it are sent
         try:
             with opened(request, self.middleware.in_flight) as message:
                 response = await self._operations.generate(read_task(message.task), call.key)
-            return messages.GenerateStreamResponse(index=index, response=response)
+            held.add(response.ByteSize())
+            return messages.GenerateStreamResponse(index=index, response=response), held
         except Exception as error:  # noqa: BLE001 (the next frames go on)
             log_bug(error)
             release_frames(error)
-            return messages.GenerateStreamResponse(index=index, error=to_status(error, call.request_id))
+            return messages.GenerateStreamResponse(index=index, error=to_status(error, call.request_id)), held
 
     @unary
     async def Submit(self, request: messages.SubmitRequest, call: Call) -> messages.SubmitResponse:  # noqa: N802

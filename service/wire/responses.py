@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automask.encodings import Rle
-from automask.errors import AutomaskError
+from automask.errors import AutomaskError, ParameterError
 from automask.instance import Instance
 from automask.result import Result
 from automask.v1 import mask_pb2
 
 from ..core.task import CHOSEN, PICTURES, OutputFormat, Task
+from ..limits import MAX_RAW_BYTES
 from .remote_result import RemoteResult
 from .status import to_error, to_status
 from .tasks import read_parameters, write_formats, write_parameters
@@ -40,10 +41,17 @@ def write_response(
         Milliseconds from acceptance to the start of work.
     retries
         Attempts after the first.
+
+    Raises
+    ------
+    ParameterError
+        The raw masks together are larger than a response may be.
     """
     start = perf_counter()
     first = next((result for result in results if isinstance(result, Result)), None)
     formats = task.formats or (CHOSEN[first.kind],) if first else ()
+    if OutputFormat.MASK_RAW in formats:
+        _check_raw(sum(result.mask.size for result in results if isinstance(result, Result)))
     response = mask_pb2.MaskResponse(
         results=[
             _write_error(prompt, result) if isinstance(result, AutomaskError) else _write_result(result, formats)
@@ -67,6 +75,12 @@ def write_response(
         )
     )
     return response
+
+
+def _check_raw(size: int) -> None:
+    if size > MAX_RAW_BYTES:
+        wanted = f"not be MASK_RAW for masks of more than {MAX_RAW_BYTES // 1_000_000} MB together"
+        raise ParameterError("formats", wanted, f"{size / 1e6:.0f} MB")
 
 
 def _write_error(prompt: str, error: AutomaskError) -> mask_pb2.MaskResult:

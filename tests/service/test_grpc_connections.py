@@ -14,9 +14,10 @@ from automask.service import Client
 from automask.service import server as server_module
 from automask.service.client import connections
 from automask.service.rpc.listen import Keepalive, server_options
+from automask.service.rpc.unsent import UnsentAnswers
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from support.threaded_server import CALL_TIMEOUT, connect, serving
+from support.threaded_server import CALL_TIMEOUT, connect, serving, wait_until
 
 SETTINGS, PING, GOAWAY, HEADERS, DATA = 4, 6, 7, 1, 0
 ACK, END_STREAM, END_HEADERS = 1, 1, 4
@@ -89,6 +90,22 @@ def test_a_client_that_does_not_answer_is_closed_and_others_go_on(tmp_path: Path
             connection.close()
         assert b"ping_timeout" in received["answers no ping"]
         assert b"ping_timeout" in received["makes no room for the answer"]
+        assert watching.ListModels(messages.ListModelsRequest()).models
+
+
+def test_a_client_that_reads_no_answer_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "UnsentAnswers", lambda in_flight: UnsentAnswers(in_flight, seconds=0.2))
+    with serving(tmp_path) as server, connect(server) as channel:
+        in_flight = server._components.in_flight
+        watching = MaskServiceStub(channel)
+        size = watching.ListModels(messages.ListModelsRequest()).ByteSize()
+        wait_until(lambda: in_flight.used == 0)
+        host, _, port = server.address.rpartition(":")
+        with socket.create_connection((host, int(port)), CALL_TIMEOUT) as connection:
+            connection.sendall(WITHOUT_WINDOW + list_models())
+            wait_until(lambda: in_flight.used == size)
+            assert b"ping_timeout" not in read_until_closed(connection)
+        wait_until(lambda: in_flight.used == 0)
         assert watching.ListModels(messages.ListModelsRequest()).models
 
 

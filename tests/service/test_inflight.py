@@ -111,3 +111,14 @@ def test_a_message_is_refused_with_the_same_error(tmp_path: Path) -> None:
     status = rich_status(caught.value)
     assert status.code == frame.error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
     assert "--max-inflight-mb" in status.message
+
+
+def test_a_stream_that_is_not_read_to_its_end_holds_nothing(tmp_path: Path, jpeg: bytes) -> None:
+    task = mask_pb2.MaskTask(image=mask_pb2.Image(encoded=jpeg), prompts=["cup"])
+    with serving(tmp_path) as server, grpc.insecure_channel(server.address) as channel:
+        in_flight = server._components.in_flight
+        frames = MaskServiceStub(channel).GenerateStream(messages.GenerateStreamRequest(task=task) for _ in range(9))
+        assert next(frames).response.results
+        wait_until(lambda: in_flight.used > len(jpeg) / 100)
+        frames.cancel()
+        wait_until(lambda: in_flight.used == 0)

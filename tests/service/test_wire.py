@@ -20,6 +20,7 @@ from automask.instance import Instance
 from automask.parameters import MAX_SEED, Alpha, Edges, Options, Parameters
 from automask.result import Result
 from automask.service.core.task import OutputFormat, Task
+from automask.service.wire import responses
 from automask.service.wire.responses import read_response, write_response
 from automask.service.wire.tasks import decode_task, encode_message, encode_task, portable, read_task, write_task
 from automask.v1 import mask_pb2
@@ -204,6 +205,16 @@ def test_results_survive_the_round_trip(
     for result, other in zip(results, returned(results, formats, coffee), strict=True):
         assert_equal_results(result, other)
         assert_equal_results(result, pickle.loads(pickle.dumps(other)))  # noqa: S301 (our own bytes)
+
+
+def test_raw_masks_have_a_limit(
+    segmenter: automask.Segmenter, coffee: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(responses, "MAX_RAW_BYTES", coffee.shape[0] * coffee.shape[1])
+    result = segmenter.mask(coffee, "cup")
+    assert returned([result], (MASK_RAW,), None)
+    with pytest.raises(ParameterError, match="formats must not be MASK_RAW for masks of more than 0 MB together"):
+        returned([result, result], (MASK_RAW,), None)
 
 
 @pytest.mark.parametrize("options", [{}, {"return_alpha": True}, {"return_mask": False}])

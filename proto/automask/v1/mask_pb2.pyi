@@ -89,7 +89,9 @@ class _OutputFormatEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     OUTPUT_FORMAT_PREVIEW_PNG: _OutputFormat.ValueType  # 4
     """The mask tinted over the photo, as an RGB PNG."""
     OUTPUT_FORMAT_MASK_RAW: _OutputFormat.ValueType  # 5
-    """The mask as raw bytes, `height` × `width`, 0 or 255: rows from the top, pixels from the left."""
+    """The mask as raw bytes, `height` × `width`, 0 or 255: rows from the top, pixels from the left. At most 150 MB
+    in one response.
+    """
     OUTPUT_FORMAT_COCO_RLE: _OutputFormat.ValueType  # 6
     """Compressed run lengths of COCO, of the mask and of each instance."""
     OUTPUT_FORMAT_POLYGONS: _OutputFormat.ValueType  # 7
@@ -111,7 +113,9 @@ OUTPUT_FORMAT_ALPHA_WEBP: OutputFormat.ValueType  # 3
 OUTPUT_FORMAT_PREVIEW_PNG: OutputFormat.ValueType  # 4
 """The mask tinted over the photo, as an RGB PNG."""
 OUTPUT_FORMAT_MASK_RAW: OutputFormat.ValueType  # 5
-"""The mask as raw bytes, `height` × `width`, 0 or 255: rows from the top, pixels from the left."""
+"""The mask as raw bytes, `height` × `width`, 0 or 255: rows from the top, pixels from the left. At most 150 MB
+in one response.
+"""
 OUTPUT_FORMAT_COCO_RLE: OutputFormat.ValueType  # 6
 """Compressed run lengths of COCO, of the mask and of each instance."""
 OUTPUT_FORMAT_POLYGONS: OutputFormat.ValueType  # 7
