@@ -57,7 +57,7 @@ class DeviceInfo:
         Returns further options of the providers, by provider, for how a graph is to use the device, and the folder for
         the engines that are built from it.
     builds_engines
-        Whether a graph is compiled for the GPU at hand, for minutes, and what was compiled is kept.
+        Whether a graph is compiled for the hardware at hand, for seconds or minutes, and what was compiled is kept.
     precisions
         Precisions of a graph, in order of preference.
     probe

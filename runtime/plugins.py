@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from threading import Lock
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 from .errors import DeviceError
 
-__all__ = ["Plugin", "PluginOptions", "find_plugin_devices", "is_plugin_installed", "plugin_versions"]
-
-PluginOptions: TypeAlias = Callable[[int | None], Mapping[str, str]]
+__all__ = ["Plugin", "find_plugin_devices", "is_plugin_installed", "plugin_versions"]
 
 _lock = Lock()
 _registered: set[str] = set()
@@ -35,15 +32,12 @@ class Plugin:
         name of their registration as that of their provider.
     hardware
         Kind of hardware to run on, as ONNX Runtime names it: ``CPU``, ``GPU`` or ``NPU``.
-    options
-        Returns the provider's options, for a number of CPU threads; None for the provider's default.
     """
 
     distribution: str
     module: str
     provider: str
     hardware: str
-    options: PluginOptions = lambda _threads: {}
 
 
 def is_plugin_installed(plugin: Plugin) -> bool:

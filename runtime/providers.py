@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import ctypes
 import json
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TypeAlias
 
-from .folders import cache_folder
 from .hardware import nvidia_driver
-from .plugins import PluginOptions
 from .tuning import Tuning
 
 __all__ = [
     "Providers",
     "coreml",
+    "coreml_options",
     "cuda",
     "cuda_options",
     "directml",
+    "macos_version",
+    "openvino",
+    "openvino_gpu",
+    "openvino_gpu_options",
     "openvino_options",
     "preload_nvidia",
     "probe_nvidia",
-    "qnn_options",
+    "qnn",
     "tensorrt",
     "tensorrt_options",
     "tensorrt_rtx_options",
 ]
+
+_OPENVINO = "OpenVINOExecutionProvider"
 
 Providers: TypeAlias = Sequence[tuple[str, Mapping[str, str]]]
 
@@ -88,30 +94,52 @@ def tensorrt_options(tuning: Tuning, engines: Path | None) -> Mapping[str, Mappi
     return {"TensorrtExecutionProvider": options, **cuda_options(tuning, engines)}
 
 
-def tensorrt_rtx_options(_threads: int | None) -> Mapping[str, str]:
-    """Return options of TensorRT for RTX: what it compiles is kept."""
-    return {"nv_runtime_cache_path": str(cache_folder() / "tensorrt-rtx")}
+def tensorrt_rtx_options(_tuning: Tuning, engines: Path | None) -> Mapping[str, Mapping[str, str]]:
+    """Return the options of TensorRT for RTX for one graph: what it compiles is kept."""
+    return {} if engines is None else {"NvTensorRTRTXExecutionProvider": {"nv_runtime_cache_path": str(engines)}}
 
 
-def openvino_options(hardware: str) -> PluginOptions:
-    """Return what makes the options of OpenVINO on one kind of hardware."""
+def openvino() -> Providers:
+    """Return OpenVINO's provider, on the processor."""
+    return [(_OPENVINO, _load_config("CPU"))]
 
-    def options(threads: int | None) -> Mapping[str, str]:
-        # By default, OpenVINO computes float32 graphs in bfloat16 or float16 where the hardware has it.
-        properties = {"EXECUTION_MODE_HINT": "ACCURACY"}
-        if hardware == "CPU":
-            properties |= {} if threads is None else {"INFERENCE_NUM_THREADS": str(threads)}
-        else:
-            properties["CACHE_DIR"] = str(cache_folder() / "openvino")
-        return {"load_config": json.dumps({hardware: properties})}
 
-    return options
+def openvino_options(tuning: Tuning, _engines: Path | None) -> Mapping[str, Mapping[str, str]]:
+    """Return the options of OpenVINO on the processor for one graph."""
+    if tuning.threads is None:
+        return {}
+    return {_OPENVINO: _load_config("CPU", INFERENCE_NUM_THREADS=str(tuning.threads))}
+
+
+def openvino_gpu() -> Providers:
+    """Return OpenVINO's provider, on a GPU."""
+    return [(_OPENVINO, _load_config("GPU"))]
+
+
+def openvino_gpu_options(_tuning: Tuning, engines: Path | None) -> Mapping[str, Mapping[str, str]]:
+    """Return the options of OpenVINO on a GPU for one graph: what it compiles is kept."""
+    return {} if engines is None else {_OPENVINO: _load_config("GPU", CACHE_DIR=str(engines))}
+
+
+def _load_config(hardware: str, **properties: str) -> Mapping[str, str]:
+    # By default, OpenVINO computes float32 graphs in bfloat16 or float16 where the hardware has it.
+    config = {hardware: {"EXECUTION_MODE_HINT": "ACCURACY", **properties}}
+    return {"load_config": json.dumps(config)}
 
 
 def coreml() -> Providers:
-    """Return the provider of Apple's Core ML, for operators of the newer model format."""
-    options = {"ModelFormat": "MLProgram", "ModelCacheDirectory": str(cache_folder() / "coreml")}
-    return [("CoreMLExecutionProvider", options)]
+    """Return the provider of Apple's Core ML, for the newer one of its model formats, which has more operators."""
+    return [("CoreMLExecutionProvider", {"ModelFormat": "MLProgram"})]
+
+
+def coreml_options(_tuning: Tuning, engines: Path | None) -> Mapping[str, Mapping[str, str]]:
+    """Return the options of Core ML for one graph: what it compiles is kept."""
+    return {} if engines is None else {"CoreMLExecutionProvider": {"ModelCacheDirectory": str(engines)}}
+
+
+def macos_version() -> Mapping[str, str]:
+    """Return the version of macOS, of which Core ML is a part."""
+    return {"macOS": platform.mac_ver()[0]}
 
 
 def directml() -> Providers:
@@ -119,6 +147,6 @@ def directml() -> Providers:
     return [("DmlExecutionProvider", {"device_id": "0"})]
 
 
-def qnn_options(_threads: int | None) -> Mapping[str, str]:
-    """Return options of Qualcomm's provider: its neural processor."""
-    return {"backend_type": "htp"}
+def qnn() -> Providers:
+    """Return the provider of Qualcomm's processors, on the neural one."""
+    return [("QNNExecutionProvider", {"backend_type": "htp"})]

@@ -145,13 +145,13 @@ def _open(ort: ModuleType, info: DeviceInfo, path: Path, tuning: Tuning, engines
     options = _options(ort, tuning.threads)
     if info.name != CPU:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    providers = {name: dict(fixed) for name, fixed in (*info.providers(), *DEVICES[CPU].providers())}
+    for name, further in info.options(tuning, engines).items():
+        providers[name] |= further
     if info.plugin is None:
-        providers = {name: dict(fixed) for name, fixed in (*info.providers(), *DEVICES[CPU].providers())}
-        for name, further in info.options(tuning, engines).items():
-            providers[name] |= further
         return ort.InferenceSession(path, options, providers=[*providers.items()])
     devices = find_plugin_devices(ort, info.plugin)
-    options.add_provider_for_devices(devices[:1], dict(info.plugin.options(tuning.threads)))
+    options.add_provider_for_devices(devices[:1], providers[info.provider])
     return ort.InferenceSession(path, options)
 
 

@@ -68,7 +68,8 @@ def warm(
         if DEVICES[segmenter.device].builds_engines:
             files = segmenter.bundle.files
             kept = sum(count_engines(engines_folder(segmenter.device, files[name])) for name in files)
-            click.echo(f"  {kept} engines in {cache_folder() / segmenter.device}")
+            what = f"{kept} engines" if kept else "what was compiled is"
+            click.echo(f"  {what} in {cache_folder() / segmenter.device}")
         else:
             click.echo(
                 f"  {segmenter.device} builds no engines: only the proof is kept, in {cache_folder() / 'proofs'}"

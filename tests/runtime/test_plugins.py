@@ -31,6 +31,7 @@ from automask.lookup import find_bundle
 from automask.plugins import Plugin
 from automask.proof import Timing, Verdicts
 from automask.session import Session
+from automask.tuning import Tuning
 
 PHOTO = Path(automask.__file__).parent / "data" / "person.jpg"
 PLUGINS = ("tensorrt-rtx", "openvino", "openvino-gpu", "qnn")
@@ -55,17 +56,17 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime-ep-stub\nVersion: 1.2.3\n")
 
-    def install(path: Path | str, **fields: Any) -> Plugin:
+    def install(path: Path | str, *, options: Any = DEVICES["cpu"].options, **fields: Any) -> Plugin:
         code = f"def get_library_path():\n    return {str(path)!r}\n" if path else "raise OSError('no libstub.so')\n"
         (tmp_path / "onnxruntime_ep_stub.py").write_text(code)
         importlib.invalidate_caches()
         plugin = replace(_STUB, **fields)
         row = replace(
             DEVICES["openvino"],
-            name="openvino",
             plugin=plugin,
             systems=(),
-            providers=lambda: [(plugin.provider, plugin.options(None))],
+            providers=lambda: [(plugin.provider, {})],
+            options=options,
             precisions=("fp32",),
         )
         monkeypatch.setitem(DEVICES, "openvino", row)
@@ -157,8 +158,8 @@ def test_an_onnxruntime_that_is_older_than_plugins(stub: Any, tmp_path: Path, mo
 def test_a_plugin_that_works_is_used_and_proven(stub: Any, coffee: NDArray[np.uint8], own_cache: Path) -> None:
     calls: list[int | None] = []
 
-    def options(threads: int | None) -> dict[str, str]:
-        calls.append(threads)
+    def options(tuning: Tuning, _engines: Path | None) -> dict[str, dict[str, str]]:
+        calls.append(tuning.threads)
         return {}
 
     stub("", options=options)
