@@ -48,7 +48,7 @@ class _Connection:
 
 
 class UnsentAnswers:
-    """Counts answers until gRPC has sent them, and closes connections whose clients do not read.
+    """Counts answers until gRPC has sent them, and closes connections whose clients do not read while memory is short.
 
     A client can answer pings and make no room for its answers; gRPC then keeps them, and can cancel neither a sent
     answer nor one connection. So the socket itself is shut down: that needs Linux, and a TCP connection.
@@ -113,15 +113,19 @@ class UnsentAnswers:
         asyncio.get_running_loop().call_later(self._seconds, self._look, peer)
 
     def _look(self, peer: str) -> None:
-        """Close a connection on which the oldest answer has waited since the last look, and nothing has moved."""
+        """Close a connection on which the oldest answer has waited since the last look, and nothing has moved.
+
+        A client may pause while there is room: it may be a program in a debugger.
+        """
         connection, now = self._connections[peer], monotonic()
         if not connection.waiting:
             del self._connections[peer]
             return
         has_waited = next(iter(connection.waiting.values())) <= connection.looked
+        is_short = self._in_flight.used > self._in_flight.limit / 2
         with suppress(OSError), _find_socket(peer) as found:
             taken = _bytes_taken(found)
-            if has_waited and taken - connection.taken < _LEAST_RATE * (now - connection.looked):
+            if is_short and has_waited and taken - connection.taken < _LEAST_RATE * (now - connection.looked):
                 _log.warning("connection closed: its client reads no answers", answers=len(connection.waiting))
                 found.shutdown(socket.SHUT_RDWR)
             connection.looked, connection.taken = now, taken

@@ -13,6 +13,7 @@ from automask import AutomaskError
 from automask.service import Client
 from automask.service import server as server_module
 from automask.service.client import connections
+from automask.service.core.inflight import InFlight
 from automask.service.rpc.listen import Keepalive, server_options
 from automask.service.rpc.unsent import UnsentAnswers
 from automask.v1 import mask_service_pb2 as messages
@@ -93,17 +94,26 @@ def test_a_client_that_does_not_answer_is_closed_and_others_go_on(tmp_path: Path
         assert watching.ListModels(messages.ListModelsRequest()).models
 
 
-def test_a_client_that_reads_no_answer_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "UnsentAnswers", lambda in_flight: UnsentAnswers(in_flight, seconds=0.2))
+def test_a_client_that_reads_no_answer_is_closed_once_memory_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_flight = InFlight(8_000_000)
+    unsent = UnsentAnswers(in_flight, seconds=0.1)
+    monkeypatch.setattr(server_module, "UnsentAnswers", lambda _: unsent)
     with serving(tmp_path) as server, connect(server) as channel:
-        in_flight = server._components.in_flight
         watching = MaskServiceStub(channel)
         size = watching.ListModels(messages.ListModelsRequest()).ByteSize()
-        wait_until(lambda: in_flight.used == 0)
+        wait_until(lambda: not unsent._connections)
         host, _, port = server.address.rpartition(":")
         with socket.create_connection((host, int(port)), CALL_TIMEOUT) as connection:
             connection.sendall(WITHOUT_WINDOW + list_models())
             wait_until(lambda: in_flight.used == size)
+            (waiting,) = unsent._connections.values()
+            for _ in range(3):
+                looked = waiting.looked
+                wait_until(lambda: waiting.looked > looked)  # noqa: B023 (it ends in this pass)
+            assert in_flight.used == size
+            in_flight.limit = size
             assert b"ping_timeout" not in read_until_closed(connection)
         wait_until(lambda: in_flight.used == 0)
         assert watching.ListModels(messages.ListModelsRequest()).models
