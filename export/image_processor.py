@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from .checkpoint import Checkpoint, CheckpointError
 
-__all__ = ["PILLOW_FILTERS", "load_processor", "pixel_settings", "square_size"]
+__all__ = ["PILLOW_FILTERS", "check_filter", "image_settings", "load_processor", "pixel_settings", "square_size"]
 
 # Pillow's own numbers, which preprocessor_config.json uses.
 PILLOW_FILTERS = {0: "pillow_nearest", 1: "pillow_lanczos", 2: "pillow_bilinear", 3: "pillow_bicubic"}
@@ -56,6 +56,23 @@ def square_size(processor: Any, name: str) -> int:  # noqa: ANN401 (transformers
     if height != width or height is None or not processor.do_resize:
         raise CheckpointError(f"{name} must resize images to a square, got size {dict(processor.size)}")
     return int(height)
+
+
+def check_filter(processor: Any, name: str) -> None:  # noqa: ANN401
+    """Check that the runtime has the filter with which a processor resizes images.
+
+    Raises
+    ------
+    CheckpointError
+        It has not.
+    """
+    if processor.resample not in PILLOW_FILTERS:
+        raise CheckpointError(f"{name} uses resample={processor.resample}; supported: {PILLOW_FILTERS}")
+
+
+def image_settings(processor: Any, resize: str) -> dict[str, Any]:  # noqa: ANN401
+    """Return a processor's settings as the manifest has them; `resize` is ``stretch`` or ``longest_side``."""
+    return {**pixel_settings(processor), "resize": resize, "interpolation": PILLOW_FILTERS[processor.resample]}
 
 
 def pixel_settings(processor: Any) -> dict[str, Any]:  # noqa: ANN401

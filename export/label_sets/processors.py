@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .. import image_processor
 from ..checkpoint import Checkpoint, CheckpointError
-from ..image_processor import PILLOW_FILTERS, pixel_settings
+from ..image_processor import check_filter
 
 if TYPE_CHECKING:
     from transformers import BaseImageProcessor
@@ -30,8 +31,7 @@ def load_processor(checkpoint: Checkpoint) -> BaseImageProcessor:
         processor = AutoImageProcessor.from_pretrained(checkpoint.folder, use_fast=False, local_files_only=True)
     except Exception as error:  # a wrong type in the file can raise anything
         raise CheckpointError(f"preprocessor_config.json of {checkpoint.name} cannot be read: {error}") from error
-    if processor.resample not in PILLOW_FILTERS:
-        raise CheckpointError(f"{checkpoint.name} uses resample={processor.resample}; supported: {PILLOW_FILTERS}")
+    check_filter(processor, checkpoint.name)
     return processor
 
 
@@ -71,8 +71,4 @@ def fit_to(processor: BaseImageProcessor, size: int) -> None:
 
 def image_settings(processor: BaseImageProcessor) -> dict[str, Any]:
     """Return an entry under ``image`` of the manifest."""
-    return {
-        **pixel_settings(processor),
-        "resize": "longest_side" if "longest_edge" in processor.size else "stretch",
-        "interpolation": PILLOW_FILTERS[processor.resample],
-    }
+    return image_processor.image_settings(processor, "longest_side" if "longest_edge" in processor.size else "stretch")

@@ -21,9 +21,8 @@ from safetensors.torch import load_file, save_file
 from automask import publish
 from automask.bundle import open_bundle
 from automask.errors import AutomaskError
-from automask.export import submodels
+from automask.export import clip_tokenizer, submodels
 from automask.export.agreement import MaskAgreement
-from automask.export.architectures.clipseg import inputs
 from automask.export.architectures.clipseg.licence import LICENCE_QUESTION
 from automask.export.checkpoint import CheckpointError
 from automask.export.figures import ParityError, check
@@ -209,7 +208,7 @@ def test_int8_that_loses_too_much_is_refused_alone(broken: Path, tmp_path: Path)
 def test_a_tokenizer_of_another_text_encoder(broken: Path, tmp_path: Path) -> None:
     words = json.loads((broken / "config.json").read_text(encoding="utf-8"))["text_config"]
     edit(broken / "config.json", text_config=words | {"eos_token_id": 7})
-    with pytest.raises(inputs.TokenizerError, match="its text encoder looks for 7"):
+    with pytest.raises(clip_tokenizer.TokenizerError, match="its text encoder looks for 7"):
         run_command(broken, tmp_path / "bundle")
 
 

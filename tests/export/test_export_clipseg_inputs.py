@@ -14,7 +14,8 @@ from skimage import data
 from tokenizers import Tokenizer
 from transformers import CLIPTokenizer, CLIPTokenizerFast, ViTImageProcessor
 
-from automask.export.architectures.clipseg import inputs
+from automask.export import clip_tokenizer
+from automask.export.image_processor import image_settings
 from support.clipseg_checkpoints import MERGES, clip_merges, write_vocabulary
 
 Array = NDArray[Any]
@@ -45,7 +46,7 @@ def tokenizers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         pytest.skip("CLIP's vocabulary lies in open_clip_torch: pip install --no-deps open_clip_torch")
     write_vocabulary(folder, merges)
     fast = CLIPTokenizerFast.from_pretrained(folder, model_max_length=77)
-    inputs.write_tokenizer(fast, 77, folder / "exported.json")
+    clip_tokenizer.write_tokenizer(fast, 77, folder / "exported.json")
     slow = CLIPTokenizer.from_pretrained(folder, model_max_length=77)
     return SimpleNamespace(fast=fast, slow=slow, exported=Tokenizer.from_file(str(folder / "exported.json")))
 
@@ -96,7 +97,7 @@ def test_pillows_filter_is_the_closest_to_transformers(name: str) -> None:
 def test_mean_and_std_include_the_settings_of_the_processor() -> None:
     photo = data.coffee()
     processor = ViTImageProcessor(size=64, image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.3, 0.4], resample=3)
-    settings = inputs.image_settings(processor)
+    settings = image_settings(processor, "stretch")
     resized = np.asarray(Image.fromarray(photo).resize((64, 64), Image.Resampling.BICUBIC), np.float32)
     found = ((resized - settings["mean"]) / settings["std"]).transpose(2, 0, 1)
     assert settings["interpolation"] == "pillow_bicubic"

@@ -25,12 +25,12 @@ from transformers import CLIPTokenizerFast, DetrImageProcessor, OmDetTurboForObj
 
 import automask
 from automask.errors import BundleError, MissingDependencyError, ParameterError
-from automask.export.architectures.omdet.model import submodels
-from automask.export.checkpoint import CheckpointError
+from automask.export.architectures.omdet.model import OmDetModel
+from automask.export.checkpoint import CheckpointError, find
 from automask.export.cli import export
 from automask.parameters import Query
 from automask.session import Session
-from support.omdet_checkpoints import SIZE, checkpoint
+from support.omdet_checkpoints import checkpoint
 
 Array = NDArray[Any]
 
@@ -245,7 +245,7 @@ def test_no_graph_holds_infinity(exported: Exported) -> None:
 
 def test_a_learned_first_query(photo: Array, tmp_path: Path) -> None:
     model = checkpoint(tmp_path, learn_initial_query=True)
-    parts = submodels(model, SIZE)
+    parts = OmDetModel.load(find(str(tmp_path), revision=None, supported=["omdet-turbo"]), None).submodels
     cells = parts["detector_encoder"].run({"pixel_values": pixel_values(tmp_path, photo)})
     classes, task = (parts["text_encoder"].run({"input_ids": ids(tmp_path, text)}) for text in ("cup", "Detect cup."))
     found = parts["detector"].run({**cells, "class_embeds": classes["class_embeds"], "task": task["features"][0]})

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...checkpoint import Checkpoint, CheckpointError
-from ...model import Model
-from ...network import load_network
+from ...free_text.model import FreeTextModel
+from ...image_processor import image_settings
 from ...parity import Image
+from ...submodels import Submodel
 from .card import model_card
 from .config import TASK, submodels
-from .inputs import image_settings, load_processor, load_tokenizer, write_tokenizer
+from .inputs import load_processor
 from .modules import DEPTH
 from .reference import CLIPSegReference
 
 if TYPE_CHECKING:
-    from transformers import CLIPSegForImageSegmentation, CLIPTokenizerFast, ViTImageProcessor
+    from transformers import CLIPSegForImageSegmentation, ViTImageProcessor
 
 __all__ = ["CLIPSegModel"]
 
 
-class CLIPSegModel(Model):
+class CLIPSegModel(FreeTextModel):
     """CLIPSeg as three graphs: image encoder, text encoder and mask decoder."""
 
     family = "dense"
@@ -30,71 +30,46 @@ class CLIPSegModel(Model):
     # No published operating point for text prompts justifies moving the default threshold: the sigmoid's own scores
     # are kept, by the identity calibration.
     task = TASK
-    packages = (
-        "torch", "transformers", "tokenizers", "optimum", "optimum-onnx", "onnx", "onnxslim", "onnxruntime", "numpy",
-    )  # fmt: skip
+    networks: ClassVar[Mapping[str, str]] = {"clipseg": "CLIPSegForImageSegmentation"}
+    image_role = "image_encoder"
+    pools_at = "end"
     # The decoder is small, and its errors go straight into the mask.
     float32_roles = frozenset({"mask_decoder"})
 
-    def __init__(
-        self, network: CLIPSegForImageSegmentation, tokenizer: CLIPTokenizerFast, processor: ViTImageProcessor
-    ) -> None:
-        self._network, self._tokenizer, self._processor = network, tokenizer, processor
-        settings = image_settings(processor)
-        self.image = {"image_encoder": settings}
-        self.image_size = settings["size"]
-        self.submodels = submodels(network, self.image_size)
+    @classmethod
+    def load_processor(
+        cls,
+        checkpoint: Checkpoint,
+        config: Any,  # noqa: ANN401
+        image_size: int | None,
+    ) -> ViTImageProcessor:
+        """Read the image processor; see `FreeTextModel`."""
+        return load_processor(checkpoint, config.vision_config.patch_size, image_size)
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, image_size: int | None) -> Self:
-        """Load a checkpoint.
+    def load_network(cls, checkpoint: Checkpoint, kind: Any) -> CLIPSegForImageSegmentation:  # noqa: ANN401
+        """Load the weights, which must fit the three graphs; see `FreeTextModel`."""
+        network: CLIPSegForImageSegmentation = super().load_network(checkpoint, kind)
+        config = network.config
+        if len(config.extract_layers) != DEPTH or not 0 <= config.conditional_layer < DEPTH:
+            raise CheckpointError(
+                f"{checkpoint.name} must read {DEPTH} layers and condition one of the first {DEPTH}, got "
+                f"extract_layers {list(config.extract_layers)} and conditional_layer {config.conditional_layer}"
+            )
+        return network
 
-        Parameters
-        ----------
-        image_size
-            Side of the square image in pixels; None for the checkpoint's own.
+    def image_settings(self) -> dict[str, Any]:
+        """Return ``image.image_encoder`` of the manifest."""
+        return image_settings(self.processor, "stretch")
 
-        Raises
-        ------
-        CheckpointError
-            A file is missing, unreadable, or not what the three graphs support.
-        ParameterError
-            The image size is not a multiple of the patch size.
-        """
-        tokenizer, processor = load_tokenizer(checkpoint), load_processor(checkpoint, image_size)
-        return cls(_load_network(checkpoint), tokenizer, processor)
-
-    def write_settings(self, bundle: Path) -> dict[str, Any]:
-        """Write the settings; see `Model`."""
-        config = self._network.config
-        self._processor.to_json_file(bundle / "preprocessor_config.json")
-        config.to_json_file(bundle / "config.json")
-        return write_tokenizer(self._tokenizer, config.text_config.max_position_embeddings, bundle / "tokenizer.json")
+    def split(self) -> Mapping[str, Submodel]:
+        """Return image encoder, text encoder and mask decoder; see `FreeTextModel`."""
+        return submodels(self.network, self.image_size)
 
     def reference(self, photo: Image) -> CLIPSegReference:
         """Run the checkpoint; see `Model`."""
-        return CLIPSegReference.run(self._network, self._tokenizer, self._processor, self.submodels, photo)
+        return CLIPSegReference.run(self.network, self.tokenizer, self.processor, self.submodels, photo)
 
     def model_card(self, manifest: Mapping[str, Any]) -> str:
         """Write the card; see `Model`."""
         return model_card(manifest)
-
-
-def _load_network(checkpoint: Checkpoint) -> CLIPSegForImageSegmentation:
-    """Load the weights in float32.
-
-    Raises
-    ------
-    CheckpointError
-        The weights cannot be read, are incomplete, or do not fit the three graphs.
-    """
-    from transformers import CLIPSegForImageSegmentation
-
-    network = load_network(checkpoint, CLIPSegForImageSegmentation)
-    config = network.config
-    if len(config.extract_layers) != DEPTH or not 0 <= config.conditional_layer < DEPTH:
-        raise CheckpointError(
-            f"{checkpoint.name} must read {DEPTH} layers and condition one of the first {DEPTH}, got extract_layers "
-            f"{list(config.extract_layers)} and conditional_layer {config.conditional_layer}"
-        )
-    return network

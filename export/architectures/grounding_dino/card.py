@@ -5,38 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...card import fill_card
+
 __all__ = ["model_card"]
 
-_TEXT = """\
-# {name}
-
-{description} Written by `automask export` from {origin}.
-
-| graph | purpose | files |
-|---|---|---|
-{graphs}
-
+_ABOUT = """\
 Images keep their proportions: the longer side becomes {size} pixels, and the rest of the square is padding, which the
 model leaves out. The checkpoint's own processor makes the shorter side 800 pixels and the longer one at most 1333.
 All phrases of a call are read together, up to {length} tokens; more phrases take another pass of the detector, and one
 that is too long by itself is cut. What is found for a phrase depends a little on the others of the same call.
 Every box has the label and the score of its best phrase. A raw score of 0.25, the default threshold of transformers'
 processor, is a score of 0.2 here.
-
-## Licence
-
-{licence}
-
-## Parity with the checkpoint, measured at export
-
-{basis}
-
-| figure | value | limit |
-|---|---|---|
-{figures}
-
-## Limits
-
+"""
+_LIMITS = """\
 The text encoder is BERT, which knows English; negations have little effect, and a phrase for something that is not
 there can find something similar. BERT and the training data have the prejudices of the web: do not use it to judge
 people, nor where a wrong mask can harm somebody.
@@ -53,21 +34,5 @@ _PURPOSES = {
 
 def model_card(manifest: Mapping[str, Any]) -> str:
     """Write the card from the manifest."""
-    parity = manifest["parity"]
-    return _TEXT.format(
-        name=manifest["name"],
-        description=manifest["description"],
-        origin=", ".join(f"`{s['file']}` of {s['package']} ({s['version']})" for s in manifest["sources"]),
-        graphs="\n".join(
-            f"| {role} | {_PURPOSES[role]} | {', '.join(f'`{file}`' for file in graph['variants'].values())} |"
-            for role, graph in manifest["graphs"].items()
-        ),
-        size=manifest["image"]["detector_encoder"]["size"],
-        length=manifest["text"]["max_length"],
-        licence=manifest["licence"],
-        basis="\n".join(f"- {precision}: {criterion}" for precision, criterion in parity["judged_by"].items()),
-        figures="\n".join(
-            f"| {name} | {value:g} | {parity['limits'].get(name, 'none')} |"
-            for name, value in parity["figures"].items()
-        ),
-    )
+    about = _ABOUT.format(size=manifest["image"]["detector_encoder"]["size"], length=manifest["text"]["max_length"])
+    return fill_card(manifest, purposes=_PURPOSES, about=about, limits=_LIMITS)

@@ -9,7 +9,7 @@ from automask.errors import ParameterError
 
 from ... import image_processor
 from ...checkpoint import Checkpoint, CheckpointError
-from ...image_processor import PILLOW_FILTERS, pixel_settings
+from ...image_processor import check_filter
 
 if TYPE_CHECKING:
     from transformers import BertTokenizerFast, GroundingDinoImageProcessor
@@ -113,16 +113,11 @@ def load_processor(checkpoint: Checkpoint, size: int) -> GroundingDinoImageProce
     processor = image_processor.load_processor(checkpoint, GroundingDinoImageProcessor, size)
     if not processor.do_resize:
         raise CheckpointError(f"the image processor of {checkpoint.name} must resize images, its do_resize is false")
-    if processor.resample not in PILLOW_FILTERS:
-        raise CheckpointError(f"{checkpoint.name} uses resample={processor.resample}; supported: {PILLOW_FILTERS}")
+    check_filter(processor, checkpoint.name)
     processor.do_pad, processor.pad_size = True, {"height": size, "width": size}
     return processor
 
 
 def image_settings(processor: GroundingDinoImageProcessor) -> dict[str, Any]:
     """Return ``image.detector_encoder`` of the manifest."""
-    return {
-        **pixel_settings(processor),
-        "resize": "longest_side",
-        "interpolation": PILLOW_FILTERS[processor.resample],
-    }
+    return image_processor.image_settings(processor, "longest_side")

@@ -1,21 +1,16 @@
-"""What a checkpoint of Grounding DINO itself computes for example inputs.
-
-The reference end to end is the model's `forward` with transformers' processor and post-processing: none of the code
-that made the graphs.
-"""
+"""What a checkpoint of Grounding DINO itself computes for example inputs."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 
 from automask.bundle import Bundle
-from automask.cache import Arrays, ByteCache
 from automask.families.family import Picture
 from automask.families.finders.grounding_dino import GroundingDino
 from automask.preprocess import Resize
@@ -23,27 +18,16 @@ from automask.session import Session
 
 from ...agreement_boxes import BoxAgreement, FoundBoxes
 from ...figures import Figure
-from ...finding import calibrate
+from ...finding import calibrate, new_cache
+from ...free_text.reference import FinderReference, run_submodel
 from ...parity import Array, Case, Image
 from .inputs import image_settings
 
 if TYPE_CHECKING:
-    from transformers import BertTokenizerFast, GroundingDinoForObjectDetection, GroundingDinoImageProcessor
+    from ...free_text.model import FreeTextModel
 
-    from ...submodels import Submodel
+__all__ = ["GroundingDinoReference"]
 
-__all__ = ["PHRASES", "GroundingDinoReference"]
-
-PHRASES = (
-    "the red cushion on the left",
-    "a cup",
-    "Something Bright",
-    "old wooden chair with a striped seat",
-    "dog's hat",
-    "猫",
-    "wall, behind it a person",
-)
-_COUNTS = (1, 2, 7)
 _SEPARATORS = (101, 102, 1012, 1029)
 _CLOSE = 1e-3  # largest difference of a query's logits and boxes that still agree
 _SHARE = 0.95
@@ -83,60 +67,68 @@ class _Agreement:
 
 
 @dataclass(frozen=True)
-class GroundingDinoReference:
+class GroundingDinoReference(FinderReference):
     """Inputs, and the checkpoint's results.
 
     Attributes
     ----------
-    cases
-        By role, inputs of several lengths and image sizes, and the outputs of the encoders.
     detector_cases
-        The same of the detector, which `compare` judges query by query.
-    images
-        A photo, and the upper left part of the same, upright.
-    expected
-        For each image, what was found for 1, 2 and 7 phrases.
+        As `cases`, of the detector, which `compare` judges query by query.
     """
 
-    cases: Mapping[str, Sequence[Case]]
-    detector_cases: Sequence[Case]
-    images: Sequence[Image]
-    expected: Sequence[Sequence[FoundBoxes]]
+    phrases: ClassVar[tuple[str, ...]] = (
+        "the red cushion on the left",
+        "a cup",
+        "Something Bright",
+        "old wooden chair with a striped seat",
+        "dog's hat",
+        "猫",
+        "wall, behind it a person",
+    )
+
+    detector_cases: Sequence[Case] = ()
 
     @classmethod
-    def run(
-        cls,
-        network: GroundingDinoForObjectDetection,
-        tokenizer: BertTokenizerFast,
-        processor: GroundingDinoImageProcessor,
-        submodels: Mapping[str, Submodel],
-        photo: Image,
-    ) -> Self:
-        """Run the checkpoint.
+    def run(cls, model: FreeTextModel, photo: Image) -> Self:
+        """Run the checkpoint; see `FinderReference`."""
+        reference = super().run(model, photo)
+        cases = dict(reference.cases)
+        return replace(reference, detector_cases=cases.pop("detector"), cases=cases)
 
-        Parameters
-        ----------
-        submodels
-            By role.
-        photo
-            RGB, (height, width, 3).
-        """
-        from transformers import GroundingDinoProcessor
+    @staticmethod
+    def example_images(photo: Image) -> list[Image]:
+        """Return the photo, and the upper left part of the same, upright."""
+        return [photo, np.ascontiguousarray(photo[: photo.shape[0] // 2, : photo.shape[1] // 4])]
 
-        whole = GroundingDinoProcessor(processor, tokenizer)
-        images = [photo, np.ascontiguousarray(photo[: photo.shape[0] // 2, : photo.shape[1] // 4])]
-        inputs = [[_read(whole, image, PHRASES[:count]) for count in _COUNTS] for image in images]
-        expected = [
-            [_detect(network, whole, feed, image, PHRASES[:count]) for feed, count in zip(row, _COUNTS, strict=True)]
-            for row, image in zip(inputs, images, strict=True)
-        ]
-        texts = [_run(submodels["text_encoder"], _layout(feed)) for feed in inputs[0]]
-        visions = [_run(submodels["detector_encoder"], _pixels(row[0])) for row in inputs]
-        cases = {"text_encoder": texts, "detector_encoder": visions}
+    @classmethod
+    def detect(cls, model: FreeTextModel, image: Image, phrases: Sequence[str]) -> FoundBoxes:
+        """Return the boxes of all queries, clipped to the image, each with its best word's phrase."""
+        feed = _read(model, image, phrases)
+        with torch.inference_mode():
+            outputs = model.network(**feed)
+        (found,) = _processor(model).post_process_grounded_object_detection(
+            outputs, threshold=-1.0, target_sizes=[image.shape[:2]]
+        )
+        ids = feed["input_ids"][0]
+        is_word = ~torch.isin(ids, torch.tensor(_SEPARATORS))
+        number = torch.cumsum((ids == 1012).int(), 0)  # of the phrase that each token is in
+        scores = outputs.logits[0, :, : len(ids)].sigmoid().masked_fill(~is_word, -1.0)
+        best, tokens = scores.max(dim=1)
+        limits = np.array([image.shape[1], image.shape[0]] * 2, np.float32)
+        labels = tuple(phrases[index] for index in number[tokens].tolist())
+        return FoundBoxes(np.clip(found["boxes"].numpy(), 0, limits), best.numpy(), labels)
+
+    @classmethod
+    def run_submodels(cls, model: FreeTextModel, images: Sequence[Image]) -> dict[str, list[Case]]:
+        """Run text encoder, image encoder and detector; see `FinderReference`."""
+        roles = ("text_encoder", "detector_encoder", "detector")
+        text_encoder, image_encoder, detector = (model.submodels[role] for role in roles)
+        texts = [run_submodel(text_encoder, _layout(_read(model, images[0], phrases))) for phrases in cls.prompts()]
+        visions = [run_submodel(image_encoder, _pixels(_read(model, image, cls.phrases[:1]))) for image in images]
         # The longest caption on the photo, the shortest on the padded part.
         pairs = [(visions[0], texts[-1]), (visions[1], texts[0])]
-        detector = [_run(submodels["detector"], _detector_inputs(vision, text)) for vision, text in pairs]
-        return cls(cases, detector, images, expected)
+        detections = [run_submodel(detector, _detector_inputs(vision, text)) for vision, text in pairs]
+        return {"text_encoder": texts, "detector_encoder": visions, "detector": detections}
 
     def compare(self, bundle: Bundle, graphs: Mapping[str, Session]) -> _Agreement:
         """Compare the graphs with the checkpoint; see `automask.export.parity.Reference`."""
@@ -147,48 +139,28 @@ class GroundingDinoReference:
                 np.abs(logits - outputs["logits"]).max(axis=1), np.abs(boxes - outputs["boxes"]).max(axis=1)
             )
             agreement.shares.append(float((worst <= _CLOSE).mean()))
-        cache = ByteCache[Arrays](1 << 30, lambda arrays: sum(array.nbytes for array in arrays))
-        finder = GroundingDino(bundle, dict(graphs), cache)
+        finder = GroundingDino(bundle, dict(graphs), new_cache())
         for image, row in zip(self.images, self.expected, strict=True):
             picture = Picture(image, image.shape[:2], hashlib.sha256(image.tobytes()).digest(), image)
-            for count, expected in zip(_COUNTS, row, strict=True):
-                boxes, scores, labels = finder.candidates(picture, PHRASES[:count])
+            for phrases, expected in zip(self.prompts(), row, strict=True):
+                boxes, scores, labels = finder.candidates(picture, phrases)
                 calibrated = FoundBoxes(expected.boxes, calibrate(bundle, expected.scores), expected.labels)
                 agreement.boxes.add(FoundBoxes(boxes, scores, tuple(labels)), calibrated, image.shape[:2])
         return agreement
 
 
-def _read(processor: Any, image: Image, phrases: Sequence[str]) -> dict[str, torch.Tensor]:  # noqa: ANN401
+def _processor(model: FreeTextModel) -> Any:  # noqa: ANN401 (transformers has no types)
+    """Return transformers' processor of tokenizer and image processor."""
+    from transformers import GroundingDinoProcessor
+
+    return GroundingDinoProcessor(model.processor, model.tokenizer)
+
+
+def _read(model: FreeTextModel, image: Image, phrases: Sequence[str]) -> dict[str, torch.Tensor]:
     """Return the checkpoint's inputs: the image with its proportions inside the square, and the phrases."""
-    square = image_settings(processor.image_processor)
-    height, width = Resize.read(square).fitted_size(*image.shape[:2])
+    height, width = Resize.read(image_settings(model.processor)).fitted_size(*image.shape[:2])
     size = {"height": height, "width": width}
-    return dict(processor(images=image, text=[list(phrases)], size=size, return_tensors="pt"))
-
-
-def _detect(
-    network: GroundingDinoForObjectDetection,
-    processor: Any,  # noqa: ANN401
-    feed: Mapping[str, torch.Tensor],
-    image: Image,
-    phrases: Sequence[str],
-) -> FoundBoxes:
-    """Return the boxes of all queries, clipped to the image, each with its best word's phrase, with raw scores."""
-    with torch.inference_mode():
-        outputs = network(**feed)
-    (found,) = processor.post_process_grounded_object_detection(outputs, threshold=-1.0, target_sizes=[image.shape[:2]])
-    ids = feed["input_ids"][0]
-    is_word = ~torch.isin(ids, torch.tensor(_SEPARATORS))
-    number = torch.cumsum((ids == 1012).int(), 0)  # of the phrase that each token is in
-    scores = outputs.logits[0, :, : len(ids)].sigmoid().masked_fill(~is_word, -1.0)
-    best, tokens = scores.max(dim=1)
-    limits = np.array([image.shape[1], image.shape[0]] * 2, np.float32)
-    labels = tuple(phrases[index] for index in number[tokens].tolist())
-    return FoundBoxes(np.clip(found["boxes"].numpy(), 0, limits), best.numpy(), labels)
-
-
-def _run(submodel: Submodel, inputs: Mapping[str, Array]) -> Case:
-    return inputs, submodel.run(inputs)
+    return dict(_processor(model)(images=image, text=[list(phrases)], size=size, return_tensors="pt"))
 
 
 def _layout(feed: Mapping[str, torch.Tensor]) -> dict[str, Array]:

@@ -8,7 +8,7 @@ from automask.errors import ParameterError
 
 from ... import image_processor
 from ...checkpoint import Checkpoint, CheckpointError
-from ...image_processor import PILLOW_FILTERS, pixel_settings, square_size
+from ...image_processor import check_filter, square_size
 
 if TYPE_CHECKING:
     from transformers import DetrImageProcessor
@@ -47,16 +47,10 @@ def load_processor(checkpoint: Checkpoint, own: int, size: int | None) -> DetrIm
     side = square_size(processor, checkpoint.name)
     if side != own:
         raise CheckpointError(f"{checkpoint.name} resizes images to {side}, its config.json has image_size {own}")
-    if processor.resample not in PILLOW_FILTERS:
-        raise CheckpointError(f"{checkpoint.name} uses resample={processor.resample}; supported: {PILLOW_FILTERS}")
+    check_filter(processor, checkpoint.name)
     return processor
 
 
 def image_settings(processor: DetrImageProcessor) -> dict[str, Any]:
     """Return ``image.detector_encoder`` of the manifest."""
-    return {
-        **pixel_settings(processor),
-        "resize": "stretch",
-        "interpolation": PILLOW_FILTERS[processor.resample],
-        "nms_iou": NMS_IOU,
-    }
+    return {**image_processor.image_settings(processor, "stretch"), "nms_iou": NMS_IOU}

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from automask.errors import MissingDependencyError
 
 from ...checkpoint import Checkpoint, CheckpointError
-from ...clip_tokenizer import load_tokenizer, write_tokenizer
+from ...free_text.model import FreeTextModel
 from ...graphs import Tensor
-from ...model import Model
-from ...network import load_network
 from ...parity import Image
 from ...submodels import Submodel, quiet
 from .card import model_card
@@ -24,33 +22,26 @@ from .modules import Detector, ImageEncoder, TextEncoder, detector_heads, image_
 from .reference import OmDetReference
 
 if TYPE_CHECKING:
-    from transformers import CLIPTokenizerFast, DetrImageProcessor, OmDetTurboForObjectDetection
+    from transformers import DetrImageProcessor, OmDetTurboForObjectDetection
 
-__all__ = ["OmDetModel", "submodels"]
+__all__ = ["OmDetModel"]
 
 
-class OmDetModel(Model):
+class OmDetModel(FreeTextModel):
     """OmDet-Turbo as three graphs: text encoder, image encoder and detector."""
 
     family = "boxes"
     kinds: ClassVar[Mapping[str, str]] = {"finder": "omdet"}
     task = "zero-shot-object-detection"
+    networks: ClassVar[Mapping[str, str]] = {"omdet-turbo": "OmDetTurboForObjectDetection"}
+    image_role = "detector_encoder"
     description = "Finds whatever a few free words describe (OmDet-Turbo)."
-    packages = (
-        "torch", "transformers", "tokenizers", "optimum", "optimum-onnx", "onnx", "onnxslim", "onnxruntime", "numpy",
-    )  # fmt: skip
     # 0.3 is the default threshold of post_process_grounded_object_detection in transformers' OmDetTurboProcessor
     # (4.57), and conf_threshold of the authors' run_demo.py (github.com/om-ai-lab/OmDet).
     calibration: Sequence[Sequence[float]] = ((0, 0), (0.3, 0.2), (1, 1))
 
-    def __init__(
-        self, network: OmDetTurboForObjectDetection, tokenizer: CLIPTokenizerFast, processor: DetrImageProcessor
-    ) -> None:
-        self._network, self._tokenizer, self._processor = network, tokenizer, processor
-        settings = image_settings(processor)
-        self.image = {"detector_encoder": settings}
-        self.image_size = settings["size"]
-        self.submodels = submodels(network, self.image_size)
+    def __init__(self, network: Any, tokenizer: Any, processor: Any) -> None:  # noqa: ANN401 (as in the base)
+        super().__init__(network, tokenizer, processor)
         # In int8, these heads let the detector take other cells of the image, and then everything differs.
         self.float32_nodes: Mapping[str, Sequence[str]] = {
             "detector_encoder": image_heads(),
@@ -58,73 +49,82 @@ class OmDetModel(Model):
         }
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, image_size: int | None) -> Self:
-        """Load a checkpoint.
-
-        Parameters
-        ----------
-        image_size
-            None, or the checkpoint's own.
-
-        Raises
-        ------
-        CheckpointError
-            A file is missing or unreadable, or uses an unsupported setting.
-        MissingDependencyError
-            The backbone needs timm, which is not installed.
-        ParameterError
-            The image size is not the checkpoint's.
-        """
-        from transformers import OmDetTurboConfig, OmDetTurboForObjectDetection
-
-        config = _read_config(checkpoint, OmDetTurboConfig)
-        tokenizer = load_tokenizer(checkpoint, config.text_config, pools_at="highest")
-        processor = load_processor(checkpoint, config.image_size, image_size)
-        network = load_network(checkpoint, OmDetTurboForObjectDetection)
+    def check_config(cls, config: Any, name: str) -> None:  # noqa: ANN401
+        """Check that transformers can run it, and that timm is there where it is needed; see `FreeTextModel`."""
+        if config.class_embed_dim == config.decoder_hidden_dim:
+            raise CheckpointError(
+                f"{name} has class_embed_dim = decoder_hidden_dim = {config.class_embed_dim}; transformers cannot run "
+                "it, because its decoder then has no task projection"
+            )
         if config.use_timm_backbone:
-            network = _rebuild(network)
-        return cls(network, tokenizer, processor)
+            _require_timm(name)
 
-    def write_settings(self, bundle: Path) -> dict[str, Any]:
-        """Write the settings; see `Model`."""
-        config = self._network.config
-        self._processor.to_json_file(bundle / "preprocessor_config.json")
-        config.to_json_file(bundle / "config.json")
-        longest = config.text_config.max_position_embeddings
-        text = write_tokenizer(self._tokenizer, longest, bundle / "tokenizer.json")
-        return {**text, "task": TASK}
+    @classmethod
+    def load_processor(
+        cls,
+        checkpoint: Checkpoint,
+        config: Any,  # noqa: ANN401
+        image_size: int | None,
+    ) -> DetrImageProcessor:
+        """Read the image processor; see `FreeTextModel`."""
+        return load_processor(checkpoint, config.image_size, image_size)
+
+    @classmethod
+    def load_network(cls, checkpoint: Checkpoint, kind: Any) -> OmDetTurboForObjectDetection:  # noqa: ANN401
+        """Load the weights, also those of a backbone of timm; see `FreeTextModel`."""
+        network = super().load_network(checkpoint, kind)
+        return _rebuild(network) if network.config.use_timm_backbone else network
+
+    def image_settings(self) -> dict[str, Any]:
+        """Return ``image.detector_encoder`` of the manifest."""
+        return image_settings(self.processor)
+
+    def write_tokenizer(self, path: Path) -> dict[str, Any]:
+        """Write the tokenizer; see `FreeTextModel`."""
+        return {**super().write_tokenizer(path), "task": TASK}
 
     def reference(self, photo: Image) -> OmDetReference:
         """Run the checkpoint; see `Model`."""
-        return OmDetReference.run(self._network, self._tokenizer, self._processor, self.submodels, photo)
+        return OmDetReference.run(self, photo)
 
     def model_card(self, manifest: Mapping[str, Any]) -> str:
         """Write the card; see `Model`."""
         return model_card(manifest)
 
-
-def _read_config(checkpoint: Checkpoint, kind: Any) -> Any:  # noqa: ANN401 (transformers is imported late)
-    """Read the configuration, and check what it needs.
-
-    Raises
-    ------
-    CheckpointError
-        transformers cannot read it, or cannot run such a network.
-    MissingDependencyError
-        The backbone needs timm, which is not installed.
-    """
-    try:
-        config = kind.from_dict(checkpoint.config)
-    except Exception as error:  # a wrong type in it can raise anything
-        raise CheckpointError(f"config.json of {checkpoint.name} cannot be read: {error}") from error
-    if config.class_embed_dim == config.decoder_hidden_dim:
-        raise CheckpointError(
-            f"{checkpoint.name} has class_embed_dim = decoder_hidden_dim = {config.class_embed_dim}; transformers "
-            "cannot run it, because its decoder then has no task projection"
-        )
-    if config.use_timm_backbone:
-        _require_timm(checkpoint.name)
-    return config
+    def split(self) -> dict[str, Submodel]:
+        """Return text encoder, image encoder and detector; see `FreeTextModel`."""
+        network, config, size = self.network, self.network.config, self.image_size
+        shapes = _shapes(network, size)
+        cells, width = sum(height * width for height, width in shapes), config.decoder_hidden_dim
+        image = {
+            "vision": Tensor(("batch", cells, width)),
+            "cells": Tensor(("batch", cells, width)),
+            "anchors": Tensor(("batch", cells, 4)),
+        }
+        one_image = {name: Tensor((1, *tensor.shape[1:])) for name, tensor in image.items()}
+        text = config.text_projection_out_dim
+        return {
+            "text_encoder": Submodel(
+                TextEncoder(network),
+                {"input_ids": Tensor(("texts", "length"), "int64")},
+                {
+                    "class_embeds": Tensor(("texts", text)),
+                    "features": Tensor(("texts", "length", config.text_projection_in_dim)),
+                },
+            ),
+            "detector_encoder": Submodel(
+                ImageEncoder(network, shapes), {"pixel_values": Tensor(("batch", 3, size, size))}, image
+            ),
+            "detector": Submodel(
+                Detector(network, shapes),
+                one_image
+                | {
+                    "class_embeds": Tensor(("classes", text)),
+                    "task": Tensor(("length", config.text_projection_in_dim)),
+                },
+                {"boxes": Tensor((config.num_queries, 4)), "logits": Tensor((config.num_queries, "classes"))},
+            ),
+        }
 
 
 def _require_timm(name: str) -> None:
@@ -145,50 +145,6 @@ def _rebuild(network: OmDetTurboForObjectDetection) -> OmDetTurboForObjectDetect
     rebuilt = type(network)(network.config)
     rebuilt.load_state_dict(network.state_dict())
     return rebuilt.eval()
-
-
-def submodels(network: OmDetTurboForObjectDetection, size: int) -> dict[str, Submodel]:
-    """Split a model into its graphs, by role.
-
-    Parameters
-    ----------
-    network
-        With float32 weights, in evaluation mode.
-    size
-        Side of the image in pixels.
-    """
-    config = network.config
-    shapes = _shapes(network, size)
-    cells, width = sum(height * width for height, width in shapes), config.decoder_hidden_dim
-    image = {
-        "vision": Tensor(("batch", cells, width)),
-        "cells": Tensor(("batch", cells, width)),
-        "anchors": Tensor(("batch", cells, 4)),
-    }
-    one_image = {name: Tensor((1, *tensor.shape[1:])) for name, tensor in image.items()}
-    text = config.text_projection_out_dim
-    return {
-        "text_encoder": Submodel(
-            TextEncoder(network),
-            {"input_ids": Tensor(("texts", "length"), "int64")},
-            {
-                "class_embeds": Tensor(("texts", text)),
-                "features": Tensor(("texts", "length", config.text_projection_in_dim)),
-            },
-        ),
-        "detector_encoder": Submodel(
-            ImageEncoder(network, shapes), {"pixel_values": Tensor(("batch", 3, size, size))}, image
-        ),
-        "detector": Submodel(
-            Detector(network, shapes),
-            one_image
-            | {
-                "class_embeds": Tensor(("classes", text)),
-                "task": Tensor(("length", config.text_projection_in_dim)),
-            },
-            {"boxes": Tensor((config.num_queries, 4)), "logits": Tensor((config.num_queries, "classes"))},
-        ),
-    }
 
 
 def _shapes(network: OmDetTurboForObjectDetection, size: int) -> tuple[tuple[int, int], ...]:

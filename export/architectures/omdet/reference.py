@@ -1,155 +1,96 @@
 """What an OmDet-Turbo checkpoint itself computes for example inputs.
 
-The reference end to end is the model's `forward` with transformers' tokenizer, image processor and post-processing:
-none of the code that made the graphs. OmDetTurboProcessor, which holds the three together, needs torchvision.
+OmDetTurboProcessor, which holds tokenizer, image processor and post-processing together, needs torchvision; its parts
+do not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
 
-from automask.bundle import Bundle
 from automask.families.finders.ranking import distinct
-from automask.session import Session
 
-from ...agreement_boxes import BoxAgreement, FoundBoxes
-from ...finding import calibrate, find_boxes
+from ...agreement_boxes import FoundBoxes
+from ...free_text.reference import FinderReference, pixel_values, run_submodel
 from ...parity import Array, Case, Image
-from .inputs import NMS_IOU
+from .inputs import NMS_IOU, TASK
 
 if TYPE_CHECKING:
-    from transformers import CLIPTokenizerFast, DetrImageProcessor, OmDetTurboForObjectDetection
+    from ...free_text.model import FreeTextModel
 
-    from ...submodels import Submodel
+__all__ = ["OmDetReference"]
 
-__all__ = ["PHRASES", "OmDetReference"]
-
-PHRASES = (
-    "cup",
-    "the red cushion on the left",
-    "something bright",
-    "old wooden chair with a striped seat",
-    "кошка",
-    "my hat",
-    "background",
-)
-_COUNTS = (1, 2, 7)
+_Tokens = Mapping[str, torch.Tensor]
 
 
-@dataclass(frozen=True)
-class OmDetReference:
-    """Inputs, and the checkpoint's results.
-
-    Attributes
-    ----------
-    cases
-        By role, inputs of several images, numbers of phrases and lengths, and the submodel's outputs.
-    images
-        A photo, the same upright, and a small part of it.
-    expected
-        For each image, what was found for 1, 2 and 7 phrases.
-    """
-
-    cases: Mapping[str, Sequence[Case]]
-    images: Sequence[Image]
-    expected: Sequence[Sequence[FoundBoxes]]
+class OmDetReference(FinderReference):
+    """Inputs, and the checkpoint's results."""
 
     @classmethod
-    def run(
-        cls,
-        network: OmDetTurboForObjectDetection,
-        tokenizer: CLIPTokenizerFast,
-        processor: DetrImageProcessor,
-        submodels: Mapping[str, Submodel],
-        photo: Image,
-    ) -> Self:
-        """Run the checkpoint.
-
-        Parameters
-        ----------
-        submodels
-            By role.
-        photo
-            RGB, (height, width, 3).
-        """
-        part = photo[: photo.shape[0] // 8, : photo.shape[1] // 8]
-        images = [photo, np.ascontiguousarray(photo[::-1].transpose(1, 0, 2)), np.ascontiguousarray(part)]
-        pixels = [
-            processor(image, return_tensors="np", input_data_format="channels_last")["pixel_values"] for image in images
-        ]
-        texts = [_tokenize(tokenizer, PHRASES[:count], network) for count in _COUNTS]
-        expected = [
-            [_detect(network, one, PHRASES[:count], words, image) for count, words in zip(_COUNTS, texts, strict=True)]
-            for one, image in zip(pixels, images, strict=True)
-        ]
-        return cls(_cases(submodels, np.concatenate(pixels), texts), images, expected)
-
-    def compare(self, bundle: Bundle, graphs: Mapping[str, Session]) -> BoxAgreement:
-        """Compare the graphs with the checkpoint; see `automask.export.parity.Reference`."""
-        agreement = BoxAgreement()
-        prompts = [PHRASES[:count] for count in _COUNTS]
-        for image, expected in zip(self.images, self.expected, strict=True):
-            for found, one in zip(find_boxes(bundle, graphs, image, prompts), expected, strict=True):
-                calibrated = FoundBoxes(one.boxes, calibrate(bundle, one.scores), one.labels)
-                agreement.add(found, calibrated, image.shape[:2])
-        return agreement
-
-
-@dataclass(frozen=True)
-class _Texts:
-    """Token ids and masks of classes, (classes, 77), and of their task, (1, 77)."""
-
-    classes: Mapping[str, torch.Tensor]
-    task: Mapping[str, torch.Tensor]
-
-
-def _tokenize(tokenizer: CLIPTokenizerFast, phrases: Sequence[str], network: OmDetTurboForObjectDetection) -> _Texts:
-    longest = network.config.text_config.max_position_embeddings
-    options: dict[str, Any] = {
-        "padding": "max_length",
-        "truncation": True,
-        "max_length": longest,
-        "return_tensors": "pt",
-    }
-    task = f"Detect {', '.join(phrases)}."
-    return _Texts(tokenizer(list(phrases), **options), tokenizer([task], **options))
-
-
-def _detect(
-    network: OmDetTurboForObjectDetection, pixels: Array, phrases: Sequence[str], texts: _Texts, image: Image
-) -> FoundBoxes:
-    """Return the boxes of one image after transformers' post-processing without a threshold, with raw scores."""
-    # Not `from … import`, which asks for torchvision.
-    processing: Any = import_module("transformers.models.omdet_turbo.processing_omdet_turbo")
-    with torch.inference_mode():
-        outputs = network(
-            pixel_values=torch.tensor(pixels),
-            classes_input_ids=texts.classes["input_ids"],
-            classes_attention_mask=texts.classes["attention_mask"],
-            tasks_input_ids=texts.task["input_ids"],
-            tasks_attention_mask=texts.task["attention_mask"],
-            classes_structure=torch.tensor([len(phrases)]),
-        )
-        scores, labels = processing.compute_score(outputs.decoder_class_logits)
-        with patch.object(processing, "batched_nms", _suppress, create=True):
-            boxes, best, indices = processing._post_process_boxes_for_image(  # noqa: SLF001
-                outputs.decoder_coord_logits[0],
-                scores[0],
-                labels,
-                len(phrases),
-                image.shape[:2],
-                threshold=-1.0,
-                nms_threshold=NMS_IOU,
-                max_num_det=scores.numel(),  # the default drops all but as many as there are queries
+    def detect(cls, model: FreeTextModel, image: Image, phrases: Sequence[str]) -> FoundBoxes:
+        """Return the boxes after transformers' post-processing without a threshold; see `FinderReference`."""
+        # Not `from … import`, which asks for torchvision.
+        processing: Any = import_module("transformers.models.omdet_turbo.processing_omdet_turbo")
+        classes, task = _tokenize(model, phrases), _tokenize(model, [TASK.format(", ".join(phrases))])
+        with torch.inference_mode():
+            outputs = model.network(
+                pixel_values=torch.tensor(pixel_values(model, image)),
+                classes_input_ids=classes["input_ids"],
+                classes_attention_mask=classes["attention_mask"],
+                tasks_input_ids=task["input_ids"],
+                tasks_attention_mask=task["attention_mask"],
+                classes_structure=torch.tensor([len(phrases)]),
             )
-    return _without_doubles(boxes.numpy(), best.numpy(), [phrases[index] for index in indices.tolist()])
+            scores, labels = processing.compute_score(outputs.decoder_class_logits)
+            with patch.object(processing, "batched_nms", _suppress, create=True):
+                boxes, best, indices = processing._post_process_boxes_for_image(  # noqa: SLF001
+                    outputs.decoder_coord_logits[0],
+                    scores[0],
+                    labels,
+                    len(phrases),
+                    image.shape[:2],
+                    threshold=-1.0,
+                    nms_threshold=NMS_IOU,
+                    max_num_det=scores.numel(),  # the default drops all but as many as there are queries
+                )
+        return _without_doubles(boxes.numpy(), best.numpy(), [phrases[index] for index in indices.tolist()])
+
+    @classmethod
+    def run_submodels(cls, model: FreeTextModel, images: Sequence[Image]) -> dict[str, list[Case]]:
+        """Run text encoder, image encoder and detector; see `FinderReference`."""
+        text_encoder, image_encoder, detector = (
+            model.submodels[role] for role in ("text_encoder", "detector_encoder", "detector")
+        )
+
+        def encode(texts: Sequence[str]) -> Case:
+            tokens = _tokenize(model, texts)
+            length = int(tokens["attention_mask"].sum(dim=1).max())
+            return run_submodel(text_encoder, {"input_ids": tokens["input_ids"][:, :length].numpy()})
+
+        encoded = [run_submodel(image_encoder, {"pixel_values": pixel_values(model, image)}) for image in images]
+        cells = encoded[0][1]
+        classes = [encode(phrases) for phrases in cls.prompts()]
+        tasks = [encode([TASK.format(", ".join(phrases))]) for phrases in cls.prompts()]
+        detections = [
+            run_submodel(detector, {**cells, "class_embeds": words["class_embeds"], "task": task["features"][0]})
+            for (_, words), (_, task) in zip(classes, tasks, strict=True)
+        ]
+        return {"text_encoder": [*classes, *tasks], "detector_encoder": encoded, "detector": detections}
+
+
+def _tokenize(model: FreeTextModel, texts: Sequence[str]) -> _Tokens:
+    """Return token ids and masks, (texts, 77)."""
+    longest = model.network.config.text_config.max_position_embeddings
+    tokens: _Tokens = model.tokenizer(
+        list(texts), padding="max_length", truncation=True, max_length=longest, return_tensors="pt"
+    )
+    return tokens
 
 
 def _suppress(boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, iou: float) -> torch.Tensor:
@@ -172,21 +113,3 @@ def _without_doubles(boxes: Array, scores: Array, labels: Sequence[str]) -> Foun
     boxes, scores, labels = boxes[inside], scores[inside], [labels[int(index)] for index in np.flatnonzero(inside)]
     kept = distinct(boxes, scores, labels, 0.0)
     return FoundBoxes(boxes[kept], scores[kept], tuple(labels[index] for index in kept))
-
-
-def _cases(submodels: Mapping[str, Submodel], pixels: Array, texts: Sequence[_Texts]) -> dict[str, list[Case]]:
-    def run(role: str, inputs: Mapping[str, Array]) -> Case:
-        return inputs, submodels[role].run(inputs)
-
-    def encode(tokens: Mapping[str, torch.Tensor]) -> Case:
-        length = int(tokens["attention_mask"].sum(dim=1).max())
-        return run("text_encoder", {"input_ids": tokens["input_ids"][:, :length].numpy()})
-
-    images = [run("detector_encoder", {"pixel_values": one[None]}) for one in pixels]
-    cells = images[0][1]
-    classes, tasks = [encode(one.classes) for one in texts], [encode(one.task) for one in texts]
-    detections = [
-        run("detector", {**cells, "class_embeds": words["class_embeds"], "task": task["features"][0]})
-        for (_, words), (_, task) in zip(classes, tasks, strict=True)
-    ]
-    return {"text_encoder": [*classes, *tasks], "detector_encoder": images, "detector": detections}

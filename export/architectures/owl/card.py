@@ -5,36 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...card import fill_card
+
 __all__ = ["model_card"]
 
-_TEXT = """\
-# {name}
-
-{description} Written by `automask export` from {origin}.
-
-| graph | purpose | files |
-|---|---|---|
-{graphs}
-
+_ABOUT = """\
 Images are {resized} {size} x {size}, as the checkpoint's own processor does it. Each phrase of a prompt is read as
 "{template}", as on the authors' model cards, up to {length} tokens; a phrase too long for that is read by itself.
 Every box has the label and score of its best phrase. A raw score of 0.1, the default threshold of transformers'
 processor, is a score of 0.2 here. {objectness}
-
-## Licence
-
-{licence}
-
-## Parity with the checkpoint, measured at export
-
-{basis}
-
-| figure | value | limit |
-|---|---|---|
-{figures}
-
-## Limits
-
+"""
+_LIMITS = """\
 Relations ("left of") and negations have little effect. CLIP learned from images and captions of the web, with their
 prejudices: do not use it to judge people, nor where a wrong mask can harm somebody.
 Papers: Minderer et al., "Simple Open-Vocabulary Object Detection with Vision Transformers", ECCV 2022
@@ -53,24 +34,12 @@ _OBJECTNESS = (
 
 def model_card(manifest: Mapping[str, Any]) -> str:
     """Write the card from the manifest."""
-    image, parity = manifest["image"]["detector"], manifest["parity"]
-    return _TEXT.format(
-        name=manifest["name"],
-        description=manifest["description"],
-        origin=", ".join(f"`{s['file']}` of {s['package']} ({s['version']})" for s in manifest["sources"]),
-        graphs="\n".join(
-            f"| {role} | {_PURPOSES.get(role, '')} | {', '.join(f'`{file}`' for file in graph['variants'].values())} |"
-            for role, graph in manifest["graphs"].items()
-        ),
+    image, text = manifest["image"]["detector"], manifest["text"]
+    about = _ABOUT.format(
         resized=_RESIZED[image["resize"]],
         size=image["size"],
-        template=manifest["text"]["template"],
-        length=manifest["text"]["max_length"],
+        template=text["template"],
+        length=text["max_length"],
         objectness=_OBJECTNESS if "objectness" in manifest["graphs"]["detector"]["outputs"] else "",
-        licence=manifest["licence"],
-        basis="\n".join(f"- {precision}: {criterion}" for precision, criterion in parity["judged_by"].items()),
-        figures="\n".join(
-            f"| {name} | {value:g} | {parity['limits'].get(name, 'none')} |"
-            for name, value in parity["figures"].items()
-        ),
     )
+    return fill_card(manifest, purposes=_PURPOSES, about=about, limits=_LIMITS)

@@ -8,7 +8,7 @@ from automask.errors import ParameterError
 
 from ... import image_processor
 from ...checkpoint import Checkpoint, CheckpointError
-from ...image_processor import PILLOW_FILTERS, pixel_settings, square_size
+from ...image_processor import check_filter, pixel_settings, square_size
 
 if TYPE_CHECKING:
     from transformers import Owlv2ImageProcessor, OwlViTImageProcessor
@@ -49,8 +49,8 @@ def load_processor(checkpoint: Checkpoint, patch: int, size: int | None) -> OwlV
             f"{checkpoint.name} must not crop images, got crop_size {dict(processor.crop_size)} for size "
             f"{dict(processor.size)}"
         )
-    elif processor.resample not in PILLOW_FILTERS:
-        raise CheckpointError(f"{checkpoint.name} uses resample={processor.resample}; supported: {PILLOW_FILTERS}")
+    else:
+        check_filter(processor, checkpoint.name)
     if side < patch or side % patch:
         raise ParameterError("image size", f"be a multiple of the patch size, {patch}", side)
     return processor
@@ -63,8 +63,4 @@ def image_settings(processor: OwlViTImageProcessor | Owlv2ImageProcessor) -> dic
     if isinstance(processor, Owlv2ImageProcessor):
         # It ignores its own setting `resample`, and resizes as scikit-image does.
         return {**pixel_settings(processor), "resize": "pad", "padding": [127.5] * 3, "interpolation": "scikit_image"}
-    return {
-        **pixel_settings(processor),
-        "resize": "stretch",
-        "interpolation": PILLOW_FILTERS[processor.resample],
-    }
+    return image_processor.image_settings(processor, "stretch")
