@@ -13,13 +13,9 @@ import numpy as np
 
 from automask.bundle import Bundle
 from automask.cache import Arrays, ByteCache
-from automask.families.boxes import Boxes
+from automask.cpu_graphs import CpuGraphs, assemble
 from automask.families.drawers import DRAWERS
 from automask.families.family import Picture, Stopwatch
-from automask.images import DEFAULT_MAX_PIXELS
-from automask.running import Running
-from automask.segmenter import Segmenter
-from automask.session import Session
 
 from .figures import Figure
 from .model import Model
@@ -30,7 +26,6 @@ __all__ = ["Combined", "combine"]
 
 _DRAWER_ROLES = ("image_encoder", "mask_decoder")
 _FP32_RELATIVE = 1e-3
-_CACHE_BYTES = 256 << 20
 
 
 def combine(finder: Source, drawer: Source) -> Source:
@@ -108,10 +103,10 @@ class CombinedReference:
         """Inputs and expected outputs of each graph, by role."""
         return {**self.finder.cases, **self.drawer.cases}
 
-    def compare(self, bundle: Bundle, graphs: Mapping[str, Session]) -> CombinedAgreement:
+    def compare(self, bundle: Bundle, graphs: CpuGraphs) -> CombinedAgreement:
         """Compare the boxes, the masks, and the best object's mask as a user gets it; see `Reference`."""
         parts = (self.finder.compare(bundle, graphs), self.drawer.compare(bundle, graphs))
-        return CombinedAgreement(parts, _compare_chain(bundle, dict(graphs), self.photo))
+        return CombinedAgreement(parts, _compare_chain(bundle, graphs, self.photo))
 
 
 @dataclass(frozen=True)
@@ -140,19 +135,19 @@ class CombinedAgreement:
         return "; and by ".join(text for part in self.parts if (text := part.criterion(precision)))
 
 
-def _compare_chain(bundle: Bundle, graphs: dict[str, Session], photo: Image) -> float | None:
+def _compare_chain(bundle: Bundle, graphs: CpuGraphs, photo: Image) -> float | None:
     """Return the relative error of the mask that a user gets of the best object, beside its box drawn alone in float32.
 
     A finder's boxes and a drawer's masks may each be right, and one still be scaled for another image than the other.
     """
-    cache = ByteCache[Arrays](_CACHE_BYTES, lambda arrays: sum(array.nbytes for array in arrays))
-    segmenter = Segmenter(bundle, Running(Boxes(bundle, graphs, cache), cache), DEFAULT_MAX_PIXELS)
+    segmenter = assemble(bundle, graphs)
     result = segmenter.mask(photo, segmenter.outline.sample_prompt, threshold=0, edges="model", return_mask=False)
     if not result.instances:
         return None
     best = result.instances[0]
-    exact = {role: Session(bundle.folder / bundle.graphs[role].choose(["fp32"]), "cpu") for role in _DRAWER_ROLES}
-    drawer = DRAWERS[bundle.kinds["drawer"]](bundle, exact, cache=ByteCache[Arrays](0, len))
+    exact = graphs.in_precision("fp32")
+    alone = {role: exact[role] for role in _DRAWER_ROLES}
+    drawer = DRAWERS[bundle.kinds["drawer"]](bundle, alone, cache=ByteCache[Arrays](0, len))
     picture = Picture(photo, photo.shape[:2], b"", photo)
     (expected,) = drawer.draw(picture, np.array([best.box], np.float32), Stopwatch())
     return relative_error(best.logits, expected)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automask.bundle import Bundle
-from automask.manifest import variant_name
+from automask.cpu_graphs import CpuGraphs
 from automask.session import Session
 
 from .figures import Figure, ParityError
@@ -56,7 +56,7 @@ class Reference(Protocol):
     def cases(self) -> Mapping[str, Sequence[Case]]:
         """Inputs and expected outputs of each graph, by role."""
 
-    def compare(self, bundle: Bundle, graphs: Mapping[str, Session]) -> Agreement:
+    def compare(self, bundle: Bundle, graphs: CpuGraphs) -> Agreement:
         """Compare what the graphs compute together with the checkpoint's own results.
 
         Parameters
@@ -85,29 +85,24 @@ def parity_image(photo: Path | None) -> Image:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def graph_figures(cases: Mapping[str, Sequence[Case]], folder: Path, precision: str) -> list[Figure]:
+def graph_figures(cases: Mapping[str, Sequence[Case]], graphs: Mapping[str, Session], precision: str) -> list[Figure]:
     """Compare each graph of a precision with its torch module.
 
     Parameters
     ----------
     cases
         By role.
-    folder
-        Holds the graphs. A role without a graph in this precision is left out.
+    graphs
+        The graphs, by role.
     precision
         Only fp32 has a limit; `agreement` decides about the others.
     """
-    from .float16 import open_on_cpu
-
     limit = _FP32_RELATIVE if precision == "fp32" else None
     figures = []
     for role, pairs in cases.items():
-        file = folder / variant_name(role, precision)
-        if file.is_file():
-            graph = open_on_cpu(file, precision)
-            results = [(run_graph(graph, inputs), expected) for inputs, expected in pairs]
-            errors = [relative_error(found[name], outputs[name]) for found, outputs in results for name in outputs]
-            figures.append(Figure(f"{precision} {role}: relative error", float(np.max(errors)), limit))
+        results = [(run_graph(graphs[role], inputs), expected) for inputs, expected in pairs]
+        errors = [relative_error(found[name], outputs[name]) for found, outputs in results for name in outputs]
+        figures.append(Figure(f"{precision} {role}: relative error", float(np.max(errors)), limit))
     return figures
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from automask.bundle import Bundle, read_bundle
+from automask.cpu_graphs import CpuGraphs, OpenedGraphs
 from automask.errors import MissingDependencyError
 from automask.manifest import describe_bundle, variant_name, write_manifest
+from automask.proof import add_proof
 from automask.publish import check_output, check_space, staged
 from automask.sense import check_sense
-from automask.session import Session
 
 from .agreement import THRESHOLD
 from .figures import Figure, ParityError, Report, check
@@ -26,7 +27,6 @@ from .manifest import describe_graph, versions, write_card
 from .memory import check_memory
 from .model import Model
 from .parity import Agreement, Reference, graph_figures, parity_image
-from .proof import add_proof
 from .source import Source
 
 __all__ = ["DEFAULT_PRECISIONS", "ExportOptions", "Progress", "export_bundle", "requires"]
@@ -113,6 +113,8 @@ def export_bundle(output: Path, source: Source, options: ExportOptions, *, force
     # Importing torch takes seconds, so everything above fails without it.
     progress("weights: loading, with torch")
     model = source.load()
+    from .float16 import open_on_cpu
+
     with staged(output) as (bundle, work):
         files, variants = _write_graphs(model, bundle, work, options, progress)
         copied = model.copy_graphs(bundle)
@@ -132,17 +134,18 @@ def export_bundle(output: Path, source: Source, options: ExportOptions, *, force
         )
         write_manifest(bundle, manifest)  # for the comparison, which reads the bundle as the runtime does
         progress("parity: comparing the graphs with it")
+        opened = OpenedGraphs(open_on_cpu)
         half = Float16Graphs(files, reference.cases, bundle, optimize=options.optimize, progress=progress)
-        report = _measure(read_bundle(bundle), options.precisions, reference, half, progress)
+        report = _measure(read_bundle(bundle), options.precisions, reference, half, opened=opened, progress=progress)
         half.describe(manifest)
         report = _leave_out(bundle, manifest, model.submodels, report, options.optional)
         for precision, reason in manifest["left_out"].items():
             progress(f"  {precision} is left out: {reason}")
         manifest["parity"] = _describe_parity(report)
         progress("proof: what the graphs make of a photo, for each device to be compared with")
-        add_proof(bundle, manifest)
+        add_proof(bundle, manifest, opened)
         progress("sense: a photo of a person")
-        sense = check_sense(bundle)
+        sense = check_sense(bundle, opened)
         manifest["sense"] = {**asdict(sense), "holds": sense.holds}
         write_manifest(bundle, manifest)
         write_card(bundle, model.model_card(manifest))
@@ -178,28 +181,37 @@ def _graph_precisions(model: Model, role: str, precisions: Sequence[str]) -> lis
 
 
 def _measure(
-    bundle: Bundle, precisions: Sequence[str], reference: Reference, half: Float16Graphs, progress: Progress
+    bundle: Bundle,
+    precisions: Sequence[str],
+    reference: Reference,
+    half: Float16Graphs,
+    *,
+    opened: OpenedGraphs,
+    progress: Progress,
 ) -> Report:
     figures: list[Figure] = []
     criteria: dict[str, str] = {}
     # fp32 always, because some graphs are float32 in every bundle.
     for precision in dict.fromkeys([*precisions, "fp32"]):
+        graphs = CpuGraphs(bundle, precision, opened)
         if precision in precisions:
             progress(f"  {precision}")
-            agreement = _compare(bundle, precision, reference, half)
+            agreement = _compare(bundle, precision, reference, half, graphs)
             figures += agreement.figures(precision)
             criteria[precision] = agreement.criterion(precision)
-        figures += graph_figures(reference.cases, bundle.folder, precision)
+        made = {role for role, graph in bundle.graphs.items() if precision in graph.variants}
+        figures += graph_figures({r: c for r, c in reference.cases.items() if r in made}, graphs, precision)
     return Report(figures, criteria)
 
 
-def _compare(bundle: Bundle, precision: str, reference: Reference, half: Float16Graphs) -> Agreement:
+def _compare(bundle: Bundle, precision: str, reference: Reference, half: Float16Graphs, graphs: CpuGraphs) -> Agreement:
     """Compare the graphs of a precision with the checkpoint; in fp16, more of them is float32 until they agree."""
     if precision != "fp16":
-        return reference.compare(bundle, _open(bundle, precision))
+        return reference.compare(bundle, graphs)
     for limit in LIMITS:
         half.keep_float32(limit)
-        agreement = reference.compare(bundle, _open(bundle, precision))
+        graphs.close()  # the files were written again
+        agreement = reference.compare(bundle, graphs)
         if all(figure.holds for figure in agreement.figures(precision)):
             break
     return agreement
@@ -241,15 +253,6 @@ def _failures(report: Report, precision: str) -> str:
         for f in report.figures
         if f.name.startswith(precision) and not f.holds
     )
-
-
-def _open(bundle: Bundle, precision: str) -> dict[str, Session]:
-    """Open the graphs of a precision on the CPU, by role; a graph that does not have it is float32."""
-    from .float16 import open_on_cpu
-
-    files = {role: graph.choose([precision, "fp32"]) for role, graph in bundle.graphs.items()}
-    opened = {role: "fp16" if file == variant_name(role, "fp16") else "fp32" for role, file in files.items()}
-    return {role: open_on_cpu(bundle.folder / file, opened[role]) for role, file in files.items()}
 
 
 def _describe_model(model: Model, variants: Mapping[str, Sequence[str]], copied: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .bundle import read_bundle
+from .cpu_graphs import CpuGraphs, OpenedGraphs, assemble, best_precision
 from .errors import UnknownPromptError
 from .loading import load
 from .segmenter import Segmenter
@@ -61,20 +63,22 @@ class Sense:
         return f"WARNING: makes no sense: {asked}{absent}. {reason}"
 
 
-def check_sense(model: str | Path) -> Sense:
+def check_sense(model: str | Path, opened: OpenedGraphs | None = None) -> Sense:
     """Mask the photo with a model, on the CPU.
 
     Parameters
     ----------
     model
-        As for `load`, which also has the errors.
+        As for `load`, which also has the errors; with `opened`, its folder.
+    opened
+        Its graphs, as far as they are open already.
 
     Examples
     --------
     >>> print(check_sense("default"))
     makes sense: asked for a person in a photo, its mask has an IoU of 1.00 with the built-in model's
     """
-    segmenter = load(model, device="cpu", prove=False)
+    segmenter = load(model, device="cpu", prove=False) if opened is None else _assemble(Path(model), opened)
     person = _mask(segmenter, _PROMPT)
     if person is None:
         return Sense(None)
@@ -83,6 +87,11 @@ def check_sense(model: str | Path) -> Sense:
         if absent is not None:
             return Sense(_iou(person), word, _iou(absent))
     return Sense(_iou(person))
+
+
+def _assemble(folder: Path, opened: OpenedGraphs) -> Segmenter:
+    bundle = read_bundle(folder)
+    return assemble(bundle, CpuGraphs(bundle, best_precision(bundle), opened))
 
 
 def _mask(segmenter: Segmenter, word: str) -> NDArray[np.bool_] | None:

@@ -1,7 +1,8 @@
-"""Proofs: whether a model computes on this device, in this precision, what float32 on the CPU made of it at export."""
+"""Proofs: whether a model computes on this device, in this precision, what the CPU made of it when it was made."""
 
 from __future__ import annotations
 
+from .adding import add_proof
 from .document import FILE, Proof, read_proof
 from .judging import Check, judge
 from .making import make_proof
@@ -19,6 +20,7 @@ __all__ = [
     "Timing",
     "Verdict",
     "Verdicts",
+    "add_proof",
     "compare",
     "judge",
     "make_proof",

@@ -1,19 +1,18 @@
-"""Making a proof, with float32 on the CPU."""
+"""Making a proof on the CPU, with float32 where the bundle has it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from ..bundle import Bundle, sha256
+from ..cpu_graphs import CpuGraphs, OpenedGraphs
 from ..devices import CPU
 from ..errors import BundleError, ParameterError
 from ..families import FAMILIES
 from ..outline import Outline
 from ..selection import Selection
-from ..session import Session
 from .digest import Digest
 from .document import PHOTO, Box, Graphs, Proof, Question
 from .judging import measure
@@ -24,19 +23,18 @@ __all__ = ["make_proof"]
 _OBJECT: Final[Box] = (178.0, 2.0, 236.0, 143.0)  # around the space shuttle in the photo
 
 
-def _open(path: Path, _precision: str) -> Session:
-    return Session(path, CPU)
-
-
-def make_proof(bundle: Bundle, opener: Callable[[Path, str], Session] = _open) -> Proof:
+def make_proof(bundle: Bundle, opened: OpenedGraphs | None = None) -> Proof:
     """Run a bundle on the CPU, in float32 and in each other precision, and return its proof.
+
+    Where the bundle has no float32, as a pulled one with int8 alone, its first precision takes that place: the proof
+    then says that other devices compute what this processor does.
 
     Parameters
     ----------
     bundle
         The bundle.
-    opener
-        Opens a graph of a precision on the CPU. The exporter's rounds a float16 graph as a GPU does.
+    opened
+        Graphs that are open already; those that are opened here are added.
 
     Raises
     ------
@@ -48,10 +46,11 @@ def make_proof(bundle: Bundle, opener: Callable[[Path, str], Session] = _open) -
     if _takes_boxes(bundle):
         # Last, because the last run of a graph is compared: a box that was found may differ between devices.
         questions.append(Question(box=_OBJECT))
-    exact = _record(bundle, "fp32", questions, opener)
+    opened = OpenedGraphs() if opened is None else opened
+    reference, *others = sorted(bundle.precisions, key=lambda name: name != "fp32")
+    exact = _record(bundle, reference, questions, opened)
     proof = Proof(sha256(PHOTO), tuple(questions), _digest(exact), tuple(exact.outcomes))
-    others = [name for name in bundle.precisions if name != "fp32"]
-    differences = {name: _rounded(measure(proof, _record(bundle, name, questions, opener))) for name in others}
+    differences = {name: _rounded(measure(proof, _record(bundle, name, questions, opened))) for name in others}
     return replace(proof, differences=differences)
 
 
@@ -73,16 +72,8 @@ def _takes_boxes(bundle: Bundle) -> bool:
     return True
 
 
-def _record(
-    bundle: Bundle, precision: str, questions: list[Question], opener: Callable[[Path, str], Session]
-) -> Recording:
-    sessions = {
-        role: opener(
-            bundle.folder / graph.choose([precision, "fp32"]), precision if precision in graph.variants else ""
-        )
-        for role, graph in bundle.graphs.items()
-    }
-    recording = record(bundle, sessions, questions)
+def _record(bundle: Bundle, precision: str, questions: list[Question], opened: OpenedGraphs) -> Recording:
+    recording = record(bundle, CpuGraphs(bundle, precision, opened), questions)
     if recording.failure:
         raise BundleError(f"{bundle.folder} fails on the photo of the proof in {precision}: {recording.failure}")
     return recording

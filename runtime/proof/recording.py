@@ -11,20 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle import Bundle
-from ..cache import Arrays, ByteCache
+from ..cpu_graphs import assemble
 from ..encodings import rle
 from ..errors import AutomaskError
-from ..families import FAMILIES
-from ..images import DEFAULT_MAX_PIXELS
 from ..result import Result
-from ..running import Running
-from ..segmenter import Segmenter
 from ..session import Session
 from .document import PHOTO, Found, Outcome, Question
 
 __all__ = ["Recording", "Run", "record"]
-
-_CACHE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +94,8 @@ def record(bundle: Bundle, sessions: Mapping[str, Session], questions: Sequence[
         that make no sense can cause, is the `failure` of the recording.
     """
     recording = Recording()
-    recorders: dict[str, Session] = {role: _Recorder(one, role, recording.runs) for role, one in sessions.items()}
-    cache = ByteCache[Arrays](_CACHE_BYTES, lambda arrays: sum(array.nbytes for array in arrays))
-    family = FAMILIES[bundle.family](bundle, recorders, cache)
-    segmenter = Segmenter(bundle, Running(family, cache), DEFAULT_MAX_PIXELS)
+    recorders = {role: _Recorder(one, role, recording.runs) for role, one in sessions.items()}
+    segmenter = assemble(bundle, recorders)
     photo = PHOTO.read_bytes()
     started = perf_counter()
     try:

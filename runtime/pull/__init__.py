@@ -11,6 +11,7 @@ from ..bundle import MANIFEST
 from ..errors import BundleError, BundleNotFoundError, ParameterError
 from ..lookup import HUB_ID, place_of
 from ..manifest import write_manifest
+from ..proof import add_proof
 from ..publish import check_output, staged
 from ..sense import Sense, check_sense
 from .catalogue import ENTRIES, list_entries
@@ -99,6 +100,9 @@ def pull(
             progress(f"licence: {manifest['licence']}")
             progress("sense: a photo of a person")
             sense = check_sense(folder)
+            if manifest.get("proof") is None:
+                progress("proof: what the graphs make of a photo, for each device to be compared with")
+                add_proof(folder, manifest)
         except BundleError as error:  # names the repository, not a folder that is gone
             raise BundleError(str(error).replace(str(folder), repository.name)) from error
         write_manifest(folder, {**manifest, "sense": {**asdict(sense), "holds": sense.holds}})

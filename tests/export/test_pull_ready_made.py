@@ -13,12 +13,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from click.testing import CliRunner
 from numpy.typing import NDArray
 from skimage import data
 from transformers import CLIPTokenizerFast, OwlViTProcessor, ViTImageProcessor
 
 import automask
 from automask.bundle import open_bundle, sha256
+from automask.cli import main
+from automask.proof import read_proof
 from support.hub import COMMIT, repository, serve
 from support.pulling import names, pull, run
 from support.ready_made import write_clipseg, write_owlvit
@@ -121,8 +124,23 @@ def test_what_was_pulled_is_written_down_and_random_weights_are_warned_of(clipse
 def test_without_a_choice_int8_is_pulled(clipseg: Pulled, bundles: Path) -> None:
     status, output = pull("someone/mine", "--from", clipseg.source)
     assert status == 0, output
-    assert open_bundle(bundles / "mine").precisions == ("int8",)
-    assert open_bundle(bundles / "mine").licence == "unknown"
+    bundle = open_bundle(bundles / "mine")
+    assert (bundle.precisions, bundle.licence) == (("int8",), "unknown")
+    proof = read_proof(bundle)
+    assert proof is not None
+    assert proof.differences == {}
+    ran = CliRunner().invoke(main, ["prove", "--model", "mine", "--device", "cpu"])
+    assert (ran.exit_code, "mine on cpu in int8: right" in ran.output) == (0, True), ran.output
+
+
+def test_what_was_pulled_is_proven(clipseg: Pulled, owlvit: Pulled) -> None:
+    for pulled, graphs in ((clipseg, {"segmenter"}), (owlvit, {"detector", "image_encoder", "mask_decoder"})):
+        proof = read_proof(open_bundle(pulled.folder))
+        assert proof is not None
+        assert (set(proof.graphs), set(proof.differences)) == (graphs, {"int8"})
+        assert "proof: what the graphs make of a photo" in pulled.output
+        for precision in ("fp32", "int8"):
+            assert automask.load(pulled.folder, device="cpu", precision=precision).standing == "proven"
 
 
 def edit(path: Path, **changes: Any) -> None:

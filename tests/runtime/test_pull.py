@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+import automask
 from automask.bundle import open_bundle, sha256
 from automask.lookup import locate_bundle
 from support.hub import COMMIT, repository, serve
@@ -82,7 +83,9 @@ def test_a_folder_needs_no_network_and_replaces_a_bundle_by_force_only(published
     arguments = [MODEL, "--from", published, "--name", "usb"]
     status, output = pull(*arguments)
     assert (status, names(bundles)) == (0, ["usb"]), output
-    assert open_bundle(bundles / "usb").sources[-1]["version"] == "local folder"
+    bundle = open_bundle(bundles / "usb")
+    assert bundle.sources[-1]["version"] == "local folder"
+    assert (bundle.folder / "proof.json").read_bytes() == (published / "proof.json").read_bytes()
     status, output = pull(*arguments)
     assert status == 1
     assert "holds a bundle already" in output
@@ -100,6 +103,15 @@ def test_a_model_that_makes_no_sense_is_warned_of(published: Path, bundles: Path
     assert (status, names(bundles)) == (0, ["boxes"]), output
     assert "WARNING: makes no sense" in output
     assert json.loads((bundles / "boxes/automask.json").read_text(encoding="utf-8"))["sense"]["holds"] is False
+
+
+def test_a_bundle_without_a_proof_gets_one(published: Path, bundles: Path, tmp_path: Path) -> None:
+    files = {name: digest for name, digest in open_bundle(published).files.items() if name != "proof.json"}
+    source = copied(published, tmp_path / "source", files=files, proof=None)
+    status, output = pull(MODEL, "--from", source)
+    assert status == 0, output
+    assert "proof: what the graphs make of a photo" in output
+    assert automask.load(bundles / "boxes", device="cpu").standing == "proven"
 
 
 def shorten(path: Path) -> None:

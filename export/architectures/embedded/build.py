@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from automask.proof import add_proof
 from automask.publish import check_output, staged, write_json
 
 from ...figures import Figure, ParityError, Report, check
@@ -11,7 +12,6 @@ from ...graphs import save
 from ...manifest import write_card
 from ...parity import Array, parity_image
 from ...pipeline import Progress
-from ...proof import add_proof
 from ...words.build import build_with_wordnet
 from ...words.sets import COCO, find_label_set, read_table
 from . import card, detector, parity, segmenter, sources
