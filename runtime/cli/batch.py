@@ -73,7 +73,7 @@ _OPTIONS = (
         type=click.IntRange(min=1),
         default=DEFAULT_MAX_PIXELS,
         show_default=True,
-        help="Most pixels, width times height, of an image.",
+        help="Maximum pixels of an image, width times height.",
     ),
     click.option("--server", metavar="ADDRESS", help="Use a server: host:port, or unix:/path for a socket."),
     secret_options,

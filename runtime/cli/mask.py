@@ -16,7 +16,7 @@ from .selecting import selection_options
 __all__ = ["mask"]
 
 
-@click.command(no_args_is_help=True, context_settings=CONTEXT, short_help="Mask what a prompt, a box or points mean.")
+@click.command(no_args_is_help=True, context_settings=CONTEXT, short_help="Mask what a prompt, a box or points name.")
 @click.argument("arguments", nargs=-1, metavar="IMAGE... [PROMPT]")
 @click.option(
     "--prompt",

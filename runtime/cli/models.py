@@ -43,12 +43,12 @@ class _Models(click.Group):
 @click.option("--json", "as_json", is_flag=True, help=_JSON)
 @click.pass_context
 def models(context: click.Context, *, as_json: bool) -> None:
-    """List the built-in models and those that you exported; with MODEL (name, folder or Hub id), show one in detail.
+    """List the built-in models and your own; with MODEL (name, folder or Hub id), show one in detail.
 
     \b
     automask models                     all of them
     automask models default --json      one, for a script
-    automask models remove NAME         take away one that you exported
+    automask models remove NAME         delete one of your own
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
     if context.invoked_subcommand is None:
         _list(as_json=as_json)

@@ -24,7 +24,7 @@ _THRESHOLD = click.option(
     type=click.FloatRange(0, 1),
     default=_DEFAULTS.threshold,
     show_default=True,
-    help="Least score of an object: a lower one finds more, a higher one only what is sure.",
+    help="Minimum score of an object. A lower value finds more objects, a higher one fewer.",
 )
 _EXCLUDE = click.option(
     "--exclude",

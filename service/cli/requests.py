@@ -75,7 +75,7 @@ def _exit_on_empty_mask() -> Iterator[None]:
 @click.option(
     "--return-errors",
     is_flag=True,
-    help="With several prompts: one that is unknown, or matches nothing, leaves the others their masks.",
+    help="With several prompts, do not fail if one is unknown or matches nothing: it gets an error, the others masks.",
 )
 @mask_options
 @selection_options
