@@ -11,6 +11,7 @@ import click
 
 from .checkpoint import Checkpoint
 from .figures import Report
+from .terms import Terms
 
 if TYPE_CHECKING:
     from .model import Model
@@ -55,6 +56,11 @@ class CheckpointFormat:
         What its bundles need: a finder needs a drawer.
     memory_needed
         Estimates the memory of the intermediate results; None if it is small beside the weights.
+    check_packages
+        Raises `MissingDependencyError` if the installed packages cannot load a checkpoint; called before a download.
+    terms
+        Returns the licence that the user must accept for a checkpoint, whose weights are not needed yet; None for a
+        licence without conditions.
     """
 
     model_types: Sequence[str]
@@ -62,6 +68,8 @@ class CheckpointFormat:
     licence: Callable[[Checkpoint], str]
     part: Part = "whole"
     memory_needed: MemoryNeeded | None = None
+    check_packages: Callable[[], None] | None = None
+    terms: Callable[[Checkpoint], Terms] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +167,8 @@ def checkpoint_architecture(
     load: Callable[[Checkpoint, int | None], Model],
     licence: Callable[[Checkpoint], str],
     memory_needed: MemoryNeeded | None = None,
+    check_packages: Callable[[], None] | None = None,
+    terms: Callable[[Checkpoint], Terms] | None = None,
 ) -> Architecture:
     """Describe an architecture whose checkpoints are transformers' and which the shared pipeline exports.
 
@@ -166,7 +176,8 @@ def checkpoint_architecture(
     ----------
     help, catalogue
         As in `Architecture`.
-    model_types, part, load, licence, memory_needed
+    model_types, part, load, licence, memory_needed, check_packages, terms
         As in `CheckpointFormat`.
     """
-    return Architecture(help, CheckpointFormat(model_types, load, licence, part, memory_needed), catalogue)
+    kind = CheckpointFormat(model_types, load, licence, part, memory_needed, check_packages, terms)
+    return Architecture(help, kind, catalogue)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from automask.lookup import HUB_ID
 from .architecture import Architecture, CheckpointFormat, Entry, Part
 from .architectures import architecture_names, find_architecture
 from .built_in import MOBILE_SAM, mobile_sam
-from .checkpoint import ArchitectureError, CheckpointNotFoundError, find
+from .checkpoint import ArchitectureError, Checkpoint, CheckpointNotFoundError, find
 from .source import Source, checkpoint_source
+from .terms import Terms, accept
 
 __all__ = ["Choice", "choose", "default_model", "entries", "find_source", "list_entries"]
 
@@ -83,6 +84,7 @@ def find_source(
     parts: Collection[Part],
     revision: str | None,
     image_size: int | None,
+    agree: Callable[[Terms], None] = accept,
     only: Architecture | None = None,
 ) -> Source:
     """Find a checkpoint, by the architecture that its configuration names, and download what is missing.
@@ -95,6 +97,8 @@ def find_source(
         Branch, tag or commit; for a Hub id only.
     image_size
         Side of the square image in pixels; None for the checkpoint's own.
+    agree
+        Called with a licence that has conditions; raises `LicenceError` if the user does not accept it.
     only
         The architecture that it must have; by default any.
 
@@ -102,6 +106,10 @@ def find_source(
     ------
     CheckpointNotFoundError, GatedError, ArchitectureError, CheckpointError, SpaceError
         As `checkpoint.find` does.
+    MissingDependencyError
+        The installed packages cannot load it.
+    LicenceError
+        Its licence is not accepted.
     ParameterError
         It is something else in a bundle. Its weights are not downloaded then.
     """
@@ -110,9 +118,18 @@ def find_source(
             raise _wrong_part(choice, "drawer", parts)
         return mobile_sam()
     formats = _formats(only)
+
+    def check(checkpoint: Checkpoint) -> None:
+        kind = formats[checkpoint.config["model_type"]]
+        if kind.check_packages is not None:
+            kind.check_packages()
+        if kind.terms is not None:
+            agree(kind.terms(checkpoint))
+
+    _check_packages(choice)
     supported = [name for name, kind in formats.items() if kind.part in parts]
     try:
-        checkpoint = find(choice.model, revision=revision, supported=supported)
+        checkpoint = find(choice.model, revision=revision, supported=supported, check=check)
     except ArchitectureError as error:
         if error.model_type in formats:
             raise _wrong_part(choice, formats[error.model_type].part, parts) from error
@@ -121,6 +138,14 @@ def find_source(
     return replace(
         checkpoint_source(checkpoint, formats[checkpoint.config["model_type"]], image_size), name=choice.name
     )
+
+
+def _check_packages(choice: Choice) -> None:
+    """Check the packages for a model of the list before anything is downloaded, its configuration included."""
+    for architecture, entry in entries():
+        kind = architecture.checkpoints
+        if entry.hub_id == choice.model and kind is not None and kind.check_packages is not None:
+            kind.check_packages()
 
 
 def _wrong_part(choice: Choice, found: Part, wanted: Collection[Part]) -> ParameterError:

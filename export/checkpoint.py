@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from automask.lookup import HUB_ID
 __all__ = ["ArchitectureError", "Checkpoint", "CheckpointError", "CheckpointNotFoundError", "GatedError", "find"]
 
 _SAFE, _PICKLED = "*.safetensors", "pytorch_model*.bin"
-_SMALL = ["*.json", "*.txt", "*.model", "README.md"]
+_SMALL = ["*.json", "*.txt", "*.model", "README.md", "LICENSE*"]
 
 
 class CheckpointError(AutomaskError, ValueError):
@@ -102,7 +102,9 @@ class Checkpoint:
         return [{**origin, "file": file.name, "sha256": sha256(file)} for file in self.weights]
 
 
-def find(model: str, *, revision: str | None, supported: Sequence[str]) -> Checkpoint:
+def find(
+    model: str, *, revision: str | None, supported: Sequence[str], check: Callable[[Checkpoint], None] | None = None
+) -> Checkpoint:
     """Find a checkpoint; check its architecture before the weights are downloaded.
 
     Parameters
@@ -113,6 +115,8 @@ def find(model: str, *, revision: str | None, supported: Sequence[str]) -> Check
         Branch, tag or commit; for a Hub id only.
     supported
         Accepted values of ``model_type``.
+    check
+        Called with the checkpoint before its weights are downloaded.
 
     Raises
     ------
@@ -129,9 +133,13 @@ def find(model: str, *, revision: str | None, supported: Sequence[str]) -> Check
     """
     if Path(model).is_dir():
         checkpoint = _read(Path(model), Path(model).resolve().name, "", supported)
+        if check is not None:
+            check(checkpoint)
     elif HUB_ID.fullmatch(model):
         folder = _download(model, revision, _SMALL)
-        _read(folder, model, folder.name, supported)
+        checkpoint = _read(folder, model, folder.name, supported)
+        if check is not None:
+            check(checkpoint)
         _check_download(model, folder.name)
         folder = _download(model, revision, [_SAFE])
         if not list(folder.glob(_SAFE)):

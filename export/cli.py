@@ -21,6 +21,7 @@ from .figures import Report
 from .manifest import PRECISIONS
 from .pipeline import DEFAULT_PRECISIONS, ExportOptions, Progress, export_bundle
 from .source import Source
+from .terms import accept
 
 __all__ = ["export"]
 
@@ -154,6 +155,11 @@ def _options() -> list[click.Parameter]:
             help="Fuse attention into ONNX Runtime's own operator: a few percent faster on CPUs; TensorRT cannot "
             "read it.",
         ),
+        click.Option(
+            ["--accept-licence"],
+            is_flag=True,
+            help="Accept a licence that has conditions (SAM 3) without a question; asked for once.",
+        ),
         photo_option(),
         force_option(),
     ]
@@ -213,12 +219,15 @@ def _find(choice: Choice, only: Architecture | None, options: dict[str, Any], pr
     parts: set[Part] = {"whole", "finder"} if masks is None else {"finder"}
     drawers: set[Part] = {"drawer"}
     progress(f"checkpoint: {choice.model}")
-    source = find_source(choice, parts=parts, revision=options["revision"], image_size=options["image_size"], only=only)
+    agree = partial(accept, accepted=options["accept_licence"])
+    revision, image_size = options["revision"], options["image_size"]
+    source = find_source(choice, parts=parts, revision=revision, image_size=image_size, agree=agree, only=only)
     if source.part == "whole":
         return source
     progress(f"masks: {drawing.model}")
     revision, image_size = options["masks_revision"], options["masks_image_size"]
-    return combine(source, find_source(drawing, parts=drawers, revision=revision, image_size=image_size))
+    drawer = find_source(drawing, parts=drawers, revision=revision, image_size=image_size, agree=agree)
+    return combine(source, drawer)
 
 
 class _Stages:

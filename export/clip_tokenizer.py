@@ -30,7 +30,7 @@ def load_tokenizer(checkpoint: Checkpoint, text_config: Any, *, pools_at: str = 
         Configuration of the text encoder.
     pools_at
         Where the text encoder reads the embedding of a prompt: at the configured ``end`` token, or at the ``highest``
-        id.
+        id, or ``nowhere``.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def _check_ids(tokenizer: CLIPTokenizerFast, name: str, text_config: Any, pools_
                 f"{name} ends prompts with token {tokenizer.eos_token_id}, but its text encoder looks for the highest "
                 f"one, {max(tokenizer.get_vocab().values())}"
             )
-    elif text_config.eos_token_id not in (_LEGACY_END, tokenizer.eos_token_id):
+    elif pools_at == "end" and text_config.eos_token_id not in (_LEGACY_END, tokenizer.eos_token_id):
         raise TokenizerError(
             f"{name} ends prompts with token {tokenizer.eos_token_id}, but its text encoder looks for "
             f"{text_config.eos_token_id}: text_config.eos_token_id in config.json must be the tokenizer's"

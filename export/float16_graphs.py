@@ -9,6 +9,7 @@ from typing import Any
 from automask.bundle import sha256
 from automask.manifest import variant_name
 
+from .graphs import graph_files
 from .parity import Case
 
 __all__ = ["LIMITS", "Float16Graphs"]
@@ -79,5 +80,5 @@ class Float16Graphs:
         if self._float32_nodes:
             manifest["float32_nodes"] = {"fp16": self._float32_nodes}
         for role in self._float32_nodes:
-            name = variant_name(role, "fp16")
-            manifest["files"][name] = sha256(self._bundle / name)
+            for path in graph_files(self._bundle / variant_name(role, "fp16")):
+                manifest["files"][path.name] = sha256(path)

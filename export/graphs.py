@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,9 +13,14 @@ from typing import Any
 import onnx
 import onnxslim
 
-__all__ = ["OPSET", "Tensor", "in_order", "save", "slim"]
+from automask.bundle import DATA_SUFFIX
+
+__all__ = ["OPSET", "Tensor", "copy", "graph_files", "in_order", "save", "slim"]
 
 OPSET = 17
+
+# Protobuf's limit is 2 GiB. Below it, ONNX Runtime still needs less memory for weights in a file of their own.
+_LARGEST = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +73,15 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
-    """Check a self-contained graph and write it."""
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    """Check a graph and write it; the weights of a large one go to a file of their own beside it, ``<path>.data``."""
+    data = _data(path)
+    data.unlink(missing_ok=True)  # the writer appends
+    if model.ByteSize() <= _LARGEST:
+        onnx.checker.check_model(model, full_check=True)
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        return
+    onnx.save(model, path, save_as_external_data=True, location=data.name)
+    onnx.checker.check_model(str(path), full_check=True)
 
 
 def in_order(model: onnx.ModelProto) -> None:
@@ -83,3 +95,28 @@ def in_order(model: onnx.ModelProto) -> None:
         waiting = [node for node in waiting if made & set(node.output)]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a graph that `save` wrote; a file of weights is found by its name, so that both names must be the same.
+
+    Raises
+    ------
+    ValueError
+        There is a file of weights, and the names differ.
+    """
+    shutil.copyfile(source, target)
+    data = _data(source)
+    if data.is_file():
+        if source.name != target.name:
+            raise ValueError(f"the graph {source} names its weights {data.name}; it cannot become {target.name}")
+        shutil.copyfile(data, _data(target))
+
+
+def graph_files(path: Path) -> list[Path]:
+    """Return the files of a graph that `save` wrote."""
+    return [file for file in (path, _data(path)) if file.is_file()]
+
+
+def _data(path: Path) -> Path:
+    return path.with_name(path.name + DATA_SUFFIX)

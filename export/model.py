@@ -24,7 +24,7 @@ class Model(ABC):
     family, description, calibration
         Entries of the manifest, as in `automask.bundle.Bundle`.
     task
-        optimum's name of the model's task.
+        optimum's name of the model's task; None for a model that is exported without optimum.
     packages
         Packages whose versions the manifest lists.
     kinds
@@ -44,7 +44,7 @@ class Model(ABC):
     """
 
     family: ClassVar[str]
-    task: ClassVar[str]
+    task: ClassVar[str | None]
     kinds: ClassVar[Mapping[str, str]] = {}
 
     description: str

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from automask.bundle import Bundle, read_bundle
+from automask.bundle import DATA_SUFFIX, Bundle, read_bundle
 from automask.cpu_graphs import CpuGraphs, OpenedGraphs
 from automask.errors import MissingDependencyError
 from automask.manifest import describe_bundle, variant_name, write_manifest
@@ -38,7 +38,7 @@ Progress = Callable[[str], None]
 
 # Disk space per byte of the checkpoint: the files written, and the exporter's temporary ones.
 _SPACE = {"fp32": 1.0, "fp16": 0.5, "int8": 0.4}
-_TEMPORARY_SPACE = 1.0
+_TEMPORARY_SPACE = 1.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +161,12 @@ def _write_graphs(
     model: Model, bundle: Path, work: Path, options: ExportOptions, progress: Progress
 ) -> tuple[Mapping[str, Path], Mapping[str, Sequence[str]]]:
     """Write every graph in every precision; return the float32 graph and the precisions of each role."""
+    from .graphs import graph_files
     from .precision import write_precision
     from .submodels import export_submodels
 
-    progress(f"graphs, for images of {model.image_size} x {model.image_size} (float32, by optimum)")
+    by = "torch" if model.task is None else "optimum"
+    progress(f"graphs, for images of {model.image_size} x {model.image_size} (float32, by {by})")
     files = export_submodels(model.submodels, work, task=model.task)
     variants = {role: _graph_precisions(model, role, options.precisions) for role in files}
     for role, file in files.items():
@@ -172,7 +174,7 @@ def _write_graphs(
             target = bundle / variant_name(role, precision)
             kept = model.float32_nodes.get(role, ())
             write_precision(file, target, precision, optimize=options.optimize, float32_nodes=kept)
-            progress(f"  {target.name:32} {target.stat().st_size / 1e6:9.3f} MB")
+            progress(f"  {target.name:32} {sum(file.stat().st_size for file in graph_files(target)) / 1e6:9.3f} MB")
     return files, variants
 
 
@@ -241,8 +243,9 @@ def _leave_out(
     manifest["left_out"] = {precision: _failures(report, precision) for precision in removed}
     variants = [manifest["graphs"][role]["variants"] for role in roles]
     for file in (one.pop(precision) for precision in removed for one in variants if precision in one):
-        (bundle / file).unlink()
-        del manifest["files"][file]
+        for name in (file, file + DATA_SUFFIX):
+            (bundle / name).unlink(missing_ok=True)
+            manifest["files"].pop(name, None)
     return Report(kept, {precision: text for precision, text in report.criteria.items() if precision not in removed})
 
 

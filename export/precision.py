@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .float16 import convert, load_named
 from .fusion import fuse_attention
-from .graphs import in_order, save
+from .graphs import copy, in_order, save
 
 __all__ = ["write_precision"]
 
@@ -41,7 +40,7 @@ def write_precision(
     elif precision == "fp16":
         _finish(convert(load_named(source), float32_nodes), target)
     else:
-        shutil.copyfile(source, target)
+        copy(source, target)
     if optimize:  # last, because the quantiser cannot read ONNX Runtime's own operators
         save(fuse_attention(onnx.load(target)), target)
 
@@ -54,7 +53,7 @@ def _write_int8(source: Path, target: Path, float32_nodes: Collection[str]) -> N
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    excluded = _excluded(onnx.load(source), float32_nodes)
+    excluded = _excluded(onnx.load(source, load_external_data=False), float32_nodes)
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # it logs, on the root logger, that the graph was not preprocessed; `slim` did that

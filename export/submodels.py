@@ -1,4 +1,4 @@
-"""Models split into graphs: the tensors of each submodel, and its export by optimum.
+"""Models split into graphs, and their export.
 
 An architecture is a mapping from a graph's role to a `Submodel`. The shapes that a submodel states are its contract:
 the exporter takes the dynamic axes from them, and the manifest repeats them.
@@ -10,85 +10,19 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
-import numpy as np
 import onnx
 import torch
-from optimum.exporters.onnx import OnnxConfig, export_models
-from optimum.utils import NormalizedConfig
-from torch import nn
 
-from .graphs import OPSET, Tensor, save, slim
-from .parity import Array
+from .graphs import save, slim
+from .submodel import Submodel
 
 __all__ = ["Submodel", "export_submodels", "quiet"]
 
-# Lengths of dynamic axes while tracing. All but the batch are longer than one, so that no code path for a single one is
-# traced; they differ, so that no two axes of a graph become one. "texts" are encoded one by one, "classes" are theirs
-# in a decoder, "phrases" are parts of one text.
-_LENGTHS = {"batch": 1, "prompts": 2, "points": 3, "texts": 4, "classes": 5, "phrases": 6, "length": 7}
-_OTHER_LENGTH = 3
 
-
-@dataclass(frozen=True)
-class Submodel:
-    """One graph of a model.
-
-    Attributes
-    ----------
-    module
-        Takes the inputs by name and returns a dict of the outputs; optimum reads its attribute `config`, the model's.
-    example
-        Inputs to trace with, by name; by default ones and noise. Give them where a graph needs meaningful ones.
-    """
-
-    module: nn.Module
-    inputs: Mapping[str, Tensor]
-    outputs: Mapping[str, Tensor]
-    example: Mapping[str, Array] | None = None
-
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the torch module on arrays; return the outputs by name."""
-        with torch.inference_mode():
-            outputs = self.module(**{name: torch.tensor(array) for name, array in inputs.items()})
-        return {name: outputs[name].numpy() for name in self.outputs}
-
-
-class _SubmodelConfig(OnnxConfig):
-    """A submodel, described to optimum."""
-
-    NORMALIZED_CONFIG_CLASS = NormalizedConfig
-    DEFAULT_ONNX_OPSET = OPSET
-
-    def __init__(self, submodel: Submodel, task: str) -> None:
-        super().__init__(submodel.module.config, task=task)
-        self._submodel = submodel
-
-    @property
-    def inputs(self) -> dict[str, dict[int, str]]:
-        return {name: tensor.dynamic_axes for name, tensor in self._submodel.inputs.items()}
-
-    @property
-    def outputs(self) -> dict[str, dict[int, str]]:
-        return {name: tensor.dynamic_axes for name, tensor in self._submodel.outputs.items()}
-
-    def generate_dummy_inputs(self, framework: str = "pt", **_: Any) -> dict[str, Any]:  # noqa: ANN401 (optimum's own)
-        arrays = self._submodel.example or {name: _example(one) for name, one in self._submodel.inputs.items()}
-        # optimum calls this with "np" to find dynamic axes that turned out to be fixed.
-        return dict(arrays) if framework == "np" else {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def _example(tensor: Tensor) -> Array:
-    shape = tuple(_LENGTHS.get(length, _OTHER_LENGTH) if isinstance(length, str) else length for length in tensor.shape)
-    if tensor.dtype == "int64":
-        return np.ones(shape, np.int64)
-    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-
-
-def export_submodels(submodels: Mapping[str, Submodel], folder: Path, *, task: str) -> dict[str, Path]:
+def export_submodels(submodels: Mapping[str, Submodel], folder: Path, *, task: str | None) -> dict[str, Path]:
     """Write one slimmed, checked float32 graph per submodel.
 
     Parameters
@@ -98,24 +32,40 @@ def export_submodels(submodels: Mapping[str, Submodel], folder: Path, *, task: s
     folder
         Folder for the files ``<role>.onnx``.
     task
-        optimum's name of the model's task.
+        optimum's name of the model's task; None to export without optimum.
 
     Returns
     -------
     dict
         File by role.
     """
-    with quiet():
-        configured = {role: (one.module, _SubmodelConfig(one, task)) for role, one in submodels.items()}
-        export_models(configured, folder)
     files = {role: folder / f"{role}.onnx" for role in submodels}
-    for role, submodel in submodels.items():
-        whole = onnx.load(files[role])
-        _state_shapes(whole, submodel)
-        slimmed = slim(whole)
-        _state_shapes(slimmed, submodel)
-        save(slimmed, files[role])
+    # Of a graph over 2 GB, the exporters write each weight to a file of its own.
+    with TemporaryDirectory(dir=folder) as temporary:
+        if task is not None:
+            from .by_optimum import export_by_optimum
+
+            with quiet():
+                export_by_optimum(submodels, Path(temporary), task)
+        for role, submodel in submodels.items():
+            raw = Path(temporary, f"{role}.onnx")
+            if task is None:
+                from .by_torch import export_by_torch
+
+                with quiet():
+                    export_by_torch(submodel, raw)
+            _finish(raw, files[role], submodel)
     return files
+
+
+def _finish(raw: Path, target: Path, submodel: Submodel) -> None:
+    """Slim what an exporter wrote; remove that first, because both may be gigabytes."""
+    whole = onnx.load(raw)
+    raw.unlink()
+    _state_shapes(whole, submodel)
+    slimmed = slim(whole)
+    _state_shapes(slimmed, submodel)
+    save(slimmed, target)
 
 
 def _state_shapes(model: onnx.ModelProto, submodel: Submodel) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from .errors import BundleError, BundleNotFoundError
 
 __all__ = [
+    "DATA_SUFFIX",
     "MANIFEST",
     "SCHEMA_VERSION",
     "Bundle",
@@ -26,6 +27,9 @@ __all__ = [
 
 MANIFEST = "automask.json"
 SCHEMA_VERSION = 1
+
+DATA_SUFFIX = ".data"
+"""Ending of a file that holds the weights of a large graph, after the name of the graph's file."""
 
 Shape: TypeAlias = tuple[int | None, ...] | None
 """The shape that a family needs: None as an axis is any length, None as the whole is any shape."""
@@ -162,7 +166,7 @@ class Bundle:
                     )
 
     def check(self, opened: Collection[str] | None = None) -> None:
-        """Check presence and SHA-256 of every file; with `opened`, skip the graphs that are not in it.
+        """Check presence and SHA-256 of every file; with `opened`, skip graphs that are not in it, and their weights.
 
         Raises
         ------
@@ -171,7 +175,8 @@ class Bundle:
         """
         graphs = {file for graph in self.graphs.values() for file in graph.variants.values()}
         for name, expected in self.files.items():
-            if opened is None or name in opened or name not in graphs:
+            graph = name.removesuffix(DATA_SUFFIX)
+            if opened is None or graph in opened or graph not in graphs:
                 _check_file(self.folder / name, expected)
 
 

@@ -109,6 +109,11 @@ class ByteCache(Generic[V]):
             _, oldest = self._entries.popitem(last=False)
             self._bytes -= self._size(oldest)
 
+    def holds(self, key: Hashable) -> bool:
+        """Return whether the value of a key is kept; it may be dropped before the next call."""
+        with self._lock:
+            return key in self._entries
+
     def info(self) -> CacheInfo:
         """Return the counts."""
         with self._lock:

@@ -75,7 +75,7 @@ def cut(outline: Outline, excluded: Sequence[NDArray[np.uint8]], *, invert: bool
 
 def _union(prediction: Prediction, size: tuple[int, int], threshold: float) -> NDArray[np.uint8]:
     """Return the mask as the model drew it: (H, W) uint8, 0 or 255, of `size`, which may be less than the image's."""
-    if prediction.score_map is not None:
+    if prediction.score_map is not None and not prediction.by_instances:
         mask = postprocess.threshold(prediction.score_map, threshold)
         return mask if mask.shape == size else inside(_resize(mask, size, cv2.INTER_AREA))
     canvas = np.zeros(size, np.uint8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["bundles_folder", "cache_folder"]
+__all__ = ["bundles_folder", "cache_folder", "data_folder"]
 
 
 def cache_folder() -> Path:
@@ -14,8 +14,13 @@ def cache_folder() -> Path:
 
 
 def bundles_folder() -> Path:
-    """Return the folder of the user's bundles: ``$XDG_DATA_HOME/automask/bundles``, else in ``~/.local/share``."""
-    return _base("XDG_DATA_HOME", ".local/share") / "automask" / "bundles"
+    """Return the folder of the user's bundles: ``bundles`` in the data folder."""
+    return data_folder() / "bundles"
+
+
+def data_folder() -> Path:
+    """Return the folder for files to keep: ``$XDG_DATA_HOME/automask``, else in ``~/.local/share``."""
+    return _base("XDG_DATA_HOME", ".local/share") / "automask"
 
 
 def _base(variable: str, default: str) -> Path:

@@ -95,7 +95,8 @@ def download(
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(files)))
     except GatedRepoError as error:
         raise HubGatedError(
-            f"{hub_id} is gated: accept its terms on its page on the Hub, then log in with `hf auth login`"
+            f"{hub_id} is gated: accept its terms on https://huggingface.co/{hub_id}, where some are granted by hand; "
+            "then log in with `hf auth login`"
         ) from error
     except RepositoryNotFoundError as error:
         raise HubError(

@@ -41,9 +41,10 @@ class Result:
     photo
         The image as (H, W, 3) uint8, RGB, upright, or as the encoded file; `image` has its pixels.
     instances
-        The objects found, best first, before growing and inverting; empty for a model that scores pixels.
+        The objects found, best first, before growing and inverting; empty for a model that scores only pixels.
     score_map
-        (H, W) float32 in 0..1 of a model that scores pixels, else None.
+        (H, W) float32 in 0..1 of a model that scores pixels, else None. Where there are instances too, they make the
+        mask.
     prompt
         The prompt as it was passed.
     labels

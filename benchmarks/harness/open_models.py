@@ -127,7 +127,7 @@ def _save_owl(folder: Path) -> None:
 def _save_omdet(folder: Path) -> None:
     from transformers import CLIPTokenizerFast, DetrImageProcessor, OmDetTurboConfig, OmDetTurboForObjectDetection
 
-    from support.clipseg_checkpoints import MERGES, write_vocabulary
+    from support.clip_vocabulary import MERGES, write_vocabulary
 
     words = write_vocabulary(folder, MERGES)
     ends = {"bos_token_id": words - 2, "eos_token_id": words - 1, "pad_token_id": words - 1}

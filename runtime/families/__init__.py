@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from .boxes import Boxes
+from .concept import Concepts
 from .dense import Dense
 from .family import Family
 from .regions import Regions
@@ -14,6 +15,7 @@ __all__ = ["FAMILIES"]
 
 FAMILIES: Final[Mapping[str, type[Family[Any]]]] = {
     "boxes": Boxes,
+    "concept": Concepts,
     "dense": Dense,
     "regions": Regions,
 }

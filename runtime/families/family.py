@@ -62,8 +62,10 @@ class Prediction:
     instances
         Objects with a score at or above the threshold, best first.
     score_map
-        (H, W) float32 in 0..1, of a family that scores pixels: its thresholding is the mask. None: the mask is the
-        union of the instances.
+        (H, W) float32 in 0..1, of a family that scores pixels: its thresholding is the mask, unless `by_instances`.
+        None: the mask is the union of the instances.
+    by_instances
+        Whether the mask is the union of the instances although there is a score map.
     """
 
     labels: tuple[str, ...]
@@ -71,6 +73,7 @@ class Prediction:
     warnings: tuple[str, ...] = ()
     instances: tuple[Instance, ...] = ()
     score_map: NDArray[np.float32] | None = None
+    by_instances: bool = False
 
 
 @dataclass(slots=True)

@@ -21,8 +21,8 @@ from transformers import CLIPSegForImageSegmentation, CLIPTokenizerFast, ViTImag
 
 from automask.bundle import open_bundle, sha256
 from automask.export.checkpoint import find
+from support.clip_vocabulary import MERGES
 from support.clipseg_checkpoints import (
-    MERGES,
     PRECISIONS,
     Tiny,
     checkpoint,

@@ -16,7 +16,8 @@ from transformers import CLIPTokenizer, CLIPTokenizerFast, ViTImageProcessor
 
 from automask.export import clip_tokenizer
 from automask.export.image_processor import image_settings
-from support.clipseg_checkpoints import MERGES, clip_merges, write_vocabulary
+from support.clip_vocabulary import MERGES, write_vocabulary
+from support.clipseg_checkpoints import clip_merges
 
 Array = NDArray[Any]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import gzip
-import json
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -12,28 +11,13 @@ from typing import Any
 
 import torch
 from click.testing import CliRunner
-from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTokenizerFast, ViTImageProcessor
 
 from automask.export.cli import export
 
+from .clip_vocabulary import MERGES, write_vocabulary
+
 PRECISIONS = ("fp32", "int8", "fp16")
-START, END = "<|startoftext|>", "<|endoftext|>"
-# Enough for words of several pieces; CLIP's own 49,408 would be most of a small checkpoint.
-MERGES = [
-    "t h",
-    "th e</w>",
-    "c u",
-    "cu p</w>",
-    "l e",
-    "le f",
-    "lef t</w>",
-    "o n</w>",
-    "c a",
-    "ca t</w>",
-    "i n",
-    "in g</w>",
-]
 
 
 def clip_merges() -> list[str] | None:
@@ -44,18 +28,6 @@ def clip_merges() -> list[str] | None:
         return None
     packed = next(Path(str(file.locate())) for file in files if file.name.startswith("bpe_simple_vocab"))
     return gzip.decompress(packed.read_bytes()).decode("utf-8").split("\n")[1 : 49152 - 256 - 2 + 1]
-
-
-def write_vocabulary(folder: Path, merges: list[str]) -> int:
-    """Write vocab.json and merges.txt in CLIP's order of ids: bytes, bytes that end a word, merges, start, end."""
-    folder.mkdir(parents=True, exist_ok=True)
-    letters = [chr(n) for n in (*range(33, 127), *range(161, 173), *range(174, 256))]
-    letters += sorted(set(ByteLevel.alphabet()) - set(letters))
-    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *(m.replace(" ", "") for m in merges), START, END]
-    ids = {token: i for i, token in enumerate(tokens)}
-    (folder / "vocab.json").write_text(json.dumps(ids), encoding="utf-8")
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
-    return len(tokens)
 
 
 def tiny_config(**changes: Any) -> dict[str, Any]:

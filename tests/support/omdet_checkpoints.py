@@ -14,7 +14,7 @@ from transformers import (
     SwinConfig,
 )
 
-from support.clipseg_checkpoints import MERGES, write_vocabulary
+from support.clip_vocabulary import MERGES, write_vocabulary
 
 __all__ = ["SIZE", "checkpoint"]
 

@@ -16,7 +16,7 @@ from transformers import (
     OwlViTImageProcessor,
 )
 
-from support.clipseg_checkpoints import MERGES, write_vocabulary
+from support.clip_vocabulary import MERGES, write_vocabulary
 
 __all__ = ["KINDS", "checkpoint"]
 

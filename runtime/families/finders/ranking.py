@@ -12,7 +12,7 @@ from ..family import Prediction
 from .finder import MAX_INSTANCES, Detections, left_out, most_drawn
 from .overlap import overlaps
 
-__all__ = ["distinct", "rank"]
+__all__ = ["best", "distinct", "rank"]
 
 _SAME_OBJECT = 0.7  # IoU above which boxes of two phrases are the same object
 
@@ -37,14 +37,25 @@ def rank(
     labels
         Label of each box.
     """
-    has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    found = np.flatnonzero((scores >= threshold) & has_area)
-    found = found[np.argsort(-scores[found], kind="stable")]
-    most = most_drawn(scores[found[:MAX_INSTANCES]].tolist())
+    found, most = best(boxes, scores, threshold)
     if most < len(found):
         prediction = replace(prediction, warnings=(*prediction.warnings, left_out(most, threshold)))
     found = found[:most]
     return Detections(prediction, boxes[found], scores[found], tuple(labels[int(index)] for index in found))
+
+
+def best(boxes: NDArray[np.float32], scores: NDArray[np.float32], threshold: float) -> tuple[NDArray[np.intp], int]:
+    """Return the indices of the objects with a score at or above the threshold, best first, and how many are drawn.
+
+    Parameters
+    ----------
+    boxes, scores, threshold
+        As for `rank`.
+    """
+    has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    found = np.flatnonzero((scores >= threshold) & has_area)
+    found = found[np.argsort(-scores[found], kind="stable")]
+    return found, most_drawn(scores[found[:MAX_INSTANCES]].tolist())
 
 
 def distinct(
