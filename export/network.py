@@ -28,7 +28,10 @@ def load_network(checkpoint: Checkpoint, kind: type[N], config: object | None = 
         The weights cannot be read, are not finite, or are incomplete: transformers would initialise the missing ones at
         random.
     """
+    from transformers.utils.logging import disable_progress_bar
+
     constructor: Any = kind
+    disable_progress_bar()
     try:
         with quiet():
             network, info = constructor.from_pretrained(
