@@ -13,14 +13,11 @@ from typing import Any
 import onnx
 import onnxslim
 
-from automask.bundle import DATA_SUFFIX
+from .weights import LARGEST, data_file
 
 __all__ = ["OPSET", "Tensor", "copy", "graph_files", "in_order", "save", "slim"]
 
 OPSET = 17
-
-# Protobuf's limit is 2 GiB. Below it, ONNX Runtime still needs less memory for weights in a file of their own.
-_LARGEST = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +71,9 @@ def _no_garbage_collection() -> Iterator[None]:
 
 def save(model: onnx.ModelProto, path: Path) -> None:
     """Check a graph and write it; the weights of a large one go to a file of their own beside it, ``<path>.data``."""
-    data = _data(path)
+    data = data_file(path)
     data.unlink(missing_ok=True)  # the writer appends
-    if model.ByteSize() <= _LARGEST:
+    if model.ByteSize() <= LARGEST:
         onnx.checker.check_model(model, full_check=True)
         path.write_bytes(model.SerializeToString(deterministic=True))
         return
@@ -106,17 +103,13 @@ def copy(source: Path, target: Path) -> None:
         There is a file of weights, and the names differ.
     """
     shutil.copyfile(source, target)
-    data = _data(source)
+    data = data_file(source)
     if data.is_file():
         if source.name != target.name:
             raise ValueError(f"the graph {source} names its weights {data.name}; it cannot become {target.name}")
-        shutil.copyfile(data, _data(target))
+        shutil.copyfile(data, data_file(target))
 
 
 def graph_files(path: Path) -> list[Path]:
     """Return the files of a graph that `save` wrote."""
-    return [file for file in (path, _data(path)) if file.is_file()]
-
-
-def _data(path: Path) -> Path:
-    return path.with_name(path.name + DATA_SUFFIX)
+    return [file for file in (path, data_file(path)) if file.is_file()]

@@ -18,6 +18,7 @@ import torch
 
 from .graphs import save, slim
 from .submodel import Submodel
+from .weights import put_back, take_out
 
 __all__ = ["Submodel", "export_submodels", "quiet"]
 
@@ -63,9 +64,13 @@ def _finish(raw: Path, target: Path, submodel: Submodel) -> None:
     whole = onnx.load(raw)
     raw.unlink()
     _state_shapes(whole, submodel)
+    weights = take_out(whole)
     slimmed = slim(whole)
     _state_shapes(slimmed, submodel)
-    save(slimmed, target)
+    if weights:
+        put_back(slimmed, weights, target)
+    else:
+        save(slimmed, target)
 
 
 def _state_shapes(model: onnx.ModelProto, submodel: Submodel) -> None:
@@ -73,6 +78,8 @@ def _state_shapes(model: onnx.ModelProto, submodel: Submodel) -> None:
     del model.graph.value_info[:]
     for values, tensors in ((model.graph.input, submodel.inputs), (model.graph.output, submodel.outputs)):
         for value in values:
+            if value.name not in tensors:  # a weight that is kept aside
+                continue
             shape = value.type.tensor_type.shape
             del shape.dim[:]
             for length in tensors[value.name].shape:

@@ -16,9 +16,9 @@ from automask.export import graphs as onnx_graphs
 from automask.export.clip_tokenizer import write_tokenizer
 from automask.export.manifest import describe_graph
 from automask.export.precision import write_precision
-from automask.proof import add_proof
 from automask.export.submodels import Submodel, export_submodels
 from automask.manifest import describe_bundle, variant_name, write_manifest
+from automask.proof import add_proof
 
 from .clip_vocabulary import MERGES, write_vocabulary
 from .constant_bundles import PIXELS, SIZE
