@@ -107,9 +107,9 @@ _OPENVINO = _plugin_row(
     providers=openvino,
     options=openvino_options,
     systems=(("Linux", "x86_64"), ("Windows", "AMD64")),
-    precisions=("int8", "fp32"),
+    precisions=("fp32", "int8"),
     float32_error=0.001,
-    compares=("int8", "fp32"),
+    compares=("fp32", "int8"),
 )
 _OPENVINO_GPU = _plugin_row(
     replace(_OPENVINO_PLUGIN, hardware="GPU"),
