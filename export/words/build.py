@@ -21,7 +21,7 @@ from .senses import place
 from .sets import Entry, LabelSet
 from .suggestions import near_misses, similar
 from .unions import Union, read_unions, shipped_unions
-from .wordnet import Noun, Synset, plain, read_nouns, read_synsets, sense_of
+from .wordnet import Hypernyms, Noun, Synset, plain, read_nouns, read_synsets, sense_of
 
 __all__ = ["build_with_wordnet", "build_without_wordnet", "unplaced"]
 
@@ -44,7 +44,7 @@ def build_with_wordnet(label_set: LabelSet, wordnet: Path) -> dict[str, Any]:
         irregular plural. ``unions``: names of several labels. ``languages``: words of other languages. ``similar``,
         ``real``: what unknown words are nearest to, and what they are no misspelling of.
     """
-    nouns, synsets = _read_wordnet(wordnet)
+    nouns, synsets, hypernyms = _read_wordnet(wordnet)
     plurals, entries = label_set.plurals, label_set.entries
     roots = [
         place(entry.names, nouns, synsets, plurals)
@@ -52,10 +52,10 @@ def build_with_wordnet(label_set: LabelSet, wordnet: Path) -> dict[str, Any]:
         else frozenset(sense_of(root, nouns) for root in entry.roots)
         for entry in entries
     ]
-    unions = read_unions(label_set, roots, nouns, synsets)
+    unions = read_unions(label_set, roots, nouns, hypernyms)
     aliases, joined = _aliases(label_set, unions)
     stops = frozenset(sense_of(root, nouns) for entry in entries for root in entry.without)
-    classifier = Classifier(nouns, synsets, roots, stops)
+    classifier = Classifier(nouns, synsets, hypernyms, roots, stops)
     classes = {lemma: index for lemma in nouns if (index := classifier.classify(lemma)) is not None}
     known = {**classes, **dict.fromkeys(joined, -1), **aliases}
     refused = set(map(plain, label_set.refuse))
@@ -81,14 +81,15 @@ def build_with_wordnet(label_set: LabelSet, wordnet: Path) -> dict[str, Any]:
         "plurals": dict(plurals),
         "unions": [union.described() for union in unions],
         "languages": read_languages(names, understood, nouns, synsets),
-        "similar": similar(understood, roots, nouns, synsets),
+        "similar": similar(understood, roots, nouns, synsets, hypernyms),
         "real": near_misses(_worth(joined, aliases), understood, nouns),
     }
 
 
 @lru_cache(maxsize=1)
-def _read_wordnet(folder: Path) -> tuple[dict[str, Noun], dict[str, Synset]]:
-    return read_nouns(folder / "index.noun"), read_synsets(folder / "data.noun")
+def _read_wordnet(folder: Path) -> tuple[dict[str, Noun], dict[str, Synset], Hypernyms]:
+    synsets = read_synsets(folder / "data.noun")
+    return read_nouns(folder / "index.noun"), synsets, Hypernyms(synsets)
 
 
 def build_without_wordnet(label_set: LabelSet) -> dict[str, Any]:

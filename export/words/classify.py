@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from automask.words.phrases import singulars
 
 from .unions import Union
-from .wordnet import HUMAN, VISIBLE, Noun, Synset, ancestors, plain
+from .wordnet import HUMAN, VISIBLE, Hypernyms, Noun, Synset, plain
 
 __all__ = ["LONGEST_PHRASE", "Classifier", "tails"]
 
@@ -21,7 +21,7 @@ class Classifier:
 
     Parameters
     ----------
-    nouns, synsets
+    nouns, synsets, hypernyms
         WordNet.
     roots
         Of each label.
@@ -33,10 +33,11 @@ class Classifier:
         self,
         nouns: Mapping[str, Noun],
         synsets: Mapping[str, Synset],
+        hypernyms: Hypernyms,
         roots: Sequence[frozenset[str]],
         stops: frozenset[str],
     ) -> None:
-        self._nouns, self._synsets, self._groups = nouns, synsets, roots
+        self._nouns, self._synsets, self._above, self._groups = nouns, synsets, hypernyms.above, roots
         # The first of two labels with the same root has it.
         self._roots = {root: index for index, group in reversed([*enumerate(roots)]) for root in group}
         self._stops = stops - self._roots.keys()
@@ -83,7 +84,7 @@ class Classifier:
     def _is_above(self, lemma: str, index: int) -> bool:
         """Whether a label is among what the first sense of a lemma means: a dog is a domestic animal."""
         first = self._nouns[lemma].senses[0]
-        return any(first in ancestors(root, self._synsets) for root in self._groups[index])
+        return any(first in self._above[root] for root in self._groups[index])
 
     def _may_be(self, lemma: str, index: int) -> bool:
         """Whether the first sense of a phrase belongs to a label; for persons, also whether it means people at all."""
@@ -102,16 +103,20 @@ class Classifier:
         return all(self._synsets[sense].kind not in VISIBLE for sense in noun.senses)
 
     def _label_of(self, sense: str) -> int | None:
-        """Return the nearest label above a sense, breadth first; None if there is none."""
-        if sense in self._seen:
-            return self._seen[sense]
-        level, found = [sense], None
-        while level and found is None:
-            if any(step in self._stops for step in level):
+        """Return the nearest label above a sense; None if there is none, or a stop is as near."""
+        if sense not in self._seen:
+            self._seen[sense] = self._nearest_label(sense)
+        return self._seen[sense]
+
+    def _nearest_label(self, sense: str) -> int | None:
+        found, nearest = None, 0
+        for up, distance in self._above[sense].items():
+            if found is not None and distance > nearest:
                 break
-            found = next((self._roots[step] for step in level if step in self._roots), None)
-            level = list(dict.fromkeys(up for step in level for up in self._synsets[step].parents))
-        self._seen[sense] = found
+            if up in self._stops:
+                return None
+            if found is None and up in self._roots:
+                found, nearest = self._roots[up], distance
         return found
 
 

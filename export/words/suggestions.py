@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
-from automask.words.spelling import SOUNDS, is_typo
+from automask.words.spelling import SOUNDS, is_typo, limit
 
-from .wordnet import VISIBLE, Noun, Synset, ancestors
+from .wordnet import VISIBLE, Hypernyms, Noun, Synset
 
 __all__ = ["near_misses", "similar"]
 
@@ -22,6 +22,7 @@ def similar(
     roots: Sequence[frozenset[str]],
     nouns: Mapping[str, Noun],
     synsets: Mapping[str, Synset],
+    hypernyms: Hypernyms,
 ) -> list[tuple[list[int], str]]:
     """Return the kinds nearest in meaning to the commonest unknown nouns.
 
@@ -31,7 +32,7 @@ def similar(
         Phrases that the vocabulary knows.
     roots
         WordNet roots of each kind.
-    nouns, synsets
+    nouns, synsets, hypernyms
         WordNet.
 
     Returns
@@ -45,7 +46,7 @@ def similar(
     Hypernyms with more than 400 others below them do not count. Common nouns are those with a sense in WordNet's tagged
     texts.
     """
-    depths = _Depths(synsets, roots)
+    depths = _Depths(hypernyms, roots)
     found: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for lemma, noun in nouns.items():
         first = noun.senses[0]
@@ -61,14 +62,13 @@ def similar(
 class _Depths:
     """Depths of synsets, and their similarity to the kinds."""
 
-    def __init__(self, synsets: Mapping[str, Synset], roots: Sequence[frozenset[str]]) -> None:
-        self._above = {offset: ancestors(offset, synsets) for offset in synsets}
-        below = Counter(up for ups in self._above.values() for up in ups)
+    def __init__(self, hypernyms: Hypernyms, roots: Sequence[frozenset[str]]) -> None:
+        self._above = hypernyms.above
         # For each hypernym that says something, the kinds below it and their distances from it.
         self._kinds: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for index, group in enumerate(roots):
             for up, distance in ((up, distance) for root in group for up, distance in self._above[root].items()):
-                if below[up] <= _BROADEST:
+                if hypernyms.below[up] <= _BROADEST:
                     self._kinds[up].append((index, distance))
 
     def similarities(self, offset: str) -> dict[int, float]:
@@ -113,11 +113,14 @@ def near_misses(phrases: Collection[str], known: Collection[str], nouns: Mapping
 
 
 def _without_letters(word: str) -> Iterator[str]:
-    """Yield a word with up to two letters left out: what two words share that are two errors apart."""
-    word = word.translate(SOUNDS)
+    """Yield a word with as many letters left out as it may have errors, which are never in the first letter.
+
+    Two words that are so many errors apart have one of these in common.
+    """
+    errors, word = limit(word), word.translate(SOUNDS)
     yield word
-    for first in range(len(word)):
+    for first in range(1, len(word) if errors else 0):
         rest = word[:first] + word[first + 1 :]
         yield rest
-        for second in range(first, len(rest)):
+        for second in range(first, len(rest) if errors > 1 else 0):
             yield rest[:second] + rest[second + 1 :]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .sets import LabelSet
-from .wordnet import Noun, Synset, ancestors, plain, sense_of
+from .wordnet import Hypernyms, Noun, plain, sense_of
 
 __all__ = ["Union", "read_unions", "shipped_unions"]
 
@@ -48,7 +48,7 @@ class Union:
 
 
 def read_unions(
-    label_set: LabelSet, roots: Sequence[frozenset[str]], nouns: Mapping[str, Noun], synsets: Mapping[str, Synset]
+    label_set: LabelSet, roots: Sequence[frozenset[str]], nouns: Mapping[str, Noun], hypernyms: Hypernyms
 ) -> list[Union]:
     """Return the unions that have a label of a model.
 
@@ -58,10 +58,10 @@ def read_unions(
         What the labels mean.
     roots
         WordNet roots of each label.
-    nouns, synsets
+    nouns, hypernyms
         WordNet.
     """
-    above = [frozenset(up for root in kind for up in ancestors(root, synsets)) for kind in roots]
+    above = [frozenset(up for root in kind for up in hypernyms.above[root]) for kind in roots]
 
     def is_below(tops: Sequence[str], index: int) -> bool:
         return any(sense_of(root, nouns) in above[index] for root in tops)

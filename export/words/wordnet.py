@@ -5,12 +5,13 @@ WordNet 3.1 is Princeton's; its manual page ``wndb(5WN)`` describes the file for
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["HUMAN", "VISIBLE", "Noun", "Synset", "ancestors", "plain", "read_nouns", "read_synsets", "sense_of"]
+__all__ = ["HUMAN", "VISIBLE", "Hypernyms", "Noun", "Synset", "plain", "read_nouns", "read_synsets", "sense_of"]
 
 # Lexicographer files of visible things other than people: animal, artifact, body part, food, place, natural object,
 # plant, substance.
@@ -80,8 +81,28 @@ def _rows(path: Path) -> Iterator[tuple[list[str], str]]:
             yield fields.split(), gloss
 
 
-def ancestors(offset: str, synsets: Mapping[str, Synset]) -> dict[str, int]:
-    """Return a synset and its hypernyms, each with its distance."""
+class Hypernyms:
+    """What is above each synset. It takes a second to find, and is the same for every label set.
+
+    Parameters
+    ----------
+    synsets
+        WordNet.
+
+    Attributes
+    ----------
+    above
+        For each synset itself and its hypernyms, the nearest first, each with its distance.
+    below
+        Number of synsets that have a synset among these.
+    """
+
+    def __init__(self, synsets: Mapping[str, Synset]) -> None:
+        self.above = {offset: _ancestors(offset, synsets) for offset in synsets}
+        self.below = Counter(up for ups in self.above.values() for up in ups)
+
+
+def _ancestors(offset: str, synsets: Mapping[str, Synset]) -> dict[str, int]:
     found, level, distance = {offset: 0}, [offset], 0
     while level:
         distance += 1

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import numpy as np
@@ -147,9 +147,9 @@ def test_a_right_verdict_is_kept_and_costs_nothing_later(proofs: Counter[str]) -
     assert proofs == {"int8": 1}
     segmenter = automask.load(device="cpu", precision="int8")
     assert (proofs["int8"], segmenter.standing) == (1, "proven")
-    started = perf_counter()
+    started = thread_time()
     kept = Verdicts(find_bundle("default"), "cpu").precisions
-    assert perf_counter() - started < 1  # milliseconds; the machine may be busy
+    assert thread_time() - started < 1  # milliseconds
     assert kept["int8"].is_right
 
 

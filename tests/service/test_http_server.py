@@ -20,11 +20,12 @@ import pytest
 
 import automask
 from automask.service.keys.sqlite import SqliteKeyStore
+from automask.service.server import Server
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 from support.server_process import ServerProcess
-from support.threaded_server import serving, wait_until
+from support.threaded_server import pending_tasks, serving, wait_until
 
 V1, V2 = "/v1/automatic-mask-generator", "/v2/automatic-mask-generator"
 
@@ -77,11 +78,12 @@ def slow(segmenter: automask.Segmenter, other_jpeg: bytes) -> messages.GenerateR
     return messages.GenerateRequest(task=task)
 
 
-def keep_busy(channel: grpc.Channel, keys: SqliteKeyStore, slow: messages.GenerateRequest) -> Any:
+def keep_busy(server: Server, channel: grpc.Channel, keys: SqliteKeyStore, slow: messages.GenerateRequest) -> Any:
     """Send the slow request and return once it is running."""
     metadata = (("x-api-key", keys.add("busy", credits=1)),)
     call = MaskServiceStub(channel).Generate.future(slow, metadata=metadata)
-    wait_until(lambda: keys.credits("busy") == 0)
+    wait_until(lambda: pending_tasks(server) == 1)
+    assert keys.credits("busy") == 0
     return call
 
 
@@ -92,7 +94,7 @@ def test_a_timeout_is_a_504_and_refunds_its_credit(tmp_path: Path, image: str, s
         httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as http,
         grpc.insecure_channel(server.address) as channel,
     ):
-        busy = keep_busy(channel, keys, slow)
+        busy = keep_busy(server, channel, keys, slow)
         key = {"x-api-key": keys.add("late", credits=1)}
         late = http.post(V1, json={"image": image, "prompt": "cup"}, headers=key)
         assert (late.status_code, late.json()["error"]) == (
@@ -126,7 +128,7 @@ def test_a_disconnect_cancels_the_work(tmp_path: Path, image: str, slow: message
         serving(tmp_path, http_port=0, workers=1, keys=tmp_path / "keys") as server,
         grpc.insecure_channel(server.address) as channel,
     ):
-        busy = keep_busy(channel, keys, slow)
+        busy = keep_busy(server, channel, keys, slow)
         key = keys.add("gone", credits=1)
         body = json.dumps({"image": image, "prompt": "cup"}).encode()
         host, _, port = server.http_address.rpartition(":")
@@ -214,7 +216,7 @@ def test_draining_finishes_running_calls_and_rejects_new_ones(tmp_path: Path, im
             assert (response.status_code, response.json()["reason"]) == (502, "UNAVAILABLE")
             assert response.headers["retry-after"] == "1"
             # New connections as well, while a call is running.
-            assert {httpx.get(f"http://{process.http_address}/healthz").status_code for _ in range(200)} == {502}
+            assert {http.get("/healthz", headers={"connection": "close"}).status_code for _ in range(200)} == {502}
             running.sendall(body[-1:])
             assert running.recv(4096).startswith(b"HTTP/1.1 200 "), "it was accepted before"
         stopping.join()

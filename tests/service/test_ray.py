@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -135,15 +136,19 @@ def test_http_calls_go_through_the_proxy(pair: RayServer, segmenter: automask.Se
         assert f"/{pair.name}/v2/requests/" in submitted["poll_url"]
 
 
+def parent_of(process: psutil.Process) -> str:
+    """Return the command of the process that started this one; empty if either, of another test perhaps, has ended."""
+    with suppress(psutil.Error):
+        if parent := process.parent():
+            return " ".join(parent.cmdline())
+    return ""
+
+
 def test_replicas_decode_images_in_processes_of_their_own(pair: RayServer) -> None:
     with pair.channel() as channel, pytest.raises(grpc.RpcError, match="not an image"):
         MaskServiceStub(channel).Generate(messages.GenerateRequest(task=task(b"no image", "cup")))
-    parents = [
-        " ".join(parent.cmdline())
-        for process in psutil.process_iter(["cmdline"])
-        if "automask.service.decoding.child" in (process.info["cmdline"] or ())
-        and (parent := process.parent()) is not None
-    ]
+    found = psutil.process_iter(["cmdline"])
+    parents = [parent_of(one) for one in found if "automask.service.decoding.child" in (one.info["cmdline"] or ())]
     assert any("ServeReplica" in parent and pair.name in parent for parent in parents), parents
 
 
