@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,47 +11,17 @@ from click import Context
 from automask.export.architectures import architecture_names, find_architecture
 from automask.export.catalogue import entries
 from automask.export.cli import export
+from support.command_line import CommandProcess, command_process
 
-# Runs command lines, one a line. Fails on the import of what is not installed without the extra `export`.
-WITHOUT_TORCH = """\
-import json, sys
-for name in ("torch", "transformers", "optimum", "onnx", "onnxslim"):
-    sys.modules[name] = None
-from click.testing import CliRunner
-from automask.cli import main
-for line in sys.stdin:
-    done = CliRunner().invoke(main, json.loads(line), prog_name="automask")
-    print(json.dumps([done.exit_code, done.stdout, done.stderr]), flush=True)
-"""
-
-
-@dataclass(frozen=True)
-class Ran:
-    """The end of a command."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Run = Callable[..., Ran]
+# Packages that are not installed without the extra `export`.
+EXTRA = ("torch", "transformers", "optimum", "onnx", "onnxslim")
 
 
 @pytest.fixture(scope="module")
-def run_without_torch() -> Iterator[Run]:
+def run_without_torch() -> Iterator[CommandProcess]:
     """Run the command line in a process without torch, one for all tests."""
-    command = [sys.executable, "-c", WITHOUT_TORCH]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        requests, answers = process.stdin, process.stdout
-        assert requests
-        assert answers
-
-        def run(*arguments: str) -> Ran:
-            print(json.dumps(arguments), file=requests, flush=True)
-            return Ran(*json.loads(answers.readline()))
-
+    with command_process(without=EXTRA) as run:
         yield run
-        requests.close()
 
 
 def test_each_folder_is_a_command() -> None:
@@ -72,7 +38,7 @@ def test_each_architecture_has_the_common_options(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", *architecture_names()])
-def test_help_works_without_torch(run_without_torch: Run, name: str) -> None:
+def test_help_works_without_torch(run_without_torch: CommandProcess, name: str) -> None:
     ran = run_without_torch("export", *name.split(), "--help")
     assert ran.returncode == 0, ran.stderr
     assert "--output" in ran.stdout or "clipseg" in ran.stdout
@@ -93,7 +59,7 @@ def test_short_names_are_unique_and_an_architecture_is_its_first_model() -> None
         assert architecture.catalogue[0].name == name
 
 
-def test_the_list_names_every_model_with_its_licence(run_without_torch: Run) -> None:
+def test_the_list_names_every_model_with_its_licence(run_without_torch: CommandProcess) -> None:
     ran = run_without_torch("export", "--list")
     assert ran.returncode == 0, ran.stderr
     for _, entry in entries():
@@ -101,7 +67,7 @@ def test_the_list_names_every_model_with_its_licence(run_without_torch: Run) -> 
             assert value in ran.stdout
 
 
-def test_an_unknown_model_is_refused_with_the_nearest_names(run_without_torch: Run) -> None:
+def test_an_unknown_model_is_refused_with_the_nearest_names(run_without_torch: CommandProcess) -> None:
     ran = run_without_torch("export", "clipsg")
     assert ran.returncode == 1
     assert "no checkpoint 'clipsg'" in ran.stderr
@@ -109,32 +75,32 @@ def test_an_unknown_model_is_refused_with_the_nearest_names(run_without_torch: R
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/b", ".hidden", ""])
-def test_a_name_that_is_no_file_name_is_refused(run_without_torch: Run, name: str) -> None:
+def test_a_name_that_is_no_file_name_is_refused(run_without_torch: CommandProcess, name: str) -> None:
     ran = run_without_torch("export", "clipseg", "--name", name)
     assert ran.returncode == 1
     assert f"name must have letters, digits, '_', '-' and '.' only, got {name!r}" in ran.stderr
 
 
-def test_the_name_of_the_built_in_model_is_refused(run_without_torch: Run) -> None:
+def test_the_name_of_the_built_in_model_is_refused(run_without_torch: CommandProcess) -> None:
     ran = run_without_torch("export", "clipseg", "--name", "default")
     assert ran.returncode == 1
     assert "name must be another one than the built-in model's" in ran.stderr
 
 
-def test_a_missing_checkpoint_is_refused_without_torch(run_without_torch: Run, tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_refused_without_torch(run_without_torch: CommandProcess, tmp_path: Path) -> None:
     ran = run_without_torch("export", "clipseg", "--model", "no/such/folder", "-o", str(tmp_path / "bundle"))
     assert ran.returncode == 1
     assert "no checkpoint 'no/such/folder'" in ran.stderr
 
 
-def test_an_existing_output_is_refused_without_torch(run_without_torch: Run, tmp_path: Path) -> None:
+def test_an_existing_output_is_refused_without_torch(run_without_torch: CommandProcess, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     ran = run_without_torch("export", "clipseg", "-o", str(tmp_path))
     assert ran.returncode == 1
     assert "exists and is no bundle" in ran.stderr
 
 
-def test_embedded_names_the_package_that_is_missing(run_without_torch: Run, tmp_path: Path) -> None:
+def test_embedded_names_the_package_that_is_missing(run_without_torch: CommandProcess, tmp_path: Path) -> None:
     ran = run_without_torch("export", "embedded", "-o", str(tmp_path / "bundle"), "--sources", str(tmp_path))
     assert ran.returncode == 1
     assert "this export needs onnx: pip install 'automask[export]'" in ran.stderr

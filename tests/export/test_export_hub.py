@@ -3,75 +3,113 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import TypeAlias
 
 import pytest
 
 from automask.bundle import open_bundle
 from support.clipseg_checkpoints import checkpoint, tiny_config
+from support.command_line import CommandProcess, command_process
 from support.hub import COMMIT, repository, serve
 
 MODEL = "someone/clipseg-tiny"
 
-
-def run(endpoint: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "automask", "export", "clipseg", "--model", MODEL, "-o", str(folder / "bundle")]
-    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "0"}
-    return subprocess.run([*command, *options], capture_output=True, text=True, env=environment, check=False)
+Respond: TypeAlias = Callable[[str], tuple[int, dict[str, str], bytes]]
 
 
-def test_a_checkpoint_is_downloaded_and_its_commit_recorded(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    checkpoint(source, tiny_config(), size=64)
-    (source / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n", encoding="utf-8")
-    (source / "training_state.bin").write_bytes(b"large, and not needed")
-    with serve(repository(source, MODEL)) as endpoint:
-        ran = run(endpoint, tmp_path, "--precision", "fp32")
+def unavailable(_: str) -> tuple[int, dict[str, str], bytes]:
+    return 503, {}, b""
+
+
+@dataclass
+class Hub:
+    """A local Hub, its client's folders, and a process that runs commands with them."""
+
+    endpoint: str
+    home: Path
+    data: Path
+    command: CommandProcess
+    respond: Respond = unavailable
+
+    def export(self, folder: Path, *options: str) -> CompletedProcess[str]:
+        """Export the model into a folder."""
+        return self.command("export", "clipseg", "--model", MODEL, "-o", folder / "bundle", *options)
+
+
+@pytest.fixture(scope="module")
+def one_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    home, data = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("data")
+    with serve(lambda path: hub.respond(path)) as endpoint:  # noqa: PLW0108 (each test has another one)
+        hubs = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "XDG_DATA_HOME": str(data)}
+        with command_process(environment=hubs) as command:
+            hub = Hub(endpoint, home, data, command)
+            yield hub
+
+
+@pytest.fixture
+def hub(one_hub: Hub) -> Hub:
+    """The Hub of all tests, unavailable until it has something to respond with, and nothing downloaded yet."""
+    one_hub.respond = unavailable
+    shutil.rmtree(one_hub.home, ignore_errors=True)  # which is there once something was downloaded
+    return one_hub
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint, with a card, and with a file that the export does not need."""
+    folder = tmp_path_factory.mktemp("source")
+    checkpoint(folder, tiny_config(), size=64)
+    (folder / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n", encoding="utf-8")
+    (folder / "training_state.bin").write_bytes(b"large, and not needed")
+    return folder
+
+
+def test_a_checkpoint_is_downloaded_and_its_commit_recorded(hub: Hub, source: Path, tmp_path: Path) -> None:
+    hub.respond = repository(source, MODEL)
+    ran = hub.export(tmp_path, "--precision", "fp32")
     assert ran.returncode == 0, ran.stderr
     bundle = open_bundle(tmp_path / "bundle")
     assert (bundle.name, bundle.licence) == ("clipseg-tiny", "cc-by-4.0")
     assert [(s["package"], s["version"], s["file"]) for s in bundle.sources] == [(MODEL, COMMIT, "model.safetensors")]
-    assert not list((tmp_path / "hub").rglob("training_state.bin"))
+    assert [*hub.home.rglob("model.safetensors")]
+    assert not [*hub.home.rglob("training_state.bin")]
 
 
 @pytest.mark.parametrize(("named", "model"), [("clipseg", "CIDAS/clipseg-rd64-refined"), (MODEL, MODEL)])
-def test_a_short_name_and_a_hub_id_are_downloaded(named: str, model: str, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    checkpoint(source, tiny_config(), size=64)
-    environment = {"HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0", "XDG_DATA_HOME": str(tmp_path)}
-    with serve(repository(source, model)) as endpoint:
-        command = [sys.executable, "-m", "automask", "export", named, "--precision", "fp32"]
-        ran = subprocess.run(command, env={**os.environ, **environment, "HF_ENDPOINT": endpoint}, check=False)
-    assert ran.returncode == 0
-    bundle = open_bundle(tmp_path / "automask" / "bundles" / named.rpartition("/")[2])
+def test_a_short_name_and_a_hub_id_are_downloaded(named: str, model: str, hub: Hub, source: Path) -> None:
+    hub.respond = repository(source, model)
+    ran = hub.command("export", named, "--precision", "fp32")
+    assert ran.returncode == 0, ran.stderr
+    bundle = open_bundle(hub.data / "automask" / "bundles" / named.rpartition("/")[2])
     assert (bundle.name, bundle.sources[0]["package"]) == (named.rpartition("/")[2], model)
 
 
-def test_weights_that_do_not_fit_on_the_disk_are_not_downloaded(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    checkpoint(source, tiny_config(), size=64)
-    with serve(repository(source, MODEL, size=10**15)) as endpoint:
-        ran = run(endpoint, tmp_path)
+def test_weights_that_do_not_fit_on_the_disk_are_not_downloaded(hub: Hub, source: Path, tmp_path: Path) -> None:
+    hub.respond = repository(source, MODEL, size=10**15)
+    ran = hub.export(tmp_path)
     assert ran.returncode == 1
     assert "must have 1000000000 MB free, got " in ran.stderr
-    assert not list(tmp_path.rglob("hub/**/*.safetensors"))
+    assert not list(hub.home.rglob("*.safetensors"))
 
 
-def test_the_error_without_a_network_has_the_command_that_brings_the_files(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    checkpoint(source, tiny_config(), size=64)
-    with serve(lambda _: (503, {}, b"")) as nobody:
-        message = run(nobody, tmp_path).stderr
-    program, *arguments = message.split("`")[1].split()
-    environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "elsewhere")}
-    with serve(repository(source, MODEL)) as endpoint:
-        command = [str(Path(sys.executable).with_name(program)), *arguments]
-        subprocess.run(command, cwd=tmp_path, env={**environment, "HF_ENDPOINT": endpoint}, check=True)
-    command = [sys.executable, "-m", "automask", "export", "clipseg-tiny", "-o", "bundle", "--precision", "fp32"]
-    ran = subprocess.run(command, cwd=tmp_path, env={**environment, "HF_HUB_OFFLINE": "1"}, check=False)
-    assert ran.returncode == 0
+def test_the_error_without_a_network_has_the_command_that_brings_the_files(
+    hub: Hub, source: Path, tmp_path: Path
+) -> None:
+    program, *arguments = hub.export(tmp_path).stderr.split("`")[1].split()
+    hub.respond = repository(source, MODEL)
+    environment = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "elsewhere")}
+    command = [str(Path(sys.executable).with_name(program)), *arguments]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, **environment}, check=True)
+    hub.respond = unavailable
+    ran = hub.command("export", "clipseg-tiny", "-o", "bundle", "--precision", "fp32", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
     assert open_bundle(tmp_path / "bundle").name == "clipseg-tiny"
 
 
@@ -84,9 +122,9 @@ def test_the_error_without_a_network_has_the_command_that_brings_the_files(tmp_p
         (503, "Unavailable", "the Hub could not be reached"),
     ],
 )
-def test_errors_of_the_hub(status: int, code: str, message: str, tmp_path: Path) -> None:
-    with serve(lambda _: (status, {"X-Error-Code": code, "X-Error-Message": code}, b"")) as endpoint:
-        ran = run(endpoint, tmp_path, "--revision", "v9")
+def test_errors_of_the_hub(status: int, code: str, message: str, hub: Hub, tmp_path: Path) -> None:
+    hub.respond = lambda _: (status, {"X-Error-Code": code, "X-Error-Message": code}, b"")
+    ran = hub.export(tmp_path, "--revision", "v9")
     assert ran.returncode == 1
     assert message in ran.stderr.splitlines()[-1]
     assert "Traceback" not in ran.stderr

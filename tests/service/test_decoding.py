@@ -209,9 +209,9 @@ def test_a_pool_starts_no_more_processes_than_it_may_and_leaves_none(pool: Decod
 
 
 def test_workers_go_on_while_a_decoder_is_slow(pool: DecoderPool, slow: bytes, jpeg: bytes) -> None:
-    process = suspended(pool)
     segmenter = automask.load(device="cpu", decoder=pool)
     segmenter.warm_up()
+    process = suspended(pool)
     engine = Engine(
         {"default": segmenter},
         workers=1,
