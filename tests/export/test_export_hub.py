@@ -46,11 +46,11 @@ class Hub:
 @pytest.fixture(scope="module")
 def one_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     home, data = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("data")
-    with serve(lambda path: hub.respond(path)) as endpoint:  # noqa: PLW0108 (each test has another one)
+    with serve(lambda path: made.respond(path)) as endpoint:  # noqa: PLW0108 (each test has another one)
         hubs = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "XDG_DATA_HOME": str(data)}
         with command_process(environment=hubs) as command:
-            hub = Hub(endpoint, home, data, command)
-            yield hub
+            made = Hub(endpoint, home, data, command)
+            yield made
 
 
 @pytest.fixture
