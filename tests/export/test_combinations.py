@@ -63,7 +63,7 @@ def combined(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def segmenter(combined: Combined) -> automask.Segmenter:
-    return automask.load(combined.folder, device="cpu")
+    return automask.load(combined.folder, device="cpu", prove=False)
 
 
 @pytest.fixture

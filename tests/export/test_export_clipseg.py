@@ -248,8 +248,8 @@ def test_int8_has_a_float32_decoder(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def test_a_full_size_checkpoint(tmp_path: Path) -> None:
-    """CIDAS' architecture with random weights. To be quick: float32 only, small images, two layers for the text."""
-    words = {"eos_token_id": 2, "num_hidden_layers": 2}
+    """CIDAS' architecture with random weights. To be quick: float32 only, small images, a small net for the text."""
+    words = {"eos_token_id": 2, "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128}
     config = {"vision_config": {"patch_size": 16}, "text_config": words, "use_complex_transposed_convolution": True}
     merges = clip_merges() or MERGES
     checkpoint(tmp_path / "checkpoint", config, size=352, merges=merges)

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import TypeAlias
@@ -32,11 +32,16 @@ def unavailable(_: str) -> tuple[int, dict[str, str], bytes]:
 class Hub:
     """A local Hub, its client's folders, and a process that runs commands with them."""
 
-    endpoint: str
     home: Path
     data: Path
-    command: CommandProcess
     respond: Respond = unavailable
+    endpoint: str = field(init=False)
+    command: CommandProcess = field(init=False)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of the client."""
+        return {"HF_ENDPOINT": self.endpoint, "HF_HOME": str(self.home), "HF_HUB_OFFLINE": "0"}
 
     def export(self, folder: Path, *options: str) -> CompletedProcess[str]:
         """Export the model into a folder."""
@@ -45,12 +50,12 @@ class Hub:
 
 @pytest.fixture(scope="module")
 def one_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    home, data = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("data")
-    with serve(lambda path: made.respond(path)) as endpoint:  # noqa: PLW0108 (each test has another one)
-        hubs = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "XDG_DATA_HOME": str(data)}
-        with command_process(environment=hubs) as command:
-            made = Hub(endpoint, home, data, command)
-            yield made
+    hub = Hub(tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("data"))
+    with (
+        serve(lambda path: hub.respond(path)) as hub.endpoint,  # noqa: PLW0108 (each test sets another one)
+        command_process(environment=hub.environment | {"XDG_DATA_HOME": str(hub.data)}) as hub.command,
+    ):
+        yield hub
 
 
 @pytest.fixture
@@ -104,9 +109,9 @@ def test_the_error_without_a_network_has_the_command_that_brings_the_files(
 ) -> None:
     program, *arguments = hub.export(tmp_path).stderr.split("`")[1].split()
     hub.respond = repository(source, MODEL)
-    environment = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "elsewhere")}
+    environment = {**os.environ, **hub.environment, "HF_HOME": str(tmp_path / "elsewhere")}
     command = [str(Path(sys.executable).with_name(program)), *arguments]
-    subprocess.run(command, cwd=tmp_path, env={**os.environ, **environment}, check=True)
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
     hub.respond = unavailable
     ran = hub.command("export", "clipseg-tiny", "-o", "bundle", "--precision", "fp32", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr

@@ -61,6 +61,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
     (base / "my detector" / "README.md").write_text("---\nlicense: MIT\n---\n", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(base / "data"))
+        patch.setenv("HF_HUB_OFFLINE", "1")  # without WordNet, whose download and thousands of words take seconds
         # The options stand before the model.
         done = export("--name", "tiny", "--precision", "fp32", "--precision", "int8", base / "my detector")
         assert done.exit_code == 0, done.output

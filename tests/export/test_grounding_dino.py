@@ -73,7 +73,7 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def segmenter(tiny: Tiny) -> automask.Segmenter:
-    return automask.load(tiny.folder, device="cpu", precision="fp32")
+    return automask.load(tiny.folder, device="cpu", precision="fp32", prove=False)
 
 
 @pytest.fixture
