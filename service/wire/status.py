@@ -7,7 +7,7 @@ Errors of proxies and of the transport have no ErrorInfo: their class comes from
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -61,7 +61,7 @@ Metadata: TypeAlias = tuple[tuple[str, bytes], ...]
 DOMAIN: Final = "automask"
 _KEY: Final = "grpc-status-details-bin"
 # A peer takes 8 KB of metadata by default. The message is sent twice: percent-encoded, and in the status as base64.
-_MAX_MESSAGE, _MAX_VALUE = 1000, 300
+_MAX_MESSAGE, _MAX_VALUE, _MAX_LIST = 1000, 300, 800
 
 
 class Row(NamedTuple):
@@ -157,7 +157,8 @@ def _details(error: BaseException, reason: str) -> Iterator[Message]:
             fields = {"parameter": error.parameter, "requirement": error.requirement, "value": str(error.value)}
             violation.field, violation.description = _shorten(error.parameter), _shorten(f"must {error.requirement}")
         case UnknownPromptError():
-            fields = {"prompt": error.prompt, "nearest": json.dumps(error.nearest), "parts": json.dumps(error.parts)}
+            fields = {"prompt": error.prompt}
+            info.metadata.update({"nearest": _write_list(error.nearest), "parts": _write_list(error.parts)})
             violation.field, violation.description = "prompts", _shorten(str(error))
         case ImageError():
             fields = {}
@@ -185,6 +186,20 @@ def _shorten(text: str, limit: int = _MAX_VALUE) -> str:
     return f"{data[:half].decode(errors='ignore')} … {data[-half:].decode(errors='ignore')}"
 
 
+def _write_list(texts: Sequence[str]) -> str:
+    """Return the first texts that fit, as JSON, which nobody could read without its middle."""
+    written = json.dumps(texts, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return written.decode() if len(written) <= _MAX_LIST else _write_list(texts[:-1])
+
+
+def _read_list(text: str) -> tuple[str, ...]:
+    """Read what `_write_list` returned; empty where an older server left it out, or cut it."""
+    try:
+        return tuple(json.loads(text))
+    except ValueError:
+        return ()
+
+
 def to_error(status: Status) -> AutomaskError:
     """Convert a status to the error that `to_status` converted: the same class, message and attributes.
 
@@ -209,26 +224,19 @@ def _rebuild(kind: type[AutomaskError], message: str, fields: Mapping[str, str])
     if kind is ParameterError:
         attributes = {name: fields.get(name, "") for name in ("parameter", "requirement", "value")}
     elif kind is UnknownPromptError:
-        prompt, nearest = fields.get("prompt", ""), tuple(json.loads(fields.get("nearest", "[]")))
-        attributes = {"prompt": prompt, "nearest": nearest, "parts": _parts(fields.get("parts", ""), prompt)}
+        prompt, parts = fields.get("prompt", ""), _read_list(fields.get("parts", ""))
+        nearest = _read_list(fields.get("nearest", ""))
+        attributes = {"prompt": prompt, "nearest": nearest, "parts": parts or (prompt,)}
     else:
         error = kind(message)
-        if isinstance(error, DeviceError):
-            error.is_gone = fields.get("gone") == "true"
+        if isinstance(error, DeviceError) and fields.get("gone") == "true":
+            error.is_gone = True
         return error
     # The constructors of these two build the message, which is complete here.
     error = kind.__new__(kind)
     ValueError.__init__(error, message)
     vars(error).update(attributes)
     return error
-
-
-def _parts(text: str, prompt: str) -> tuple[str, ...]:
-    """Return the unknown parts; of an older server, or of a list that was cut, only the first one is known."""
-    try:
-        return tuple(json.loads(text))
-    except ValueError:
-        return (prompt,)
 
 
 def error_from_rpc(error: grpc.RpcError, target: str) -> AutomaskError:

@@ -28,10 +28,7 @@ from support.decoders import SMALL, start_both
 from support.hostile_images import ATTACKS, encode, zeros_png
 from support.threaded_server import CALL_TIMEOUT, wait_until
 
-
-@pytest.fixture(scope="module")
-def slow() -> bytes:
-    return ATTACKS["png-rgba16-50mp"]()
+LARGE = encode(Image.new("L", (2500, 1700)), "PNG")
 
 
 @contextmanager
@@ -53,20 +50,21 @@ def engine_of(pool: DecoderPool, workers: int, spare_threads: int) -> Iterator[E
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_small_image_goes_past_large_ones(workers: int, slow: bytes, jpeg: bytes) -> None:
+def test_a_small_image_goes_past_large_ones(workers: int, jpeg: bytes) -> None:
     with (
         closing(DecoderPool(processes=2, timeout=60)) as pool,
         engine_of(pool, workers, spare_threads=2) as engine,
     ):
-        large = [engine.start(task, task.query) for task in (Task(slow + bytes([n]), ("cup",)) for n in range(3))]
-        wait_until(lambda: bool(pool._busy))
-        (decoding,) = (psutil.Process(process.pid) for process in [*pool._busy])
-        decoding.suspend()  # else it is done first where the small image waits long for a processor
+        (pid,) = pool.pids
+        process = psutil.Process(pid)
+        process.suspend()  # so that the first large one takes longer than the small one
+        large = [engine.start(task, task.query) for task in (Task(LARGE + bytes([n]), ("cup",)) for n in range(3))]
+        wait_until(lambda: [one.pid for one in [*pool._busy]] == [pid])
         small = Task(jpeg, ("cup",))
         assert engine.start(small, small.query).future.result(CALL_TIMEOUT)
         assert not any(work.future.done() for work in large)
         assert sum(slot.is_large for slot in [*pool._busy.values()]) <= 1
-        decoding.resume()
+        process.resume()
         assert all(work.future.result(CALL_TIMEOUT) for work in large)
 
 

@@ -81,11 +81,19 @@ def test_an_error_survives_the_round_trip(error: AutomaskError) -> None:
 @given(st.text(min_size=1), st.integers(1, 3000))
 def test_every_status_fits_into_metadata(part: str, times: int) -> None:
     words = part * times
-    for error in (ParameterError("prompts", words, words), UnknownPromptError(words, known=80), ImageError(words)):
+    unknown = UnknownPromptError(words, known=80, nearest=(words, part, part))
+    for error in (ParameterError("prompts", words, words), unknown, ImageError(words)):
         status = to_status(error)
         sent = 4 * len(status.SerializeToString()) / 3 + 3 * len(status.message.encode())
         assert sent < SOFT_LIMIT
         assert type(to_error(status)) is type(error)
+
+
+def test_of_long_suggestions_those_are_sent_that_fit() -> None:
+    nearest = ("\x1f" * 40, "𐀀" * 150, "x" * 500)
+    back = to_error(to_status(UnknownPromptError("cat", known=80, nearest=nearest)))
+    assert isinstance(back, UnknownPromptError)
+    assert (back.nearest, back.parts) == (nearest[:1], ("cat",))
 
 
 def test_a_long_message_keeps_both_ends() -> None:
