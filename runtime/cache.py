@@ -29,7 +29,9 @@ class CacheInfo(NamedTuple):
     entries
         Values held.
     bytes, max_bytes
-        Bytes held, and most bytes held.
+        Bytes held in the memory of the host, and most bytes held there.
+    gpu_bytes, gpu_max_bytes
+        The same for the memory of the GPU.
     """
 
     hits: int
@@ -37,10 +39,12 @@ class CacheInfo(NamedTuple):
     entries: int
     bytes: int
     max_bytes: int
+    gpu_bytes: int = 0
+    gpu_max_bytes: int = 0
 
 
 class ByteCache(Generic[V]):
-    """Values by key, at most `max_bytes` in all. Threads may share it; those with the same key share one computation.
+    """Values by key, bounded in bytes. Threads may share it; those with the same key share one computation.
 
     Parameters
     ----------
@@ -48,6 +52,8 @@ class ByteCache(Generic[V]):
         Most bytes of all values together. A larger value is returned but not kept; 0 keeps nothing.
     size
         Returns the bytes of a value.
+    gpu_max_bytes, gpu_size
+        The same for the memory of the GPU.
 
     Examples
     --------
@@ -55,16 +61,22 @@ class ByteCache(Generic[V]):
     >>> [cache.get(key, lambda: b"12345") for key in ("a", "a", "b")][0]
     b'12345'
     >>> cache.info()
-    CacheInfo(hits=1, misses=2, entries=2, bytes=10, max_bytes=10)
+    CacheInfo(hits=1, misses=2, entries=2, bytes=10, max_bytes=10, gpu_bytes=0, gpu_max_bytes=0)
     """
 
-    def __init__(self, max_bytes: int, size: Callable[[V], int]) -> None:
-        self._max_bytes = max_bytes
-        self._size = size
+    def __init__(
+        self,
+        max_bytes: int,
+        size: Callable[[V], int],
+        gpu_max_bytes: int = 0,
+        gpu_size: Callable[[V], int] = lambda _: 0,
+    ) -> None:
+        self._max_bytes, self._gpu_max_bytes = max_bytes, gpu_max_bytes
+        self._size, self._gpu_size = size, gpu_size
         self._lock = Lock()
         self._entries: OrderedDict[Hashable, V] = OrderedDict()
         self._pending: dict[Hashable, Future[V]] = {}
-        self._bytes = self._hits = self._misses = 0
+        self._bytes = self._gpu_bytes = self._hits = self._misses = 0
 
     def get(self, key: Hashable, compute: Callable[[], V]) -> V:
         """Return the value of a key; compute and keep it if there is none. Errors are raised and not kept."""
@@ -100,14 +112,22 @@ class ByteCache(Generic[V]):
         return value
 
     def _keep(self, key: Hashable, value: V) -> None:
-        size = self._size(value)
-        if size > self._max_bytes:
+        if self._size(value) > self._max_bytes or self._gpu_size(value) > self._gpu_max_bytes:
             return
         self._entries[key] = value
-        self._bytes += size
-        while self._bytes > self._max_bytes:
-            _, oldest = self._entries.popitem(last=False)
-            self._bytes -= self._size(oldest)
+        self._count(value, 1)
+        for oldest in list(self._entries):
+            too_many = self._bytes > self._max_bytes, self._gpu_bytes > self._gpu_max_bytes
+            if not any(too_many):
+                break
+            held = self._size(self._entries[oldest]), self._gpu_size(self._entries[oldest])
+            # The memory of the one is not freed by what is only in that of the other.
+            if any(bytes_held and full for bytes_held, full in zip(held, too_many, strict=True)):
+                self._count(self._entries.pop(oldest), -1)
+
+    def _count(self, value: V, sign: int) -> None:
+        self._bytes += sign * self._size(value)
+        self._gpu_bytes += sign * self._gpu_size(value)
 
     def holds(self, key: Hashable) -> bool:
         """Return whether the value of a key is kept; it may be dropped before the next call."""
@@ -117,4 +137,5 @@ class ByteCache(Generic[V]):
     def info(self) -> CacheInfo:
         """Return the counts."""
         with self._lock:
-            return CacheInfo(self._hits, self._misses, len(self._entries), self._bytes, self._max_bytes)
+            counts = self._hits, self._misses, len(self._entries)
+            return CacheInfo(*counts, self._bytes, self._max_bytes, self._gpu_bytes, self._gpu_max_bytes)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .bundle import Bundle
 from .cache import Arrays, ByteCache
+from .device_arrays import device_bytes, host_bytes
 from .devices import CPU, DEVICES
 from .families import FAMILIES
 from .images import DEFAULT_MAX_PIXELS
@@ -95,6 +96,6 @@ def best_precision(bundle: Bundle) -> str:
 
 def assemble(bundle: Bundle, graphs: Mapping[str, Session]) -> Segmenter:
     """Return a segmenter of open graphs, by role; raises as the bundle's family does."""
-    cache = ByteCache[Arrays](_CACHE_BYTES, lambda arrays: sum(array.nbytes for array in arrays))
+    cache = ByteCache[Arrays](_CACHE_BYTES, host_bytes, _CACHE_BYTES, device_bytes)
     family = FAMILIES[bundle.family](bundle, dict(graphs), cache)
     return Segmenter(bundle, Running(family, cache), DEFAULT_MAX_PIXELS)

@@ -58,6 +58,9 @@ class DeviceInfo:
         the engines that are built from it.
     builds_engines
         Whether a graph is compiled for the hardware at hand, for seconds or minutes, and what was compiled is kept.
+    memory
+        ONNX Runtime's name of the memory of the device, in which results stay between graphs; empty where graphs read
+        and write the memory of the host.
     precisions
         Precisions of a graph, in order of preference.
     probe
@@ -100,6 +103,7 @@ class DeviceInfo:
     providers: Callable[[], Providers]
     options: Callable[[Tuning, Path | None], Mapping[str, Mapping[str, str]]] = _no_options
     builds_engines: bool = False
+    memory: str = ""
     precisions: tuple[str, ...]
     probe: Callable[[], str | None] = _no_problem
     prepare: Callable[[ModuleType], object] | None = None

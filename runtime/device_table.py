@@ -56,6 +56,7 @@ _CUDA = DeviceInfo(
     requirements="an NVIDIA GPU, its driver, CUDA and cuDNN",
     providers=cuda,
     options=cuda_options,
+    memory="cuda",
     precisions=("fp16", "fp32"),
     probe=probe_nvidia,
     prepare=preload_nvidia,

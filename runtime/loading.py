@@ -11,6 +11,7 @@ from typing import Any
 
 from .bundle import MANIFEST, Bundle, read_bundle
 from .cache import Arrays, ByteCache
+from .device_arrays import device_bytes, host_bytes
 from .devices import AUTO, CPU, Device
 from .errors import BundleError, ParameterError
 from .families import FAMILIES
@@ -39,6 +40,7 @@ def load(
     decoder: Decoder = decode,
     prove: bool = True,
     gpu_memory_bytes: int | None = None,
+    gpu_cache_bytes: int = 1 << 30,
     progress: Callable[[str], object] | None = None,
 ) -> Segmenter:
     """Load a model.
@@ -75,6 +77,8 @@ def load(
         Whether the model is compared as above. A bundle of an older exporter has nothing to compare with.
     gpu_memory_bytes
         Most bytes of GPU memory that ONNX Runtime takes for each graph of the model, at least 1; by default no limit.
+    gpu_cache_bytes
+        Size of the cache of what the model computed from images and that stays in the memory of the GPU; 0 or more.
     progress
         Called with a line after each step: TensorRT takes minutes to build the engine of a graph, once.
 
@@ -103,6 +107,7 @@ def load(
         ("cache_bytes", cache_bytes, 0),
         ("max_pixels", max_pixels, 1),
         ("gpu_memory_bytes", gpu_memory_bytes, 1),
+        ("gpu_cache_bytes", gpu_cache_bytes, 0),
     ):
         if value is not None and value < least:
             raise ParameterError(name, f"be at least {least}", value)
@@ -115,7 +120,7 @@ def load(
     def open_on(name: str, progress: Progress) -> Running:
         with _naming_the_manifest(bundle):
             opened = open_bundle_on(bundle, name, precision, tuning, proves=prove, progress=progress)
-            cache = ByteCache[Arrays](cache_bytes, _size)
+            cache = ByteCache[Arrays](cache_bytes, host_bytes, gpu_cache_bytes, device_bytes)
             loaded = family(bundle, opened.sessions, cache)
         return Running(loaded, cache, opened.plan.precision, opened.standing, opened.warnings)
 
@@ -180,7 +185,3 @@ def _naming_the_manifest(bundle: Bundle) -> Iterator[None]:
         raise BundleError(
             f"{bundle.folder / MANIFEST} does not describe a {bundle.family!r} bundle: {reason}"
         ) from error
-
-
-def _size(arrays: Arrays) -> int:
-    return sum(array.nbytes for array in arrays)

@@ -6,17 +6,18 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import TensorSpec
+from .device_arrays import DeviceArray
 from .devices import CPU, DEVICES, DeviceInfo, import_onnxruntime, library_versions
 from .errors import BundleError, DeviceError
 from .folders import cache_folder
@@ -24,7 +25,12 @@ from .interrupt import current_interrupt
 from .plugins import find_plugin_devices
 from .tuning import DEFAULT, Tuning
 
-__all__ = ["Session", "engines_folder"]
+__all__ = ["Input", "Session", "engines_folder"]
+
+Input: TypeAlias = NDArray[Any] | DeviceArray
+"""What a graph takes: an array in the memory of the host, or of the device of its session."""
+
+_Inputs: TypeAlias = Mapping[str, Input]
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +66,8 @@ class Session:
         Folder of the engines that are built from this graph; None if none is kept.
     nodes
         How many nodes each execution provider takes; empty on the CPU, and where ONNX Runtime is too old to say so.
+    memory
+        As in `DeviceInfo`.
     outputs
         Names of the graph's outputs, in its order.
     signature
@@ -86,15 +94,15 @@ class Session:
                 f"device {device!r} cannot be used: ONNX Runtime fell back to {got[0]} for {path.name}. A library is "
                 f"missing or of another version, its message on stderr names it. The device needs {info.requirements}"
             )
-        self.device = device
+        self.device, self.memory = device, info.memory
         self.nodes = {} if device == CPU else _count_nodes(self._session)
         self._turn: AbstractContextManager[object] = Lock() if info.is_serial else nullcontext()
-        self._make_run_options = ort.RunOptions
+        self._ort = ort
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self.outputs = [output.name for output in outputs]
         self.signature = _specs(inputs), _specs(outputs)
 
-    def run(self, **inputs: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+    def run(self, **inputs: Input) -> tuple[NDArray[np.float32], ...]:
         """Run the graph on one array for each input, by name; return its outputs in the order of `outputs`.
 
         Raises
@@ -104,17 +112,39 @@ class Session:
         DeviceError
             A device other than the CPU failed: its memory is full, or it is gone.
         """
+        return self._call(inputs, self._run_bound if self.memory else self._run_plain)
+
+    def run_on_device(self, **inputs: Input) -> tuple[Any, ...]:
+        """Run the graph as `run` does, and leave its outputs where they are, for another graph of the same device.
+
+        Returns
+        -------
+        `DeviceArray`s on a device with its own memory, else NumPy arrays.
+        """
+        if not self.memory:
+            return self.run(**inputs)
+        return self._call(inputs, self._run_there)
+
+    def to_device(self, array: NDArray[Any]) -> Input:
+        """Copy an array to the memory of the device, if it has its own."""
+        if not self.memory:
+            return array
+        return DeviceArray(self._ort.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), self.memory, 0))
+
+    def _call(self, inputs: _Inputs, run: Callable[[_Inputs, Any], tuple[Any, ...]]) -> tuple[Any, ...]:
         interrupt = current_interrupt()
         if interrupt is None:
-            return self._run(inputs, None)
-        options = self._make_run_options()
+            return self._guard(inputs, run, None)
+        options = self._ort.RunOptions()
         with interrupt.stopping(options):
-            return self._run(inputs, options)
+            return self._guard(inputs, run, options)
 
-    def _run(self, inputs: dict[str, NDArray[Any]], options: object) -> tuple[NDArray[np.float32], ...]:
+    def _guard(
+        self, inputs: _Inputs, run: Callable[[_Inputs, Any], tuple[Any, ...]], options: object
+    ) -> tuple[Any, ...]:
         try:
             with self._turn:
-                return tuple(self._session.run(self.outputs, inputs, options))
+                return run(inputs, options)
         except Exception as error:  # ONNX Runtime's own classes share no base but this
             if self.device == CPU:
                 raise
@@ -123,6 +153,29 @@ class Session:
                 f"device {self.device!r} failed while it computed {', '.join(self.outputs)}: {reason}. Try a smaller "
                 f"image, try again later, or load the model with device={CPU!r}"
             ) from error
+
+    def _run_plain(self, inputs: _Inputs, options: object) -> tuple[Any, ...]:
+        return tuple(self._session.run(self.outputs, inputs, options))
+
+    def _run_bound(self, inputs: _Inputs, options: object) -> tuple[Any, ...]:
+        return tuple(value.numpy() for value in self._bind(inputs, "cpu", options))
+
+    def _run_there(self, inputs: _Inputs, options: object) -> tuple[Any, ...]:
+        return tuple(DeviceArray(value) for value in self._bind(inputs, self.memory, options))
+
+    def _bind(self, inputs: _Inputs, memory: str, options: object) -> Sequence[Any]:
+        """Run the graph; return its outputs as ONNX Runtime's values, in a memory."""
+        binding = self._session.io_binding()
+        for name, array in inputs.items():
+            if isinstance(array, DeviceArray):
+                binding.bind_ortvalue_input(name, array.value)
+            else:
+                binding.bind_cpu_input(name, np.asarray(array, order="C"))
+        for name in self.outputs:
+            binding.bind_output(name, memory)
+        self._session.run_with_iobinding(binding, options)
+        values: Sequence[Any] = binding.get_outputs()
+        return values
 
 
 def engines_folder(device: str, sha256: str) -> Path:

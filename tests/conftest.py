@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from PIL import Image
 from skimage import data
 
 import automask
+from automask.devices import DEVICES
 from automask.lookup import find_bundle
 from automask.proof import Verdicts
 from automask.session import Session
@@ -129,6 +131,13 @@ def other_jpeg(jpeg: bytes) -> bytes:
     the long one, even after that one is cancelled.
     """
     return jpeg + b"\0"
+
+
+@pytest.fixture
+def own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add a device `new` with its own memory: the CPU's provider, of which outputs are bound as on a GPU."""
+    row = replace(DEVICES["cpu"], name="new", memory="cpu", identify=lambda: "a chip", automatic="never")
+    monkeypatch.setitem(DEVICES, "new", row)
 
 
 @pytest.fixture

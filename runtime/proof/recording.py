@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from ..bundle import Bundle
 from ..cpu_graphs import assemble
+from ..device_arrays import to_host
 from ..encodings import rle
 from ..errors import AutomaskError
 from ..result import Result
-from ..session import Session
+from ..session import Input, Session
 from .document import PHOTO, Found, Outcome, Question
 
 __all__ = ["Recording", "Run", "record"]
@@ -65,14 +66,25 @@ class _Recorder(Session):
 
     def __init__(self, session: Session, role: str, runs: dict[str, Run]) -> None:
         self._recorded, self._role, self._runs = session, role, runs
-        self.device, self.outputs = session.device, session.outputs
+        self.device, self.memory, self.outputs = session.device, session.memory, session.outputs
 
-    def run(self, **inputs: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+    def run(self, **inputs: Input) -> tuple[NDArray[np.float32], ...]:
+        return self._note(self._recorded.run, inputs)
+
+    def run_on_device(self, **inputs: Input) -> tuple[Any, ...]:
+        return self._note(self._recorded.run_on_device, inputs)
+
+    def _note(self, run: Callable[..., tuple[Any, ...]], inputs: Mapping[str, Input]) -> tuple[Any, ...]:
         started = perf_counter()
-        outputs = self._recorded.run(**inputs)
+        outputs = run(**inputs)
         milliseconds = 1e3 * (perf_counter() - started)
-        self._runs[self._role] = Run(inputs, dict(zip(self.outputs, outputs, strict=True)), milliseconds)
+        named = dict(zip(self.outputs, outputs, strict=True))
+        self._runs[self._role] = Run(_on_host(inputs), _on_host(named), milliseconds)
         return outputs
+
+
+def _on_host(arrays: Mapping[str, Input]) -> dict[str, NDArray[Any]]:
+    return {name: to_host(array) for name, array in arrays.items()}
 
 
 def record(bundle: Bundle, sessions: Mapping[str, Session], questions: Sequence[Question]) -> Recording:
@@ -94,7 +106,7 @@ def record(bundle: Bundle, sessions: Mapping[str, Session], questions: Sequence[
         that make no sense can cause, is the `failure` of the recording.
     """
     recording = Recording()
-    recorders = {role: _Recorder(one, role, recording.runs) for role, one in sessions.items()}
+    recorders: dict[str, Session] = {role: _Recorder(one, role, recording.runs) for role, one in sessions.items()}
     segmenter = assemble(bundle, recorders)
     photo = PHOTO.read_bytes()
     started = perf_counter()

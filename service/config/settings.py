@@ -130,6 +130,9 @@ class Settings(BaseSettings):
     gpu_memory_mb: int | None = Field(
         None, ge=1, description="Maximum GPU memory, in MB, of each graph of a model. [default: no limit]"
     )
+    gpu_cache_mb: int = Field(
+        1000, ge=0, description="Maximum size, in MB, of each model's cache of image encodings in the memory of a GPU."
+    )
     max_queue: int = Field(256, ge=1, description="Maximum number of waiting tasks, and of waiting requests.")
     max_image_mb: float = Field(32, gt=0, le=1024, description="Maximum size, in MB, of an image file or raw pixels.")
     decode_timeout: Duration = Field(

@@ -87,6 +87,7 @@ class Metrics(ABC):
             ("automask_cache_hits_total", "Encodings found in the cache", "hits"),
             ("automask_cache_misses_total", "Encodings not found in the cache", "misses"),
             ("automask_cache_bytes", "Bytes in the cache", "bytes"),
+            ("automask_gpu_cache_bytes", "Bytes in the cache in GPU memory", "gpu_bytes"),
         ):
             self.register(
                 name,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import CLIPSegForImageSegmentation, CLIPTokenizerFast, ViTImageProcessor
 
+import automask
 from automask.bundle import open_bundle, sha256
 from automask.export.checkpoint import find
 from support.clip_vocabulary import MERGES
@@ -183,6 +184,16 @@ def test_other_precisions_are_close_to_float32(tiny: Tiny, precision: str, toler
     exact = logits(tiny.folder, pixels, PROMPTS)
     found = logits(tiny.folder, pixels, PROMPTS, precision)
     assert 0 < np.linalg.norm(found - exact) / np.linalg.norm(exact - exact.mean()) < tolerance
+
+
+@pytest.mark.usefixtures("own_memory")
+def test_activations_stay_on_a_device_with_its_own_memory(tiny: Tiny) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    devices: Any = ("cpu", "new")
+    here, there = (automask.load(tiny.folder, device=name, precision="fp32", prove=False) for name in devices)
+    for expected, found in zip(*(one.mask(image, PROMPTS[:2]) for one in (here, there)), strict=True):
+        np.testing.assert_array_equal(found.score_map, expected.score_map)
+    assert there.cache_info().gpu_bytes > 0
 
 
 def test_the_figures_are_printed_and_stored(tiny: Tiny) -> None:

@@ -311,6 +311,17 @@ def test_other_precisions_find_nearly_the_same(tiny: Tiny, precision: str) -> No
     np.testing.assert_allclose(found(other)[1][:10], found(exact)[1][:10], atol=0.05)
 
 
+@one_kind
+@pytest.mark.usefixtures("own_memory")
+def test_features_stay_on_a_device_with_its_own_memory(tiny: Tiny) -> None:
+    devices: Any = ("cpu", "new")
+    here, there = (automask.load(tiny.folder, device=name, precision="fp32", prove=False) for name in devices)
+    expected, result = (one.mask(photo(90, 120), "red cup", threshold=0) for one in (here, there))
+    np.testing.assert_array_equal(found(result)[0], found(expected)[0])
+    np.testing.assert_array_equal(result.mask, expected.mask)
+    assert there.cache_info().gpu_bytes > 0
+
+
 # Bad input
 
 

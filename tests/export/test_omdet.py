@@ -308,3 +308,12 @@ def test_the_graphs_give_transformers_own_queries(exported: Exported, photo: Arr
     order, other = (np.argsort(one[:, 0]) for one in (logits, expected.decoder_class_logits[0].numpy()))
     np.testing.assert_allclose(boxes[order], expected.decoder_coord_logits[0].numpy()[other], atol=1e-5)
     np.testing.assert_allclose(logits[order], expected.decoder_class_logits[0].numpy()[other], atol=1e-4)
+
+
+@pytest.mark.usefixtures("own_memory")
+def test_features_stay_on_a_device_with_its_own_memory(exported: Exported, photo: Array) -> None:
+    devices: Any = ("cpu", "new")
+    here, there = (automask.load(exported.folder, device=name, precision="fp32", prove=False) for name in devices)
+    expected, result = (one.mask(photo, "red cup", threshold=0) for one in (here, there))
+    np.testing.assert_array_equal(result.mask, expected.mask)
+    assert there.cache_info().gpu_bytes > 0

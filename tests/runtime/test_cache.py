@@ -14,7 +14,7 @@ def test_the_least_recently_used_value_is_evicted_first() -> None:
         cache.get(key, lambda: b"1234")
     cache.get("a", lambda: pytest.fail("was not kept"))
     cache.get("c", lambda: b"1234")
-    assert cache.info() == (1, 3, 2, 8, 10)
+    assert cache.info() == (1, 3, 2, 8, 10, 0, 0)
     cache.get("a", lambda: pytest.fail("was dropped before an older one"))
     assert cache.get("b", lambda: b"again") == b"again"
 
@@ -23,7 +23,7 @@ def test_a_value_larger_than_the_cache_is_returned_and_not_kept() -> None:
     cache = ByteCache[bytes](3, len)
     cache.get("small", lambda: b"1")
     assert cache.get("large", lambda: b"12345") == b"12345"
-    assert cache.info() == (0, 2, 1, 1, 3)
+    assert cache.info() == (0, 2, 1, 1, 3, 0, 0)
 
 
 class Key(str):

@@ -135,7 +135,7 @@ class Sam:
 
     def _encode(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> Arrays:
         """Return the embeddings of an image, or of a view of this size, in the order of the encoder's outputs."""
-        return self._encoder.run(
+        return self._encoder.run_on_device(
             image=self._resize.stretch(pixels) if self._stretches else self._resize.fit(pixels, size)
         )
 

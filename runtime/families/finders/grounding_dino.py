@@ -116,7 +116,9 @@ class GroundingDino:
             "position_ids": positions[None],
         }
         ids = np.array([caption.ids], np.int64)
-        features = self._cache.get(("text", caption.ids), lambda: self._text_graph.run(input_ids=ids, **inputs))
+        features = self._cache.get(
+            ("text", caption.ids), lambda: self._text_graph.run_on_device(input_ids=ids, **inputs)
+        )
         return (*features, *inputs.values())
 
     def _encode_image(self, picture: Picture) -> Arrays:
@@ -125,7 +127,7 @@ class GroundingDino:
         mask = np.zeros((1, size, size), np.float32)
         mask[:, :height, :width] = 1
         pixels = self._resize.apply(picture.pixels, picture.size)
-        return self._image_graph.run(pixel_values=pixels, pixel_mask=mask)
+        return self._image_graph.run_on_device(pixel_values=pixels, pixel_mask=mask)
 
     def _detect(self, picture: Picture, caption: Caption, text: Arrays) -> Arrays:
         """Return boxes, (queries, 4) in pixels of the image, and calibrated scores, (queries, phrases)."""

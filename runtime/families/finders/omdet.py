@@ -85,7 +85,7 @@ class OmDet:
 
     def _encode_image(self, picture: Picture) -> Arrays:
         """Return features and boxes of the image's cells."""
-        return self._image_graph.run(pixel_values=self._resize.apply(picture.pixels, picture.size))
+        return self._image_graph.run_on_device(pixel_values=self._resize.apply(picture.pixels, picture.size))
 
     def _detect(self, picture: Picture, classes: NDArray[np.float32], task: NDArray[np.float32]) -> Arrays:
         """Return boxes, (queries, 4) in pixels of the image, and calibrated scores, (queries, classes)."""

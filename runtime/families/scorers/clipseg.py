@@ -86,7 +86,7 @@ class CLIPSeg:
         return self._text_graph.run(input_ids=ids, attention_mask=np.ones_like(ids))
 
     def _encode(self, picture: Picture) -> Arrays:
-        return self._image_graph.run(pixel_values=self._resize.stretch(picture.pixels))
+        return self._image_graph.run_on_device(pixel_values=self._resize.stretch(picture.pixels))
 
 
 def score_map(
