@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from automask.bundle import sha256
 from automask.manifest import variant_name
 
 from .graphs import graph_files
-from .parity import Case
+from .parity import Reference
 
 __all__ = ["LIMITS", "Float16Graphs"]
 
@@ -28,8 +28,8 @@ class Float16Graphs:
     ----------
     files
         The float32 graphs by role.
-    cases
-        Inputs of each graph, and what the checkpoint makes of them.
+    reference
+        What the checkpoint makes of example inputs of each graph.
     bundle
         The folder; only roles that have a float16 graph there are changed.
     optimize
@@ -41,13 +41,13 @@ class Float16Graphs:
     def __init__(
         self,
         files: Mapping[str, Path],
-        cases: Mapping[str, Sequence[Case]],
+        reference: Reference,
         bundle: Path,
         *,
         optimize: bool,
         progress: Callable[[str], None],
     ) -> None:
-        self._files, self._cases, self._bundle = files, cases, bundle
+        self._files, self._reference, self._bundle = files, reference, bundle
         self._optimize, self._progress = optimize, progress
         self._float32_nodes: dict[str, list[str]] = {}
 
@@ -55,7 +55,7 @@ class Float16Graphs:
         """Write each graph again that is further from the checkpoint than the limit."""
         for role, file in self._files.items():
             target = self._bundle / variant_name(role, "fp16")
-            if target.is_file() and self._cases.get(role):
+            if target.is_file() and self._reference.cases.get(role):
                 self._write(role, file, target, limit)
 
     def _write(self, role: str, file: Path, target: Path, limit: float) -> None:
@@ -63,7 +63,7 @@ class Float16Graphs:
         from .float32_nodes import Float32Nodes
         from .precision import write_precision
 
-        nodes = Float32Nodes(load_named(file), self._cases[role])
+        nodes = Float32Nodes(load_named(file), self._reference.cases[role])
         before = nodes.error(self._float32_nodes.get(role, ()))
         if before <= limit:
             return

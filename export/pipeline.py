@@ -135,7 +135,7 @@ def export_bundle(output: Path, source: Source, options: ExportOptions, *, force
         write_manifest(bundle, manifest)  # for the comparison, which reads the bundle as the runtime does
         progress("parity: comparing the graphs with it")
         opened = OpenedGraphs(open_on_cpu)
-        half = Float16Graphs(files, reference.cases, bundle, optimize=options.optimize, progress=progress)
+        half = Float16Graphs(files, reference, bundle, optimize=options.optimize, progress=progress)
         report = _measure(read_bundle(bundle), options.precisions, reference, half, opened=opened, progress=progress)
         half.describe(manifest)
         report = _leave_out(bundle, manifest, model.submodels, report, options.optional)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["Resize"]
+__all__ = ["OPENCV", "PILLOW", "Resize", "shrinks"]
 
-_OPENCV = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
-_PILLOW = {f"pillow_{method.name.lower()}": method for method in Image.Resampling}
+OPENCV: Final = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
+PILLOW: Final = {f"pillow_{method.name.lower()}": method for method in Image.Resampling}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +124,9 @@ class Resize:
         return max(1, round(height * scale)) * self.multiple, max(1, round(width * scale)) * self.multiple
 
     def _resize(self, pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-        if self.interpolation in _PILLOW:
-            return np.asarray(Image.fromarray(pixels).resize((width, height), _PILLOW[self.interpolation]))
-        shrinks = pixels.shape[0] > 2 * height and pixels.shape[1] > 2 * width
-        interpolation = cv2.INTER_AREA if shrinks else _OPENCV[self.interpolation]
+        if self.interpolation in PILLOW:
+            return np.asarray(Image.fromarray(pixels).resize((width, height), PILLOW[self.interpolation]))
+        interpolation = cv2.INTER_AREA if shrinks(pixels.shape, height, width) else OPENCV[self.interpolation]
         return np.asarray(cv2.resize(pixels, (width, height), interpolation=interpolation), np.uint8)
 
     def _normalise(self, pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
@@ -140,6 +139,11 @@ class Resize:
             np.subtract(resized[..., channel], np.float32(mean), out=part)
             part *= np.float32(1 / std)
         return tensor
+
+
+def shrinks(shape: tuple[int, ...], height: int, width: int) -> bool:
+    """Return whether pixels of a shape become less than half as many in both directions: OpenCV averages areas then."""
+    return shape[0] > 2 * height and shape[1] > 2 * width
 
 
 def _resize_smoothly(plane: NDArray[np.float32], size: int) -> NDArray[np.float32]:

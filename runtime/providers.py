@@ -65,9 +65,10 @@ def cuda() -> Providers:
 
 def cuda_options(tuning: Tuning, _engines: Path | None) -> Mapping[str, Mapping[str, str]]:
     """Return the options of CUDA's provider for one graph."""
-    if tuning.gpu_memory_bytes is None:
-        return {}
-    return {"CUDAExecutionProvider": {"gpu_mem_limit": str(tuning.gpu_memory_bytes)}}
+    options = {"use_tf32": "0"} if tuning.exact else {}
+    if tuning.gpu_memory_bytes is not None:
+        options["gpu_mem_limit"] = str(tuning.gpu_memory_bytes)
+    return {"CUDAExecutionProvider": options}
 
 
 def tensorrt() -> Providers:

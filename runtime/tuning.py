@@ -18,10 +18,13 @@ class Tuning:
         CPU threads for one call, at least 1. None: ONNX Runtime's default, one per physical core.
     gpu_memory_bytes
         Most bytes of GPU memory that ONNX Runtime takes for one graph, weights included. None: no limit.
+    exact
+        Whether matrix products are in float32: a GPU takes TF32 by default, with 10 bits.
     """
 
     threads: int | None = None
     gpu_memory_bytes: int | None = None
+    exact: bool = False
 
 
 DEFAULT: Final = Tuning()

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ..bundle import Bundle
 from ..cache import Arrays, ByteCache
+from ..device_resize import read_resize
 from ..errors import ParameterError
 from ..instance import Instance
-from ..preprocess import Resize
 from ..selection import Selection
 from ..session import Session
 from ..words.meaning import Term
@@ -51,7 +51,7 @@ class Regions:
         self._graph, self._cache = sessions["segmenter"], cache
         self.words = self.read_words(bundle)
         self._stuff = frozenset(bundle.text["stuff"])
-        self._resize = Resize.read(bundle.image["segmenter"])
+        self._resize = read_resize(bundle.image["segmenter"], self._graph)
         self._calibration = np.array(bundle.calibration, np.float32).T
         size = self._resize.size
         bundle.require(

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from ...bundle import Bundle
 from ...cache import Arrays, ByteCache
+from ...device_resize import read_resize
 from ...devices import DEVICES
 from ...errors import ParameterError
 from ...images import read_image
-from ...preprocess import Resize
 from ...selection import Selection
 from ...session import Session
 from ..family import Picture, Stopwatch
@@ -49,7 +49,7 @@ class Sam:
         self._encoder, self._decoder = sessions["image_encoder"], sessions["mask_decoder"]
         self._cache = cache
         settings = bundle.image["image_encoder"]
-        self._resize = Resize.read(settings)
+        self._resize = read_resize(settings, self._encoder)
         self._stretches = settings.get("resize") == "stretch"
         self._mask_stride: int = settings["mask_stride"]
         size, mask_size = self._resize.size, self._resize.size // self._mask_stride

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...bundle import Bundle
 from ...cache import Arrays, ByteCache
-from ...preprocess import Resize
+from ...device_resize import read_resize
 from ...session import Session
 from ...words.captions import Caption, CaptionWriter, Phrase, attention
 from ...words.free_text import FreeText
@@ -67,7 +67,7 @@ class GroundingDino:
         self._cache = cache
         self.words = self.read_words(bundle)
         self._captions = CaptionWriter(bundle.folder, bundle.text)
-        self._resize = Resize.read(bundle.image["detector_encoder"])
+        self._resize = read_resize(bundle.image["detector_encoder"], self._image_graph)
         self._calibration = np.array(bundle.calibration, np.float32).T
         _check_graphs(bundle, self._resize.size)
 

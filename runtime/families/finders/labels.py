@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...bundle import Bundle
 from ...cache import Arrays, ByteCache
-from ...preprocess import Resize
+from ...device_resize import read_resize
 from ...session import Session
 from ...words.meaning import Term
 from ...words.vocabulary import Vocabulary
@@ -38,7 +38,7 @@ class Labels:
         self._graph, self._cache = sessions["detector"], cache
         self.words = self.read_words(bundle)
         settings = bundle.image["detector"]
-        self._resize = Resize.read(settings)
+        self._resize = read_resize(settings, self._graph)
         self._activation = _ACTIVATIONS[settings["scores"]]
         self._nms_iou: float | None = settings.get("nms_iou")
         self._calibration = np.array(bundle.calibration, np.float32).T

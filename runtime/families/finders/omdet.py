@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...bundle import Bundle
 from ...cache import Arrays, ByteCache
-from ...preprocess import Resize
+from ...device_resize import read_resize
 from ...session import Session
 from ...words.free_text import FreeText
 from ...words.tokenizer import Tokenizer, Tokens
@@ -47,7 +47,7 @@ class OmDet:
         self._tokenizer = Tokenizer(bundle.folder / bundle.text["file"], bundle.text["max_length"])
         self._task: str = bundle.text["task"]
         settings = bundle.image["detector_encoder"]
-        self._resize = Resize.read(settings)
+        self._resize = read_resize(settings, self._image_graph)
         self._nms_iou: float = settings["nms_iou"]
         self._calibration = np.array(bundle.calibration, np.float32).T
         _check_graphs(bundle, self._resize.size)

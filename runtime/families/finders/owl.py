@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...bundle import Bundle
 from ...cache import Arrays, ByteCache
-from ...preprocess import Resize
+from ...device_resize import read_resize
 from ...session import Session
 from ...words.free_text import FreeText
 from ...words.grammar import DETERMINERS
@@ -35,12 +35,12 @@ class OwlFinder:
 
     reads_together: ClassVar[bool] = False
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, image_graph: Session) -> None:
         self.words = self.read_words(bundle)
         self._tokenizer = Tokenizer(bundle.folder / bundle.text["file"], bundle.text["max_length"])
         self._template: str = bundle.text["template"]
         settings = bundle.image["detector"]
-        self._resize, self._pads = Resize.read(settings), settings["resize"] == "pad"
+        self._resize, self._pads = read_resize(settings, image_graph), settings["resize"] == "pad"
         self._calibration = np.array(bundle.calibration, np.float32).T
 
     @staticmethod
@@ -109,7 +109,7 @@ class Owl(OwlFinder):
     """
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
-        super().__init__(bundle)
+        super().__init__(bundle, sessions["detector"])
         self._image_graph, self._text_graph = sessions["detector"], sessions["text_encoder"]
         self._cache = cache
         _check_graphs(bundle, self._resize.size)

@@ -25,7 +25,7 @@ class OwlWhole(OwlFinder):
     """
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
-        super().__init__(bundle)
+        super().__init__(bundle, sessions["detector"])
         self._graph, self._cache = sessions["detector"], cache
         self._length: int = bundle.text["max_length"]
         ids, size = (None, None), self._resize.size

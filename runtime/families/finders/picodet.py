@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...bundle import Bundle
 from ...cache import Arrays, ByteCache
-from ...preprocess import Resize
+from ...device_resize import read_resize
 from ...session import Session
 from ...words.meaning import Term
 from ...words.vocabulary import Vocabulary
@@ -37,7 +37,7 @@ class PicoDet:
         self._cache = cache
         self.words = self.read_words(bundle)
         settings = bundle.image["detector"]
-        self._resize = Resize.read(settings)
+        self._resize = read_resize(settings, self._graph)
         self._cells, self._strides = _cells(self._resize.size, settings["strides"])
         self._nms_iou: float = settings["nms_iou"]
         self._calibration = np.array(bundle.calibration, np.float32).T

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...bundle import Bundle
 from ...cache import Arrays, ByteCache
-from ...preprocess import Resize
+from ...device_resize import read_resize
 from ...session import Session
 from ...words.any_text import AnyText
 from ...words.tokenizer import Tokenizer, Tokens
@@ -40,7 +40,7 @@ class CLIPSeg:
         self.words = self.read_words(bundle)
         self._tokenizer = Tokenizer(bundle.folder / bundle.text["file"], bundle.text["max_length"])
         self._calibration = bundle.calibration
-        self._resize = Resize.read(bundle.image["image_encoder"])
+        self._resize = read_resize(bundle.image["image_encoder"], self._image_graph)
         _check_graphs(bundle, self._resize.size)
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...bundle import Bundle
 from ...cache import Arrays, ByteCache
-from ...preprocess import Resize
+from ...device_resize import read_resize
 from ...session import Session
 from ...words.any_text import AnyText
 from ...words.tokenizer import Tokenizer, Tokens
@@ -34,7 +34,7 @@ class CLIPSegWhole:
         self.words = self.read_words(bundle)
         self._tokenizer = Tokenizer(bundle.folder / bundle.text["file"], bundle.text["max_length"])
         self._calibration = bundle.calibration
-        self._resize = Resize.read(bundle.image["segmenter"])
+        self._resize = read_resize(bundle.image["segmenter"], self._graph)
         size = self._resize.size
         ids = {"input_ids": (None, None), "attention_mask": (None, None)}
         pixels = {"pixel_values": (None, 3, size, size)}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...bundle import Bundle
 from ...cache import Arrays, ByteCache
-from ...preprocess import Resize
+from ...device_resize import read_resize
 from ...session import Session
 from ...words.meaning import Term
 from ...words.vocabulary import Vocabulary
@@ -41,7 +41,7 @@ class LabelMap:
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
         self._graph, self._cache = sessions["segmenter"], cache
         self.words = self.read_words(bundle)
-        self._resize = Resize.read(bundle.image["segmenter"])
+        self._resize = read_resize(bundle.image["segmenter"], self._graph)
         self._calibration = bundle.calibration
         size = self._resize.size
         bundle.require(

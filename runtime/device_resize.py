@@ -1,0 +1,178 @@
+"""Resizing and normalisation on a device: an image goes there as bytes, and its tensor stays there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .devices import DEVICES
+from .preprocess import OPENCV, PILLOW, Resize, shrinks
+from .session import Input, Session
+from .tuning import Tuning
+
+__all__ = ["DATA", "DeviceResize", "read_resize"]
+
+DATA: Final = Path(__file__).parent / "data"
+"""Has three graphs, which take ``pixels`` (h, w, 3) uint8, resize them, and normalise them by ``mean`` and ``scale``.
+Where rows or columns have no weights, the result is ``fill``.
+
+``front_horizontal.onnx`` resizes by two matrix products: with ``columns`` (w, size), then with ``rows`` (size, h);
+``front_vertical.onnx`` in the other order. Between them, values are rounded to multiples of ``step`` and clipped to
+``limits``; then rounded, and clipped to 0..255.
+
+``front_linear.onnx`` mixes two neighbours, ``columns`` and ``rows`` (2, size), by ``column_weights`` and
+``row_weights`` in units of 1/2048: in the integers of OpenCV, which drops bits between both directions.
+"""
+
+_KEPT = 16  # weights for each direction on a device; images of one size need one
+_LONGEST = 4096  # pixels of a side: the matrices of longer ones take more memory than the image
+_NO_WEIGHTS = {"pillow_nearest"}
+_MATRIX = "front_horizontal"
+_UNIT = 2048  # of OpenCV's weights
+
+
+def read_resize(settings: Mapping[str, Any], session: Session) -> Resize:
+    """Return the settings of one entry under ``image`` of a manifest, for the graph that takes the images.
+
+    On a device with its own memory, images are resized there; elsewhere, and with methods that have no weights, on the
+    CPU.
+
+    Raises
+    ------
+    KeyError
+        A setting is missing.
+    """
+    read = Resize.read(settings)
+    if not session.memory or read.interpolation not in (OPENCV.keys() | PILLOW.keys()) - _NO_WEIGHTS:
+        return read
+    return DeviceResize(**{one.name: getattr(read, one.name) for one in fields(Resize)}, device=session.device)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceResize(Resize):
+    """As `Resize`, on a device with its own memory: the tensors are `DeviceArray`s. `pad` stays on the CPU.
+
+    Attributes
+    ----------
+    device
+        A name of the table of devices.
+    """
+
+    device: str = ""
+
+    def _normalise(self, pixels: NDArray[np.uint8], height: int, width: int) -> Any:  # noqa: ANN401 (an array there)
+        if max(pixels.shape) > _LONGEST:
+            return super(DeviceResize, self)._normalise(pixels, height, width)
+        method = self.interpolation
+        if method in OPENCV and shrinks(pixels.shape, height, width):
+            method = "area"
+        if method == "linear":
+            return self._run_linear(pixels, height, width)
+        is_pillow = method in PILLOW
+        return self._run(
+            "front_vertical" if is_pillow and _starts_vertically(method, *pixels.shape[:2], height, width) else _MATRIX,
+            pixels,
+            columns=_columns(self.device, method, pixels.shape[1], width, self.size),
+            rows=_rows(self.device, method, pixels.shape[0], height, self.size),
+            # Pillow rounds between both directions, OpenCV does not.
+            step=np.array(1 if is_pillow else 2**-14, np.float32),
+            limits=np.array([0, 255] if is_pillow else [-1024, 1024], np.float32),
+        )
+
+    def _run_linear(self, pixels: NDArray[np.uint8], height: int, width: int) -> Any:  # noqa: ANN401
+        columns, column_weights = _neighbours(pixels.shape[1], width, self.size, clamps=True)
+        rows, row_weights = _neighbours(pixels.shape[0], height, self.size, clamps=False)
+        weights = {"column_weights": column_weights[..., None], "row_weights": row_weights[..., None, None]}
+        return self._run("front_linear", pixels, columns=columns, rows=rows, **weights)
+
+    def _run(self, graph: str, pixels: NDArray[np.uint8], **weights: Input) -> Any:  # noqa: ANN401
+        (tensor,) = _open_front(graph, self.device).run_on_device(
+            pixels=pixels,
+            mean=_channels(self.mean),
+            scale=_channels([1 / std for std in self.std]),
+            fill=_channels(self._fill()),
+            **weights,
+        )
+        return tensor
+
+    def _fill(self) -> list[float]:
+        colours = self.mean if self.padding is None else self.padding
+        return [(colour - mean) / std for colour, mean, std in zip(colours, self.mean, self.std, strict=True)]
+
+
+def _channels(values: Sequence[float]) -> NDArray[np.float32]:
+    return np.array(values, np.float32).reshape(3, 1, 1)
+
+
+@cache
+def _open_front(graph: str, device: str) -> Session:
+    """Open a graph on the first device with this memory: TensorRT would build an engine for each size of image."""
+    memory = DEVICES[device].memory
+    name = next(row.name for row in DEVICES.values() if row.memory == memory)
+    return Session(DATA / f"{graph}.onnx", name, tuning=Tuning(exact=True))
+
+
+@lru_cache(_KEPT)
+def _columns(device: str, method: str, length: int, fitted: int, size: int) -> Any:  # noqa: ANN401 (an array there)
+    return _open_front(_MATRIX, device).to_device(_padded_weights(method, length, fitted, size))
+
+
+@lru_cache(_KEPT)
+def _rows(device: str, method: str, length: int, fitted: int, size: int) -> Any:  # noqa: ANN401 (an array there)
+    return _open_front(_MATRIX, device).to_device(_padded_weights(method, length, fitted, size).T)
+
+
+def _padded_weights(method: str, length: int, fitted: int, size: int) -> NDArray[np.float32]:
+    return np.pad(_weights(method, length, fitted), ((0, 0), (0, size - fitted)))
+
+
+def _weights(method: str, length: int, fitted: int) -> NDArray[np.float32]:
+    """Return what each of `length` pixels of a line adds to each of `fitted` ones: what a library makes of impulses."""
+    impulses = np.eye(length, dtype=np.float32)
+    if method in PILLOW:
+        return np.asarray(Image.fromarray(impulses).resize((fitted, length), PILLOW[method]), np.float32)
+    interpolation = cv2.INTER_AREA if method == "area" else OPENCV[method]
+    return np.asarray(cv2.resize(impulses, (fitted, length), interpolation=interpolation), np.float32)
+
+
+@lru_cache(_KEPT)
+def _starts_vertically(method: str, height: int, width: int, fitted_height: int, fitted_width: int) -> bool:
+    """Return whether Pillow resizes images of a size first vertically, which depends on its version: it is tried."""
+    noise = np.random.default_rng(0).integers(0, 256, (height, width), np.uint8)
+    expected = np.asarray(Image.fromarray(noise).resize((fitted_width, fitted_height), PILLOW[method]))
+    rows, columns = _weights(method, height, fitted_height).T, _weights(method, width, fitted_width)
+    horizontally = _round(rows @ _round(noise @ columns))
+    vertically = _round(_round(rows @ noise) @ columns)
+    return bool((vertically != expected).sum() < (horizontally != expected).sum())
+
+
+def _round(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(np.floor(values + np.float32(0.5)).clip(0, 255), np.float32)
+
+
+@lru_cache(_KEPT)
+def _neighbours(length: int, fitted: int, size: int, *, clamps: bool) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return two neighbours of each of `fitted` pixels among `length` ones, and their weights; both (2, size).
+
+    Parameters
+    ----------
+    clamps
+        Whether the pixel at an edge stands alone. Otherwise it has two weights, whose products are rounded apart.
+    """
+    at = ((np.arange(fitted) + 0.5) * (1 / (fitted / length)) - 0.5).astype(np.float32)
+    first = np.floor(at)
+    share = at - first
+    if clamps:
+        share[(first < 0) | (first >= length - 1)] = 0
+    pairs = np.stack((first, first + 1)).clip(0, length - 1)
+    weights = np.rint(np.stack((np.float32(1) - share, share)) * np.float32(_UNIT))
+    padding = ((0, 0), (0, size - fitted))
+    return np.pad(pairs.astype(np.int32), padding), np.pad(weights.astype(np.int32), padding)
