@@ -13,7 +13,7 @@ from automask.cache import Arrays, ByteCache
 from automask.families import FAMILIES
 from automask.families.family import Picture, Stopwatch
 from automask.families.finders import FINDERS
-from automask.session import Session
+from automask.session import Input, Session
 
 from .agreement_boxes import FoundBoxes
 from .agreement_instances import Detections
@@ -72,10 +72,10 @@ class _Recorder(Session):
 
     def __init__(self, session: Session) -> None:
         self._recorded = session
-        self.device, self.outputs = session.device, session.outputs
+        self.device, self.memory, self.outputs = session.device, session.memory, session.outputs
         self.results: dict[str, Array] = {}
 
-    def run(self, **inputs: Array) -> tuple[Array, ...]:
+    def run(self, **inputs: Input) -> tuple[Array, ...]:
         outputs = self._recorded.run(**inputs)
         self.results = dict(zip(self.outputs, outputs, strict=True))
         return outputs

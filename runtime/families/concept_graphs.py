@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ..bundle import Bundle, Shape
 from ..cache import Arrays, ByteCache
+from ..device_resize import read_resize
 from ..devices import DEVICES
-from ..preprocess import Resize
 from ..session import Session
 from .family import Picture, Stopwatch
 from .finders.ranking import best
@@ -84,12 +84,12 @@ class ConceptGraphs:
         self._vision_graph, self._text_graph, self._detector_graph = (sessions[role] for role in roles)
         self._exemplar_graph = sessions.get(EXEMPLARS)
         self._cache = cache
-        self._resize = Resize.read(bundle.image["vision_encoder"])
+        self._resize = read_resize(bundle.image["vision_encoder"], self._vision_graph)
         self._calibration = np.array(bundle.calibration, np.float32).T
         self._pad_to: int | None = bundle.text["pad_to"]
         self._pad_token: int = bundle.text["pad_token_id"]
         _check_graphs(bundle, self._resize.size, self._pad_to)
-        _check_cache(bundle, cache)
+        _check_cache(bundle, cache, on_device=bool(self._vision_graph.memory))
 
     @property
     def device(self) -> str:
@@ -131,7 +131,7 @@ class ConceptGraphs:
 
     def _encode(self, picture: Picture) -> Arrays:
         """Return the levels of features of a picture."""
-        levels = self._vision_graph.run(pixel_values=self._resize.stretch(picture.pixels))
+        levels = self._vision_graph.run_on_device(pixel_values=self._resize.stretch(picture.pixels))
         named = dict(zip(self._vision_graph.outputs, levels, strict=True))
         return tuple(named[name] for name in _LEVELS)
 
@@ -210,16 +210,17 @@ def _check_graphs(bundle: Bundle, size: int, pad_to: int | None) -> None:
         bundle.require(EXEMPLARS, inputs=inputs, outputs={"features": (None, None)})
 
 
-def _check_cache(bundle: Bundle, cache: ByteCache[Arrays]) -> None:
+def _check_cache(bundle: Bundle, cache: ByteCache[Arrays], *, on_device: bool) -> None:
     """Log a warning if the encoding of a picture cannot be cached; without a cache, that is as asked for."""
     shapes = [spec.shape for spec in bundle.graphs["vision_encoder"].outputs.values()]
     needed = sum(4 * prod(axis for axis in shape if isinstance(axis, int)) for shape in shapes)
-    bound = cache.info().max_bytes
+    bound = cache.info().gpu_max_bytes if on_device else cache.info().max_bytes
     if 0 < bound < needed:
         _log.warning(
             "the encoding of a picture by %s takes %.0f MB, the cache holds %.0f MB: another prompt on the same "
-            "picture encodes it again; raise cache_bytes",
+            "picture encodes it again; raise %s",
             bundle.name,
             needed / 1e6,
             bound / 1e6,
+            "gpu_cache_bytes" if on_device else "cache_bytes",
         )

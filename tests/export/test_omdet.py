@@ -30,7 +30,7 @@ from automask.export.checkpoint import CheckpointError, find
 from automask.export.cli import export
 from automask.parameters import Query
 from automask.session import Session
-from support.omdet_checkpoints import checkpoint
+from support.omdet_checkpoints import SIZE, checkpoint
 
 Array = NDArray[Any]
 
