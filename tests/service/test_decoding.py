@@ -34,6 +34,7 @@ from automask.service.wire.responses import write_response
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
+from support.constant_bundles import constant_bundle
 from support.hostile_images import encode, zeros_png
 from support.server_process import ServerProcess
 from support.threaded_server import CALL_TIMEOUT, connect, serving, wait_until
@@ -280,7 +281,10 @@ def test_a_request_that_is_killed_while_the_server_drains_is_not_repeated(tmp_pa
 def test_a_request_that_no_drain_lets_finish_fails_and_one_that_finishes_at_last_has_one_attempt(
     tmp_path: Path, slow: bytes
 ) -> None:
-    options: dict[str, Any] = {"drain": 0, "decode_processes": 1, "workers": 1}
+    # A model that loads at once: there are twenty servers.
+    logits = {"logits": np.ones((1, 8, 8), np.float32)}
+    model = constant_bundle(tmp_path / "cups", "dense", "segmenter", logits, ("cup",), kinds={"scores": "labels"})
+    options: dict[str, Any] = {"drain": 0, "decode_processes": 1, "workers": 1, "model": (str(model),)}
 
     def drain_while_it_decodes() -> None:
         with serving(tmp_path, **options) as server:
