@@ -1,4 +1,4 @@
-"""The graphs in front of a model on a device with its own memory: an image of bytes to the input of an encoder.
+"""The graphs beside a model on a device with its own memory: an image of bytes to the input of an encoder; a copy.
 
 `python -m automask.export.front runtime/data` writes them; a test compares.
 """
@@ -16,7 +16,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from .graphs import OPSET, save
 
-__all__ = ["linear_graph", "matrix_graph", "write"]
+__all__ = ["copy_graph", "linear_graph", "matrix_graph", "write"]
 
 _Shape: TypeAlias = Sequence[str | int]
 
@@ -85,6 +85,13 @@ def linear_graph() -> onnx.ModelProto:
     return _model("front_linear", nodes, _NORMALISATION, {**integers, **weights})
 
 
+def copy_graph() -> onnx.ModelProto:
+    """Return the graph that copies a tensor of any shape; see `automask.recorded`."""
+    shapes = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("source", "copy")]
+    graph = helper.make_graph([_node("Identity", ["source"], "copy")], "copy", shapes[:1], shapes[1:])
+    return _finish(graph)
+
+
 def _mix(source: str, at: str, weights: str, *, axis: int, output: str) -> list[NodeProto]:
     """Return the nodes that take two neighbours of each output along an axis, and multiply each by its weight."""
     nodes = []
@@ -134,14 +141,21 @@ def _model(
     read = {one for node in nodes for one in node.input}
     constants = [numpy_helper.from_array(np.asarray(value), one) for one, value in _CONSTANTS.items() if one in read]
     graph = helper.make_graph(nodes, name, inputs, [image], constants)
+    return _finish(graph)
+
+
+def _finish(graph: onnx.GraphProto) -> onnx.ModelProto:
     opsets = [helper.make_opsetid("", OPSET)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=9, producer_name="automask")
 
 
 def write(folder: Path) -> None:
     """Write the graphs into a folder."""
-    for model in (matrix_graph(vertical_first=True), matrix_graph(vertical_first=False), linear_graph()):
+    matrices = (matrix_graph(vertical_first=first) for first in (True, False))
+    for model in (*matrices, linear_graph()):
         save(model, folder / f"{model.graph.name}.onnx")
+    # ONNX's checker wants a number of axes.
+    (folder / "copy.onnx").write_bytes(copy_graph().SerializeToString(deterministic=True))
 
 
 if __name__ == "__main__":

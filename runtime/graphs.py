@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Final, TypeAlias
 
-from .bundle import Bundle
+from .bundle import Bundle, Graph
 from .devices import CPU, DEVICES
 from .errors import DeviceError
 from .plans import Plan
@@ -84,12 +85,19 @@ def open_graph(bundle: Bundle, plan: Plan, role: str, tuning: Tuning, progress: 
     key, builds = bundle.files[file], DEVICES[plan.device].builds_engines
     kept = count_engines(engines_folder(plan.device, key)) if builds else 0
     started = perf_counter()
-    session = Session(bundle.folder / file, plan.device, tuning=tuning, sha256=key)
+    fixed = replace(tuning, cuda_graphs=tuning.cuda_graphs and _is_fixed(bundle.graphs[role]))
+    session = Session(bundle.folder / file, plan.device, tuning=fixed, sha256=key)
     seconds = perf_counter() - started
     built = count_engines(session.engines) - kept
     how = f"built {built} engines" if built else "read from the cache of engines" if kept else "opened"
     progress(f"{file}: {how} in {seconds:.1f} s")
     return session
+
+
+def _is_fixed(graph: Graph) -> bool:
+    """Return whether all inputs have the same shape in every call: an axis called ``batch`` is one image."""
+    axes = (axis for spec in graph.inputs.values() for axis in spec.shape)
+    return all(isinstance(axis, int) or axis == "batch" for axis in axes)
 
 
 def count_engines(folder: Path | None) -> int:

@@ -41,6 +41,7 @@ def load(
     prove: bool = True,
     gpu_memory_bytes: int | None = None,
     gpu_cache_bytes: int = 1 << 30,
+    cuda_graphs: bool = False,
     progress: Callable[[str], object] | None = None,
 ) -> Segmenter:
     """Load a model.
@@ -79,6 +80,9 @@ def load(
         Most bytes of GPU memory that ONNX Runtime takes for each graph of the model, at least 1; by default no limit.
     gpu_cache_bytes
         Size of the cache of what the model computed from images and that stays in the memory of the GPU; 0 or more.
+    cuda_graphs
+        Whether a GPU of NVIDIA records each graph of fixed shapes in one run, and replays it as a whole: less time for
+        starting kernels, some more memory. Elsewhere without effect.
     progress
         Called with a line after each step: TensorRT takes minutes to build the engine of a graph, once.
 
@@ -115,7 +119,7 @@ def load(
     family = _family(bundle)
     if precision is not None and precision not in bundle.precisions:
         raise ParameterError("precision", f"be one of {', '.join(bundle.precisions)} for this bundle", precision)
-    tuning = Tuning(threads=threads, gpu_memory_bytes=gpu_memory_bytes)
+    tuning = Tuning(threads=threads, gpu_memory_bytes=gpu_memory_bytes, cuda_graphs=cuda_graphs)
 
     def open_on(name: str, progress: Progress) -> Running:
         with _naming_the_manifest(bundle):

@@ -6,6 +6,7 @@ import ctypes
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TypeAlias
@@ -66,6 +67,8 @@ def cuda() -> Providers:
 def cuda_options(tuning: Tuning, _engines: Path | None) -> Mapping[str, Mapping[str, str]]:
     """Return the options of CUDA's provider for one graph."""
     options = {"use_tf32": "0"} if tuning.exact else {}
+    if tuning.cuda_graphs:
+        options["enable_cuda_graph"] = "1"
     if tuning.gpu_memory_bytes is not None:
         options["gpu_mem_limit"] = str(tuning.gpu_memory_bytes)
     return {"CUDAExecutionProvider": options}
@@ -92,7 +95,10 @@ def tensorrt_options(tuning: Tuning, engines: Path | None) -> Mapping[str, Mappi
         }
     if tuning.gpu_memory_bytes is not None:
         options["trt_max_workspace_size"] = str(tuning.gpu_memory_bytes)
-    return {"TensorrtExecutionProvider": options, **cuda_options(tuning, engines)}
+    if tuning.cuda_graphs:
+        options["trt_cuda_graph_enable"] = "1"
+    # Only one provider records, and it must have all of the graph.
+    return {"TensorrtExecutionProvider": options, **cuda_options(replace(tuning, cuda_graphs=False), engines)}
 
 
 def tensorrt_rtx_options(_tuning: Tuning, engines: Path | None) -> Mapping[str, Mapping[str, str]]:

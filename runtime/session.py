@@ -23,6 +23,7 @@ from .errors import BundleError, DeviceError
 from .folders import cache_folder
 from .interrupt import current_interrupt
 from .plugins import find_plugin_devices
+from .recorded import COPY, RecordedGraph
 from .tuning import DEFAULT, Tuning
 
 __all__ = ["Input", "Session", "engines_folder"]
@@ -98,6 +99,7 @@ class Session:
         self.nodes = {} if device == CPU else _count_nodes(self._session)
         self._turn: AbstractContextManager[object] = Lock() if info.is_serial else nullcontext()
         self._ort = ort
+        self._replayed = _record(ort, self._session, info) if tuning.cuda_graphs and info.memory else None
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self.outputs = [output.name for output in outputs]
         self.signature = _specs(inputs), _specs(outputs)
@@ -165,6 +167,8 @@ class Session:
 
     def _bind(self, inputs: _Inputs, memory: str, options: object) -> Sequence[Any]:
         """Run the graph; return its outputs as ONNX Runtime's values, in a memory."""
+        if self._replayed is not None:
+            return self._replayed.run(inputs, memory, options)
         binding = self._session.io_binding()
         for name, array in inputs.items():
             if isinstance(array, DeviceArray):
@@ -215,6 +219,13 @@ def _count_nodes(session: Any) -> Counter[str]:  # noqa: ANN401 (onnxruntime has
         for part in session.get_provider_graph_assignment_info():
             counts[part.ep_name] += len(part.get_nodes())
     return counts
+
+
+def _record(ort: ModuleType, session: Any, info: DeviceInfo) -> RecordedGraph:  # noqa: ANN401
+    """Let a session be run as a recorded graph."""
+    # TensorRT would build an engine for each shape that is copied.
+    copier = next(row for row in DEVICES.values() if row.memory == info.memory)
+    return RecordedGraph(ort, session, _open(ort, copier, COPY, DEFAULT, None), info.memory)
 
 
 def _specs(tensors: Sequence[Any]) -> dict[str, TensorSpec]:

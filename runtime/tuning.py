@@ -18,6 +18,8 @@ class Tuning:
         CPU threads for one call, at least 1. None: ONNX Runtime's default, one per physical core.
     gpu_memory_bytes
         Most bytes of GPU memory that ONNX Runtime takes for one graph, weights included. None: no limit.
+    cuda_graphs
+        Whether a GPU records the graph in one run, and replays it as a whole; its inputs always have the same shapes.
     exact
         Whether matrix products are in float32: a GPU takes TF32 by default, with 10 bits.
     """
@@ -25,6 +27,7 @@ class Tuning:
     threads: int | None = None
     gpu_memory_bytes: int | None = None
     exact: bool = False
+    cuda_graphs: bool = False
 
 
 DEFAULT: Final = Tuning()

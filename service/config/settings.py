@@ -130,6 +130,9 @@ class Settings(BaseSettings):
     gpu_memory_mb: int | None = Field(
         None, ge=1, description="Maximum GPU memory, in MB, of each graph of a model. [default: no limit]"
     )
+    cuda_graphs: bool = Field(
+        default=False, description="Record graphs of fixed shapes on an NVIDIA GPU, and replay each as a whole."
+    )
     gpu_cache_mb: int = Field(
         1000, ge=0, description="Maximum size, in MB, of each model's cache of image encodings in the memory of a GPU."
     )

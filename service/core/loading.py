@@ -55,6 +55,7 @@ def load_model(model: str, settings: Settings, *, threads: int | None, decoder: 
         decoder=decoder or decode,
         prove=settings.prove,
         gpu_memory_bytes=None if settings.gpu_memory_mb is None else settings.gpu_memory_mb * 1_000_000,
+        cuda_graphs=settings.cuda_graphs,
         gpu_cache_bytes=settings.gpu_cache_mb * 1_000_000,
         progress=_log_step if settings.device != AUTO and DEVICES[settings.device].builds_engines else None,
     )

@@ -14,6 +14,7 @@ import automask
 from automask.lookup import find_bundle
 from automask.session import Session
 
+LEAST_IOU = 0.95
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
 
@@ -34,7 +35,21 @@ def check_named(device: str) -> str:
         return f"refused: {error}"
     if not has_driver() or segmenter.device != device:
         sys.exit(f"{device} was accepted without a driver, as {segmenter.device}")
+    check_masks(device)
     return "works"
+
+
+def check_masks(device: str) -> None:
+    """Where there is a GPU: the masks are those of the CPU, encodings stay in its memory, graphs can be recorded."""
+    expected = automask.load(device="cpu", precision="fp32").warm_up().mask > 0
+    for options in ({}, {"cuda_graphs": True}, {"gpu_memory_bytes": 4 << 30}):
+        segmenter = automask.load(device=device, **options)  # type: ignore[arg-type]
+        for _ in range(3):  # the second run is replayed, where it was recorded
+            found = segmenter.warm_up().mask > 0
+        iou = (found & expected).sum() / (found | expected).sum()
+        if segmenter.standing != "proven" or iou < LEAST_IOU or not segmenter.cache_info().gpu_bytes:
+            sys.exit(f"{device} with {options}: {segmenter.standing}, IoU {iou:.3f}, {segmenter.cache_info()}")
+        print(f"{device} with {options}: IoU {iou:.4f} with the CPU, {segmenter.cache_info().gpu_bytes} bytes on it")
 
 
 def check_fall_back(device: str) -> str:

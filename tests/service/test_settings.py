@@ -27,6 +27,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "threads": ("2", "2", 2),
     "cache_mb": ("0", "0", 0),
     "gpu_memory_mb": ("4000", "4000", 4000),
+    "cuda_graphs": ("true", "true", True),
     "gpu_cache_mb": ("0", "0", 0),
     "max_queue": ("9", "9", 9),
     "max_image_mb": ("0.5", "0.5", 0.5),
