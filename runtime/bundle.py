@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .errors import BundleError, BundleNotFoundError
+from .schema import check_manifest
 
 __all__ = [
     "DATA_SUFFIX",
@@ -217,10 +218,11 @@ def read_bundle(folder: Path) -> Bundle:
 def _parse(folder: Path, text: str) -> Bundle:
     where = folder / MANIFEST
     try:
-        manifest = json.loads(text)
+        manifest = json.loads(text, parse_constant=_refuse_constant)
         version = manifest["schema_version"]
         if version != SCHEMA_VERSION:
             raise BundleError(f"{where} has schema version {version!r}; this automask reads {SCHEMA_VERSION}")
+        check_manifest(manifest)
         bundle = _from_json(folder, manifest)
     except KeyError as error:
         raise BundleError(f"{where} has no {error.args[0]!r}") from error
@@ -236,10 +238,10 @@ def _parse(folder: Path, text: str) -> Bundle:
 def _from_json(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
     return Bundle(
         folder=folder,
-        name=str(manifest["name"]),
-        family=str(manifest["family"]),
-        description=str(manifest["description"]),
-        licence=str(manifest["licence"]),
+        name=manifest["name"],
+        family=manifest["family"],
+        description=manifest["description"],
+        licence=manifest["licence"],
         files=dict(manifest["files"]),
         graphs={
             role: Graph(role, dict(graph["variants"]), _tensors(graph["inputs"]), _tensors(graph["outputs"]))
@@ -250,12 +252,16 @@ def _from_json(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
         calibration=tuple((float(raw), float(score)) for raw, score in manifest["calibration"]),
         sources=tuple(manifest["sources"]),
         kinds=dict(manifest.get("kinds", {})),
-        proof=None if manifest.get("proof") is None else str(manifest["proof"]),
+        proof=manifest.get("proof"),
     )
 
 
 def _tensors(described: Mapping[str, Any]) -> dict[str, TensorSpec]:
-    return {name: TensorSpec(str(one["dtype"]), tuple(one["shape"])) for name, one in described.items()}
+    return {name: TensorSpec(one["dtype"], tuple(one["shape"])) for name, one in described.items()}
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _show(shape: tuple[int | str | None, ...] | None) -> str:
@@ -264,7 +270,7 @@ def _show(shape: tuple[int | str | None, ...] | None) -> str:
 
 def _check_names(where: Path, bundle: Bundle) -> None:
     for name in bundle.files:
-        if Path(name).name != name:
+        if not name or Path(name).name != name:
             raise BundleError(f"{where} lists {name!r}; files of a bundle are plain names inside its folder")
     if bundle.proof is not None and bundle.proof not in bundle.files:
         raise BundleError(f"{where} gives no SHA-256 for {bundle.proof!r} under 'files'")

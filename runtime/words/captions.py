@@ -76,7 +76,9 @@ class CaptionWriter:
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        self._begin, self._end, self._dot = (settings[f"{name}_token_id"] for name in ("cls", "sep", "dot"))
+        self._begin: int = settings["cls_token_id"]
+        self._end: int = settings["sep_token_id"]
+        self._dot: int = settings["dot_token_id"]
         self._unknown: int = settings["unk_token_id"]
         self.separators = frozenset(settings["separator_ids"])
         self._longest: int = settings["max_length"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 import automask
 from automask.export.cli import export
+from automask.schema import manifest_schema
 from automask.session import Session
 from support import drawer_checkpoints, grounding_dino_checkpoints, omdet_checkpoints, owl_checkpoints
 
@@ -59,6 +61,10 @@ def combined(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     done = CliRunner().invoke(export, [*command, "--precision", "fp32"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return Combined(finder, drawer, base / "bundle")
+
+
+def test_the_manifest_is_that_of_the_schema(combined: Combined) -> None:
+    jsonschema.validate(json.loads((combined.folder / "automask.json").read_text()), manifest_schema())
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -22,6 +23,7 @@ from transformers import CLIPSegForImageSegmentation, CLIPTokenizerFast, ViTImag
 import automask
 from automask.bundle import open_bundle, sha256
 from automask.export.checkpoint import find
+from automask.schema import manifest_schema
 from support.clip_vocabulary import MERGES
 from support.clipseg_checkpoints import (
     PRECISIONS,
@@ -46,6 +48,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
 def manifest(folder: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((folder / "automask.json").read_text(encoding="utf-8"))
+    jsonschema.validate(content, manifest_schema())
     return content
 
 

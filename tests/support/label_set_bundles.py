@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import torch
 import transformers as tf
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 import automask
 from automask.export.cli import export
+from automask.schema import manifest_schema
 
 from .label_set_checkpoints import save_checkpoint
 
@@ -45,8 +47,9 @@ class Exported:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """`automask.json`."""
+        """`automask.json`, which must be valid."""
         content: dict[str, Any] = json.loads((self.folder / "automask.json").read_text())
+        jsonschema.validate(content, manifest_schema())
         return content
 
     def in_transformers(self, photo: NDArray[np.uint8], auto_class: str) -> tuple[Any, Any]:
