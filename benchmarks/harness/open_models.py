@@ -92,7 +92,7 @@ def _export(checkpoint: Path, bundle: Path) -> None:
     # Without WordNet, which would add thousands of words that no prompt here has.
     without = {"HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(checkpoint.parent / "cache")}
     skipped = patch.multiple(
-        pipeline, _measure=lambda *_: Report([]), add_proof=lambda *_: None, check_sense=lambda *_: Sense(None)
+        pipeline, _measure=lambda *_, **__: Report([]), add_proof=lambda *_: None, check_sense=lambda *_: Sense(None)
     )
     with patch.dict(os.environ, without), skipped:
         pipeline.export_bundle(bundle, source, details, force=False, progress=lambda _: None)
