@@ -7,7 +7,7 @@ RUNTIME := $(shell test -e /proc/driver/nvidia/version && echo gpu || echo cpu)
 INSTALL := $(BIN)/python -m pip install --quiet --quiet
 SOURCE_FOLDERS := $(shell find runtime export service proto/automask -type d -not -name __pycache__)
 
-.PHONY: help demo docs test fuzz check proto proto-check constraints sbom bench quality clean
+.PHONY: help demo docs test test-sam3 fuzz check proto proto-check constraints sbom bench quality clean
 QUESTIONS :=
 EXAMPLES := 2000
 DATA :=
@@ -17,6 +17,7 @@ help:
 	@echo 'make demo     mask a real photo with the embedded model, and say where the picture is'
 	@echo 'make docs     build the site of docs/ into build/docs; a broken link or a page without a place in mkdocs.yml fails'
 	@echo 'make test     run the tests'
+	@echo 'make test-sam3   export SAM 3 in an environment of its own, and compare it with transformers'
 	@echo 'make fuzz     read mutated and huge image files, 2000 of each format, and mutated stores, bodies and messages (make fuzz EXAMPLES=10000: that many)'
 	@echo 'make check    lint (ruff) and types (mypy)'
 	@echo 'make proto    make the gRPC code from proto/ and lint the contract (make proto-check only compares)'
@@ -96,6 +97,19 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_FLAGS)
 
+# An environment of its own: the transformers that has SAM 3 does not go together with optimum. torchvision only for the
+# comparison, without what it depends on, because it must not replace torch.
+.venv-sam3/.made: Makefile pyproject.toml $(SOURCE_FOLDERS)
+	@echo 'Installing automask with what exports SAM 3 into .venv-sam3 ...'
+	@$(PYTHON) -m venv .venv-sam3
+	@.venv-sam3/bin/python -m pip install --quiet --quiet --editable '.[cpu,export-sam3]' 'pytest>=8' 'pytest-timeout>=2.3' 'scikit-image>=0.25' --config-settings editable_mode=strict
+	@.venv-sam3/bin/python -m pip install --quiet --quiet --no-deps torchvision==0.28.0
+	@touch $@
+
+# Without the other tests' conftest.py, which needs all of `dev`.
+test-sam3: .venv-sam3/.made
+	PYTHONPATH=tests OMP_NUM_THREADS=1 .venv-sam3/bin/python -m pytest --noconftest -p support.skips tests/export/check_sam3.py $(PYTEST_FLAGS)
+
 fuzz: $(VENV)/.dev
 	AUTOMASK_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --timeout 0 tests/runtime/test_fuzz_images.py tests/runtime/test_hostile_images.py tests/runtime/fuzz_large_images.py tests/service/test_store_damage.py tests/service/test_fuzz_calls.py
 
@@ -119,4 +133,4 @@ quality: $(VENV)/.dev
 	$(BIN)/python benchmarks/quality.py --data '$(DATA)'
 
 clean:
-	rm -rf $(VENV) .venv-proto .venv-supply .venv-sbom .venv-docs build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) .venv-proto .venv-sam3 .venv-supply .venv-sbom .venv-docs build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

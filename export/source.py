@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "checkpoint_source"]
 
-# Copies of the weights that exist at once: torch's, the exporter's, the graph in memory and as bytes, ONNX Runtime's.
-# With the libraries, this is the measured 4.0 GB of CLIPSeg, whose weights are 0.6 GB.
-_COPIES = 5
 _LIBRARIES = 1 << 30
 
 
@@ -77,7 +74,7 @@ def checkpoint_source(checkpoint: Checkpoint, kind: CheckpointFormat, image_size
         part=kind.part,
         licence=kind.licence(checkpoint),
         weights=weights,
-        memory=_LIBRARIES + _COPIES * weights + activations,
+        memory=_LIBRARIES + int(kind.copies * weights) + activations,
         describe=checkpoint.sources,
         load=lambda: _load(checkpoint, kind, image_size),
     )

@@ -63,12 +63,13 @@ def accept(terms: Terms, *, accepted: bool = False) -> None:
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if terms.name in known:
         return
-    conditions = "\n".join(f"  - {one}" for one in terms.conditions)
-    text = f"The weights are under the {terms.name}, {terms.url}\n{conditions}"
     if not accepted and sys.stdin.isatty():
-        click.echo(text)
+        conditions = "\n".join(f"  - {one}" for one in terms.conditions)
+        click.echo(f"The weights are under the {terms.name}, {terms.url}\n{conditions}")
         accepted = click.confirm("Do you accept this licence?")
     if not accepted:
-        raise LicenceError(f"{text}\nTo accept it: --accept-licence")
+        raise LicenceError(
+            f"the licence of the weights is not accepted ({terms}; {terms.url}); to accept it: --accept-licence"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {**known, terms.name: datetime.now(UTC).date().isoformat()}, indent=1)

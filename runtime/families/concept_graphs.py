@@ -19,7 +19,7 @@ from ..session import Session
 from .family import Picture, Stopwatch
 from .finders.ranking import best
 
-__all__ = ["EXEMPLARS", "Concept", "ConceptGraphs", "Found"]
+__all__ = ["EXEMPLARS", "Concept", "ConceptGraphs", "Found", "logistic"]
 
 EXEMPLARS: Final = "exemplar_encoder"
 """Role of the graph that reads an example."""
@@ -162,11 +162,11 @@ class ConceptGraphs:
         """Return the objects that are drawn at threshold 0, among which are those of any other threshold."""
         sides = np.array(size[::-1] * 2, np.float32)
         boxes = np.clip(outputs["boxes"] * sides, 0, sides)
-        raw = _logistic(outputs["logits"]) * _logistic(outputs["presence"])
+        raw = logistic(outputs["logits"]) * logistic(outputs["presence"])
         scores = np.interp(raw, *self._calibration).astype(np.float32)
         order, most = best(boxes, scores, 0.0)
         kept = order[:most]
-        masks = _logistic(outputs["masks"][kept]) - np.float32(0.5)
+        masks = logistic(outputs["masks"][kept]) - np.float32(0.5)
         return Found(boxes[kept], scores[kept], masks, outputs["semantic"][0], scores[order[most:]])
 
 
@@ -183,7 +183,8 @@ def _pad(features: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], 
     return padded, mask.astype(np.int64)
 
 
-def _logistic(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def logistic(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return probabilities."""
     return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits), np.float32)  # without overflow
 
 

@@ -18,8 +18,9 @@ from ...network import load_network
 from ...parity import Image
 from ...submodels import Submodel
 from .card import model_card
+from .exemplars import ExemplarEncoder
 from .inputs import EXAMPLE, LENGTH, is_lite, read_config, read_processor
-from .modules import LEVELS, Detector, TextEncoder, VisionEncoder
+from .modules import LEVELS, Detector, TextEncoder, VisionEncoder, encode_positions
 from .reference import Sam3Reference
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _TRAINED_AT = 1008
 
 
 class Sam3Model(Model):
-    """SAM 3 as three graphs: vision encoder, text encoder, and the detector with its mask head."""
+    """SAM 3 as four graphs: vision encoder, text encoder, encoder of examples, and the detector with its mask head."""
 
     family = "concept"
     task = None
@@ -163,5 +164,10 @@ def submodels(network: Any, pad_to: int | None) -> dict[str, Submodel]:  # noqa:
                 "masks": Tensor(("prompts", queries, masks, masks)),
                 "semantic": Tensor(("prompts", 1, masks, masks)),
             },
+        ),
+        "exemplar_encoder": Submodel(
+            ExemplarEncoder(network, encode_positions(network)),
+            {"fpn_2": levels["fpn_2"], "boxes": Tensor(("boxes", 4)), "labels": Tensor(("boxes",), "int64")},
+            {"features": Tensor(("features", width))},
         ),
     }

@@ -8,16 +8,26 @@ import torch
 from torch import Tensor, nn
 from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_sigmoid
 
-__all__ = ["LEVELS", "Detector", "TextEncoder", "VisionEncoder"]
+__all__ = ["LEVELS", "Detector", "TextEncoder", "VisionEncoder", "encode_positions"]
 
 LEVELS = ("fpn_0", "fpn_1", "fpn_2")
 """Levels of features of a picture, from fine to coarse."""
 
 
+def encode_positions(network: Any) -> Tensor:  # noqa: ANN401 (Sam3Model or Sam3LiteTextModel)
+    """Return the encoding of the positions of the coarsest level, (1, d, h, w)."""
+    neck = network.vision_encoder.neck
+    backbone = neck.config.backbone_config
+    side = backbone.image_size // backbone.patch_size
+    shape = torch.Size((1, neck.config.fpn_hidden_size, side, side))
+    positions: Tensor = neck.position_encoding(shape, torch.device("cpu"), torch.float32)
+    return positions.clone()
+
+
 class VisionEncoder(nn.Module):
     """The vision encoder, without the level that the detector does not read."""
 
-    def __init__(self, network: Any) -> None:  # noqa: ANN401 (Sam3Model or Sam3LiteTextModel)
+    def __init__(self, network: Any) -> None:  # noqa: ANN401
         super().__init__()
         self.config = network.config
         self.encoder = network.vision_encoder
@@ -54,12 +64,7 @@ class Detector(nn.Module):
         self.config = network.config
         self.encoder, self.decoder = network.detr_encoder, network.detr_decoder
         self.scoring, self.mask_decoder = network.dot_product_scoring, network.mask_decoder
-        neck = network.vision_encoder.neck
-        backbone = neck.config.backbone_config
-        side = backbone.image_size // backbone.patch_size
-        shape = torch.Size((1, neck.config.fpn_hidden_size, side, side))
-        positions = neck.position_encoding(shape, torch.device("cpu"), torch.float32)
-        self.register_buffer("positions", positions.clone(), persistent=False)
+        self.register_buffer("positions", encode_positions(network), persistent=False)
 
     def forward(self, fpn_0: Tensor, fpn_1: Tensor, fpn_2: Tensor, features: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Detect.

@@ -28,8 +28,7 @@ def check_packages() -> None:
     if found == "none" or tuple(int(part) for part in found.split(".")[:2]) < _LEAST:
         raise MissingDependencyError(
             f"SAM 3 needs transformers {'.'.join(map(str, _LEAST))} or newer, found {found}. optimum, which the other "
-            "models are exported with, needs an older one; so SAM 3 is exported in an environment of its own:\n"
-            "python3 -m venv sam3-export\n"
-            f"sam3-export/bin/pip install 'automask[cpu,{EXTRA}]'\n"
-            "Then use sam3-export/bin/automask for the export; the bundle runs anywhere"
+            "models are exported with, needs an older one; so SAM 3 is exported in an environment of its own: "
+            f"`python3 -m venv sam3-export && sam3-export/bin/pip install 'automask[cpu,{EXTRA}]'`, then "
+            "`sam3-export/bin/automask export`; the bundle runs anywhere"
         )

@@ -23,6 +23,7 @@ from ...agreement_boxes import FoundBoxes
 from ...agreement_instances import Detections, InstanceAgreement
 from ...finding import calibrate, find_instances
 from ...parity import Array, Case, Image
+from .exemplars import without_torchvision
 from .inputs import LENGTH
 from .modules import LEVELS
 
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizerFast
 
 __all__ = ["PHRASES", "Sam3Reference", "resize"]
+
+# Examples of what is looked for and of what is not: centre and size in shares of the picture, and labels.
+_EXAMPLE = (
+    torch.tensor([[[0.3, 0.4, 0.25, 0.5], [0.9, 0.1, 0.3, 0.01]]]),
+    torch.tensor([[1, 0]]),
+)
 
 PHRASES = ("cup", "the red cushion on the left", "something bright")
 
@@ -77,13 +84,22 @@ class Sam3Reference:
             features = network.get_text_features(**texts).pooler_output
             found = [_detect(network, vision, texts, [index]) for index in range(len(PHRASES))]
             two = _detect(network, vision, texts, [0, 1])
+            example = _encode_example(network, vision)
+            beside = _detect(network, vision, texts, [0], input_boxes=_EXAMPLE[0], input_boxes_labels=_EXAMPLE[1])
         levels = {name: one.numpy() for name, one in zip(LEVELS, vision.fpn_hidden_states, strict=False)}
         cases: dict[str, list[Case]] = {
             "vision_encoder": [({"pixel_values": pixels.numpy()}, levels)],
             "text_encoder": [_text_case(texts, features, index, pad_to) for index in range(len(PHRASES))],
+            "exemplar_encoder": [
+                (
+                    {"fpn_2": levels["fpn_2"], "boxes": _EXAMPLE[0][0].numpy(), "labels": _EXAMPLE[1][0].numpy()},
+                    {"features": example.numpy()},
+                )
+            ],
             "detector": [
-                (levels | _prompts(texts, features, indices), outputs)
-                for indices, outputs in (([0], found[0]), ([0, 1], two))
+                (levels | _prompts(texts, features, [0]), found[0]),
+                (levels | _prompts(texts, features, [0, 1]), two),
+                (levels | _add_example(_prompts(texts, features, [0]), example), beside),
             ],
         }
         expected = [Detections({name: one[0] for name, one in outputs.items()}) for outputs in found]
@@ -119,7 +135,13 @@ def resize(photo: Image, processor: SimpleNamespace) -> torch.Tensor:
     return resized
 
 
-def _detect(network: Any, vision: Any, texts: Mapping[str, torch.Tensor], rows: Sequence[int]) -> dict[str, Array]:  # noqa: ANN401
+def _detect(
+    network: Any,  # noqa: ANN401
+    vision: Any,  # noqa: ANN401
+    texts: Mapping[str, torch.Tensor],
+    rows: Sequence[int],
+    **example: torch.Tensor,
+) -> dict[str, Array]:
     """Return the outputs of the whole model for some texts on one picture, by the names of the graph's outputs."""
     repeated = type(vision)(
         **{
@@ -127,7 +149,8 @@ def _detect(network: Any, vision: Any, texts: Mapping[str, torch.Tensor], rows: 
             for name in ("fpn_hidden_states", "fpn_position_encoding")
         }
     )
-    outputs = network(vision_embeds=repeated, **{name: one[list(rows)] for name, one in texts.items()})
+    with without_torchvision(network):
+        outputs = network(vision_embeds=repeated, **{name: one[list(rows)] for name, one in texts.items()}, **example)
     return {
         "boxes": outputs.pred_boxes.numpy(),
         "logits": outputs.pred_logits.numpy(),
@@ -135,6 +158,27 @@ def _detect(network: Any, vision: Any, texts: Mapping[str, torch.Tensor], rows: 
         "masks": outputs.pred_masks.numpy(),
         "semantic": outputs.semantic_seg.numpy(),
     }
+
+
+def _encode_example(network: Any, vision: Any) -> torch.Tensor:  # noqa: ANN401
+    """Return the features of the examples on a picture, (boxes + 1, d), by transformers' own encoder."""
+    boxes, labels = _EXAMPLE
+    with without_torchvision(network):
+        encoded = network.geometry_encoder(
+            box_embeddings=boxes,
+            box_mask=torch.ones_like(labels, dtype=torch.bool),
+            box_labels=labels,
+            img_feats=vision.fpn_hidden_states[:-1],
+            img_pos_embeds=vision.fpn_position_encoding[:-1],
+        )
+    features: torch.Tensor = encoded.last_hidden_state[0]
+    return features
+
+
+def _add_example(prompts: Mapping[str, Array], example: torch.Tensor) -> dict[str, Array]:
+    """Return the detector's inputs of one text with the features of examples behind it."""
+    features = np.concatenate((prompts["features"], example.numpy()[None]), axis=1)
+    return {"features": features, "mask": np.ones(features.shape[:2], np.int64)}
 
 
 def _text_case(texts: Mapping[str, torch.Tensor], features: torch.Tensor, row: int, pad_to: int | None) -> Case:
