@@ -2,7 +2,8 @@
 
     python benchmarks/soak.py --minutes 10
 
-The good clients send new photos of 300 KB, over gRPC and HTTP in turn. They run alone for a fifth of the time first.
+The good clients send new photos of 300 KB: over gRPC, over HTTP, and as submitted requests, in turn. They run alone
+for a fifth of the time first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import psutil
 from harness.attacks import Attack
 from harness.load import Load, during, run_clients
 from harness.machine import summary
-from harness.service_calls import FORM, TCP, Call, serving
+from harness.service_calls import FORM, SUBMIT, TCP, Call, serving
 
 MOST_TIMES_AS_LONG = 3.0
 _ALONE = 0.2  # of the time
@@ -63,7 +64,7 @@ def soak(folder: Path, *, seconds: float, good: int, attackers: int, pause: floa
     ``alone`` and ``beside``: the times in ms. ``start`` and ``end``: what the server holds. ``answers``: to attackers.
     """
     with serving(folder) as (server, ways):
-        call = in_turn([ways[TCP], ways[FORM]])
+        call = in_turn([ways[TCP], ways[FORM], ways[SUBMIT]])
         run_clients(call, good, during(min(5.0, seconds * _ALONE)), new_every=1)  # so that all processes have started
         start = resources(server.pid)
         alone = run_clients(call, good, during(seconds * _ALONE), new_every=1, pause=pause)
