@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with images/, masks/ and pairs.json")
     parser.add_argument("--model", default="default", help="name, folder or Hub id (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or tensorrt (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, or a name of `automask doctor` (default: %(default)s)")
     parser.add_argument("--precision", help="a precision of the bundle (default: the device's)")
     parser.add_argument("--threshold", type=float, default=0.2, help="0..1 (default: %(default)s)")
     arguments = parser.parse_args()

@@ -44,7 +44,7 @@ class Outline:
     bundle
         Name, licence, sources and graphs of the model.
     device
-        Where it runs: ``cpu``, ``cuda`` or ``tensorrt``.
+        Where it runs: a name of the table of devices, such as ``cpu``.
     words
         The words that it understands.
     """

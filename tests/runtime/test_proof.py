@@ -318,6 +318,12 @@ def test_a_proof_that_is_not_the_listed_file_is_named(tmp_path: Path) -> None:
     (folder / "proof.json").write_text("{}")
     with pytest.raises(automask.BundleError, match=r"proof\.json is damaged or was replaced"):
         automask.load(folder, device="cpu")
+    photo = Path(automask.__file__).parent / "data" / "person.jpg"
+    done = CliRunner().invoke(
+        main, ["mask", str(photo), "person", "--model", str(folder), "-o", str(tmp_path / "m.png")]
+    )
+    assert done.exit_code == 1
+    assert f"{folder / 'proof.json'} is damaged or was replaced" in done.stderr
 
 
 def test_the_committed_proof_is_what_float32_makes_of_the_photo() -> None:

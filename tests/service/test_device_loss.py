@@ -1,4 +1,4 @@
-"""A device that goes away while a server runs, and comes back or not."""
+"""A device that goes away while a server runs, and comes back or not; a cache folder that cannot be written."""
 
 from __future__ import annotations
 
@@ -192,3 +192,13 @@ def test_the_pause_grows_and_ends_with_a_success() -> None:
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
     pause.succeed()
     assert pause.left == 0
+
+
+def test_a_server_serves_with_a_cache_folder_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, jpeg: bytes
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with serving(tmp_path) as server, connect(server) as channel:
+        assert generate(channel, jpeg).device == "cpu"
+    assert f"cannot keep in {tmp_path / 'file'}" in caplog.text

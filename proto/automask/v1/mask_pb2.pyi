@@ -389,7 +389,7 @@ class MaskResponse(google.protobuf.message.Message):
     model: builtins.str
     """Name of the model; where no prompt could be answered, the name in the task."""
     device: builtins.str
-    """Device that ran the model: cpu, cuda or tensorrt."""
+    """Device that ran the model, such as cpu or cuda."""
     @property
     def results(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___MaskResult]:
         """One result for each prompt, in their order."""

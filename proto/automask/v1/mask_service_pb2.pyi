@@ -490,7 +490,7 @@ class Model(google.protobuf.message.Message):
     family: builtins.str
     """Family of the model, such as boxes, dense or regions."""
     device: builtins.str
-    """Device that runs it: cpu, cuda or tensorrt."""
+    """Device that runs it, such as cpu or cuda."""
     licence: builtins.str
     """Licence of its weights."""
     @property
