@@ -224,8 +224,10 @@ def test_workers_go_on_while_a_decoder_is_slow(pool: DecoderPool, slow: bytes, j
         metrics=PrometheusMetrics(),
     )
     with closing(engine):
-        tasks = [Task(image, ("cup",)) for image in (slow, jpeg)]
-        first, second = (engine.start(task, task.query) for task in tasks)
+        large, small = (Task(image, ("cup",)) for image in (slow, jpeg))
+        first = engine.start(large, large.query)
+        wait_until(lambda: busy(pool) == [process.pid])
+        second = engine.start(small, small.query)
         assert second.future.result(CALL_TIMEOUT)
         assert not first.future.done()
         assert busy(pool) == [process.pid]
