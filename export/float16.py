@@ -125,9 +125,9 @@ def _rounding(node: NodeProto, half: Collection[str]) -> Iterator[NodeProto]:
     """Yield the casts that round the float16 outputs of a node, and let it write to the first of them."""
     for at, name in enumerate(node.output):
         if name in half:
-            node.output[at] = f"{name}.exact"
-            yield helper.make_node("Cast", [f"{name}.exact"], [f"{name}.half"], to=TensorProto.FLOAT16)
-            yield helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT)
+            node.output[at] = f"{name}@exact"
+            yield helper.make_node("Cast", [f"{name}@exact"], [f"{name}@half"], to=TensorProto.FLOAT16)
+            yield helper.make_node("Cast", [f"{name}@half"], [name], to=TensorProto.FLOAT)
 
 
 @contextmanager

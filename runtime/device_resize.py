@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cache, lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -32,7 +32,7 @@ Where rows or columns have no weights, the result is ``fill``.
 ``row_weights`` in units of 1/2048: in the integers of OpenCV, which drops bits between both directions.
 """
 
-_KEPT = 16  # weights for each direction on a device; images of one size need one
+_KEPT = 8  # weights for each direction, at most 8 MB each; images of one size need one
 _LONGEST = 4096  # pixels of a side: the matrices of longer ones take more memory than the image
 _NO_WEIGHTS = {"pillow_nearest"}
 _MATRIX = "front_horizontal"
@@ -53,7 +53,48 @@ def read_resize(settings: Mapping[str, Any], session: Session) -> Resize:
     read = Resize.read(settings)
     if not session.memory or read.interpolation not in (OPENCV.keys() | PILLOW.keys()) - _NO_WEIGHTS:
         return read
-    return DeviceResize(**{one.name: getattr(read, one.name) for one in fields(Resize)}, device=session.device)
+    return DeviceResize(
+        **{one.name: getattr(read, one.name) for one in fields(Resize)}, front=_Front.on(session.device)
+    )
+
+
+class _Front(NamedTuple):
+    """The graphs in front of one model on a device, and the weights that they need there.
+
+    They belong to the model, because a device that is lost takes them along, and the model is opened again.
+
+    Attributes
+    ----------
+    open
+        Returns a graph of `DATA`.
+    columns, rows
+        Return a matrix on the device, as `_padded_weights` does.
+    """
+
+    open: Callable[[str], Session]
+    columns: Callable[[str, int, int, int], Input]
+    rows: Callable[[str, int, int, int], Input]
+
+    @classmethod
+    def on(cls, device: str) -> _Front:
+        """Return what is needed on a device; each graph is opened and each matrix made once."""
+        memory = DEVICES[device].memory
+        # On the first device with this memory: TensorRT would build an engine for each size of image.
+        name = next(row.name for row in DEVICES.values() if row.memory == memory)
+
+        @lru_cache(None)
+        def open_graph(graph: str) -> Session:
+            return Session(DATA / f"{graph}.onnx", name, tuning=Tuning(exact=True))
+
+        @lru_cache(_KEPT)
+        def columns(method: str, length: int, fitted: int, size: int) -> Input:
+            return open_graph(_MATRIX).to_device(_padded_weights(method, length, fitted, size))
+
+        @lru_cache(_KEPT)
+        def rows(method: str, length: int, fitted: int, size: int) -> Input:
+            return open_graph(_MATRIX).to_device(_padded_weights(method, length, fitted, size).T)
+
+        return cls(open_graph, columns, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +103,11 @@ class DeviceResize(Resize):
 
     Attributes
     ----------
-    device
-        A name of the table of devices.
+    front
+        Runs the graphs of `DATA`.
     """
 
-    device: str = ""
+    front: _Front = field(kw_only=True, repr=False, compare=False)
 
     def _normalise(self, pixels: NDArray[np.uint8], height: int, width: int) -> Any:  # noqa: ANN401 (an array there)
         if max(pixels.shape) > _LONGEST:
@@ -80,8 +121,8 @@ class DeviceResize(Resize):
         return self._run(
             "front_vertical" if is_pillow and _starts_vertically(method, *pixels.shape[:2], height, width) else _MATRIX,
             pixels,
-            columns=_columns(self.device, method, pixels.shape[1], width, self.size),
-            rows=_rows(self.device, method, pixels.shape[0], height, self.size),
+            columns=self.front.columns(method, pixels.shape[1], width, self.size),
+            rows=self.front.rows(method, pixels.shape[0], height, self.size),
             # Pillow rounds between both directions, OpenCV does not.
             step=np.array(1 if is_pillow else 2**-14, np.float32),
             limits=np.array([0, 255] if is_pillow else [-1024, 1024], np.float32),
@@ -94,7 +135,7 @@ class DeviceResize(Resize):
         return self._run("front_linear", pixels, columns=columns, rows=rows, **weights)
 
     def _run(self, graph: str, pixels: NDArray[np.uint8], **weights: Input) -> Any:  # noqa: ANN401
-        (tensor,) = _open_front(graph, self.device).run_on_device(
+        (tensor,) = self.front.open(graph).run_on_device(
             pixels=pixels,
             mean=_channels(self.mean),
             scale=_channels([1 / std for std in self.std]),
@@ -110,24 +151,6 @@ class DeviceResize(Resize):
 
 def _channels(values: Sequence[float]) -> NDArray[np.float32]:
     return np.array(values, np.float32).reshape(3, 1, 1)
-
-
-@cache
-def _open_front(graph: str, device: str) -> Session:
-    """Open a graph on the first device with this memory: TensorRT would build an engine for each size of image."""
-    memory = DEVICES[device].memory
-    name = next(row.name for row in DEVICES.values() if row.memory == memory)
-    return Session(DATA / f"{graph}.onnx", name, tuning=Tuning(exact=True))
-
-
-@lru_cache(_KEPT)
-def _columns(device: str, method: str, length: int, fitted: int, size: int) -> Any:  # noqa: ANN401 (an array there)
-    return _open_front(_MATRIX, device).to_device(_padded_weights(method, length, fitted, size))
-
-
-@lru_cache(_KEPT)
-def _rows(device: str, method: str, length: int, fitted: int, size: int) -> Any:  # noqa: ANN401 (an array there)
-    return _open_front(_MATRIX, device).to_device(_padded_weights(method, length, fitted, size).T)
 
 
 def _padded_weights(method: str, length: int, fitted: int, size: int) -> NDArray[np.float32]:

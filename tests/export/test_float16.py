@@ -78,11 +78,11 @@ def _scaled(factor: float) -> tuple[onnx.ModelProto, Array, Array]:
     """Return ``x w1 · factor · 2 / factor w2``, an input and its output."""
     random = np.random.default_rng(0)
     tensors = {"w1": random.normal(size=(8, 8)), "factor": factor, "w2": random.normal(size=(8, 8))}
-    steps = [("MatMul", "x", "w1"), ("Mul", "a", "factor"), ("Add", "b", "b"), ("Div", "c", "factor")]
+    steps = [("MatMul", "x", "w1"), ("Mul", "a", "factor"), ("Add", "a.half", "a.half"), ("Div", "c", "factor")]
     steps.append(("MatMul", "d", "w2"))
     nodes = [
         helper.make_node(kind, inputs, [name], name=f"{kind}_{name}")
-        for (kind, *inputs), name in zip(steps, "abcdy", strict=True)
+        for (kind, *inputs), name in zip(steps, ("a", "a.half", "c", "d", "y"), strict=True)
     ]
     shapes = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8]) for name in "xy"]
     constants = [numpy_helper.from_array(np.asarray(one, np.float32), name) for name, one in tensors.items()]
@@ -97,7 +97,7 @@ def test_bisection_finds_exactly_the_nodes_between_which_a_value_overflows() -> 
     nodes = Float32Nodes(model, [({"x": x}, {"y": y})])
     assert nodes.error([]) == np.inf
     found, error = nodes.search(0.02)
-    assert found == ["Mul_b", "Add_c", "Div_d"]
+    assert found == ["Mul_a.half", "Add_c", "Div_d"]
     assert error < 0.002
     assert Float32Nodes(*(_scaled(3.0)[0], [({"x": x}, {"y": y})])).search(0.02)[0] == []
 

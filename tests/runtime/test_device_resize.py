@@ -6,6 +6,8 @@ between two levels of 0..255 may be rounded to the other one.
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +117,17 @@ def test_the_graphs_in_the_package_are_those_that_the_code_describes(tmp_path: P
     write(tmp_path)
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert written == {path.name: path.read_bytes() for path in DATA.glob("*.onnx")}
+
+
+def test_what_is_on_the_device_goes_with_the_model() -> None:
+    """A device that was lost takes it along: a model that is opened again must not find it."""
+    _, there = both(settings("cubic"))
+    there.stretch(np.zeros((101, 103, 3), np.uint8))
+    assert isinstance(there, device_resize.DeviceResize)
+    graph = weakref.ref(there.front.open("front_horizontal"))
+    gc.disable()
+    try:
+        del there
+        assert graph() is None
+    finally:
+        gc.enable()
