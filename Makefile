@@ -15,7 +15,7 @@ EXTRAS := cpu,text,service,http
 
 help:
 	@echo 'make demo     mask a real photo with the embedded model, and say where the picture is'
-	@echo 'make docs     build the site of docs/ into build/docs; a broken link or a page without a place in mkdocs.yml fails'
+	@echo 'make docs     check the pages (spelling, Markdown, links) and build them as a site into build/docs'
 	@echo 'make test     run the tests'
 	@echo 'make test-sam3   export SAM 3 in an environment of its own, and compare it with transformers'
 	@echo 'make fuzz     read mutated and huge image files, 2000 of each format, and mutated stores, bodies and messages (make fuzz EXAMPLES=10000: that many)'
@@ -82,11 +82,16 @@ sbom: .venv-supply/.made
 .venv-docs/.made: Makefile pyproject.toml $(SOURCE_FOLDERS)
 	@$(PYTHON) -m venv .venv-docs
 	@.venv-docs/bin/python -m pip install --quiet --quiet --constraint deploy/constraints.txt \
-		mkdocs==1.6.1 mkdocs-material==9.8.2 mkdocstrings==1.0.8 mkdocstrings-python==2.0.11 ruff \
+		mkdocs==1.6.1 mkdocs-material==9.8.2 mkdocstrings==1.0.8 mkdocstrings-python==2.0.11 ruff codespell==2.4.3 pymarkdownlnt==0.9.41 \
 		--editable '.[cpu,text,http]' --config-settings editable_mode=strict
 	@touch $@
 
+# The model card is the exporter's.
+PAGES := README.md CONTRIBUTING.md SECURITY.md docs deploy/README.md benchmarks/NOTES.md
+
 docs: .venv-docs/.made
+	@.venv-docs/bin/codespell $(PAGES) CHANGELOG.md runtime export service proto/automask examples
+	@.venv-docs/bin/pymarkdown scan --recurse $(PAGES)
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
 	@echo build/docs/index.html
 

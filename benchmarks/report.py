@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BEGIN, END = "<!-- Made by benchmarks/report.py: begin -->\n", "<!-- Made by benchmarks/report.py: end -->\n"
+_WIDTH = 120  # characters of a line, as the linter of docs/ has it
 COLLAPSED = {"scaling": "How the time grows, in figures", "postprocess": "Growing a mask, in figures"}
 
 
@@ -63,7 +65,17 @@ def section(page: str, answers: Answers) -> str:
             blocks.append(collapse(name, question.markdown(shown[name]["figures"])))
         elif name == "gpu" and page == question.page:
             blocks.append(gpu.without_figures())
-    return "\n".join(blocks)
+    return wrap("\n".join(blocks))
+
+
+def wrap(text: str) -> str:
+    """Return a text with its long lines wrapped; tables, HTML and pictures stay as they are."""
+    wrapper = textwrap.TextWrapper(_WIDTH, break_long_words=False, break_on_hyphens=False)
+    lines = []
+    for line in text.splitlines():
+        wrapper.subsequent_indent = "  " * line.startswith("- ")
+        lines += [line] if len(line) <= _WIDTH or line.startswith(("|", "<", "!")) else wrapper.wrap(line)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def collapse(question: str, text: str) -> str:
@@ -93,7 +105,7 @@ def conditions(page: str, answers: Answers) -> str:
     ]
     return (
         "Medians (and quartiles). All contenders take turns in one run, with the same number of threads. A target "
-        "stands in parentheses behind its figure.\n" + "".join(f"- {line}\n" for line in lines)
+        "stands in parentheses behind its figure.\n\n" + "".join(f"- {line}\n" for line in lines)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator
 
 from google.protobuf.descriptor_pb2 import (
@@ -73,7 +74,7 @@ class _File:
             (f"`{method.name}`", _call(method), self._comment((*path, _MEMBERS, index)))
             for index, method in enumerate(service.method)
         )
-        return f"## {service.name}\n\n{self._comment(path)}\n\n{_table(('call', 'messages', ''), rows)}"
+        return f"## {service.name}\n\n{self._paragraph(path)}\n\n{_table(('call', 'messages', ''), rows)}"
 
     def _message(self, message: DescriptorProto, path: _Path) -> str:
         rows = (
@@ -81,14 +82,17 @@ class _File:
             for index, field in enumerate(message.field)
         )
         table = _table(("field", "type", ""), rows) if message.field else "No fields.\n"
-        return f"### {message.name}\n\n{self._comment(path)}\n\n{table}"
+        return f"### {message.name}\n\n{self._paragraph(path)}\n\n{table}"
 
     def _enum(self, enum: EnumDescriptorProto, path: _Path) -> str:
         rows = (
             (f"`{value.name}`", str(value.number), self._comment((*path, _MEMBERS, index)))
             for index, value in enumerate(enum.value)
         )
-        return f"### {enum.name}\n\n{self._comment(path)}\n\n{_table(('value', 'number', ''), rows)}"
+        return f"### {enum.name}\n\n{self._paragraph(path)}\n\n{_table(('value', 'number', ''), rows)}"
+
+    def _paragraph(self, path: _Path) -> str:
+        return textwrap.fill(self._comment(path), 120, break_long_words=False, break_on_hyphens=False)
 
     def _comment(self, path: _Path) -> str:
         return " ".join(self._comments[path].split())

@@ -14,7 +14,7 @@ PROGRAMS = ("python", "sh", "console")
 """Languages of blocks that are run."""
 DATA = ("toml", "yaml", "json")
 """Languages of blocks that are parsed."""
-TEXTS = ("", "text", "nginx")
+TEXTS = ("text", "nginx")
 """Languages of blocks that are only read."""
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\S*)\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL)
