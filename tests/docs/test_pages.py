@@ -1,32 +1,60 @@
-"""What several pages must agree on."""
+"""The pages as a whole: each has its place in the site, one sentence a line; docs/grpc.md names the whole contract."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import automask
+import pytest
+import yaml
 
-ROOT = Path(__file__).parents[2]
+from automask.v1 import mask_pb2
+from automask.v1 import mask_service_pb2 as service_pb2
+from support.doc_blocks import ROOT
 
-
-def read(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
-
-
-def test_the_readme_is_one_screen() -> None:
-    assert len(read("README.md").splitlines()) <= 150
-
-
-def test_the_changelog_has_this_version() -> None:
-    assert f"## {automask.__version__} (" in read("CHANGELOG.md")
-
-
-def test_the_list_of_decisions_is_complete() -> None:
-    listed = re.findall(r"\]\((\d+-[\w-]+\.md)\)", read("docs/decisions/README.md"))
-    assert listed == sorted(path.name for path in (ROOT / "docs/decisions").glob("0*.md"))
+MKDOCS: dict[str, Any] = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TWO_SENTENCES = re.compile(r"[a-z0-9)`][.?!] [A-Z`*]")
+GENERATED = re.compile(
+    r"<!-- Made by benchmarks/report.py: begin -->.*?<!-- Made by benchmarks/report.py: end -->", re.DOTALL
+)
+FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 
 
-def test_the_page_of_the_library_lists_every_error() -> None:
-    errors = {name for name in automask.__all__ if name.endswith("Error")} - {"AutomaskError"}
-    assert set(re.findall(r"^\| `(\w+Error)`", read("docs/library.md"), re.MULTILINE)) == errors
+def in_nav(entry: Any) -> Iterator[str]:
+    """The pages of an entry of `nav`."""
+    for one in entry if isinstance(entry, list) else entry.values() if isinstance(entry, dict) else ():
+        yield from in_nav(one)
+    if isinstance(entry, str):
+        yield entry
+
+
+def test_each_page_has_one_place_in_the_site() -> None:
+    docs = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
+    assert sorted(in_nav(MKDOCS["nav"])) == sorted([*docs, *MKDOCS["extra"]["pages"].values()])
+    assert all((ROOT / source).is_file() for source in MKDOCS["extra"]["pages"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_one_sentence_a_line(page: Path) -> None:
+    text = FENCED.sub("", GENERATED.sub("", page.read_text()))
+    if page.name == "grpc.md":
+        return  # made from the comments of the contract
+    lines = [re.sub(r"^ *(-|[0-9]+\.) ", "", line) for line in text.splitlines()]
+    prose = [line for line in lines if not line.startswith(("|", "#", "<", "!"))]
+    assert [line for line in prose if TWO_SENTENCES.search(line)] == []
+
+
+def test_the_grpc_page_names_every_call_field_and_value() -> None:
+    page = (ROOT / "docs" / "grpc.md").read_text()
+    for file in (mask_pb2.DESCRIPTOR, service_pb2.DESCRIPTOR):
+        for message in file.message_types_by_name.values():
+            section = page.partition(f"\n### {message.name}\n")[2].partition("\n### ")[0]
+            assert section, message.name
+            assert [name for name in message.fields_by_name if f"| `{name}` |" not in section] == []
+        for enum in file.enum_types_by_name.values():
+            assert [name for name in enum.values_by_name if f"| `{name}` |" not in page] == []
+        for service in file.services_by_name.values():
+            assert [name for name in service.methods_by_name if f"| `{name}` |" not in page] == []
