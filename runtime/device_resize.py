@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from math import ceil
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -36,6 +37,9 @@ _KEPT = 8  # weights for each direction, at most 8 MB each; images of one size n
 _LONGEST = 4096  # pixels of a side: the matrices of longer ones take more memory than the image
 _NO_WEIGHTS = {"pillow_nearest"}
 _MATRIX = "front_horizontal"
+_REACH = 3  # of the widest filter, in pixels of the result
+_TRIED = 1024  # sizes of images
+_COMPARED = 16  # rows and columns
 _UNIT = 2048  # of OpenCV's weights
 
 
@@ -158,20 +162,41 @@ def _padded_weights(method: str, length: int, fitted: int, size: int) -> NDArray
 
 
 def _weights(method: str, length: int, fitted: int) -> NDArray[np.float32]:
-    """Return what each of `length` pixels of a line adds to each of `fitted` ones: what a library makes of impulses."""
-    impulses = np.eye(length, dtype=np.float32)
+    """Return what each of `length` pixels of a line adds to each of `fitted` ones: what a library makes of impulses.
+
+    A line has many impulses, further apart than any filter reaches; together, the lines have one at each pixel.
+    """
+    scale = length / fitted
+    period = min(length, 2 * _REACH * ceil(max(1, scale)) + 4)
+    impulses = np.zeros((period, length), np.float32)
+    impulses[np.arange(length) % period, np.arange(length)] = 1
+    answers = _resize_lines(impulses, method, fitted)
+    first = ((np.arange(fitted) + 0.5) * scale).astype(int) - period // 2
+    pixels = first.clip(0, length - period) + np.arange(period)[:, None]
+    weights = np.zeros((length, fitted), np.float32)
+    weights[pixels, np.arange(fitted)] = answers[pixels % period, np.arange(fitted)]
+    return weights
+
+
+def _resize_lines(lines: NDArray[np.float32], method: str, fitted: int) -> NDArray[np.float32]:
+    """Return lines, (n, length), as (n, fitted)."""
     if method in PILLOW:
-        return np.asarray(Image.fromarray(impulses).resize((fitted, length), PILLOW[method]), np.float32)
+        return np.asarray(Image.fromarray(lines).resize((fitted, len(lines)), PILLOW[method]), np.float32)
     interpolation = cv2.INTER_AREA if method == "area" else OPENCV[method]
-    return np.asarray(cv2.resize(impulses, (fitted, length), interpolation=interpolation), np.float32)
+    return np.asarray(cv2.resize(lines, (fitted, len(lines)), interpolation=interpolation), np.float32)
 
 
-@lru_cache(_KEPT)
+@lru_cache(_TRIED)
 def _starts_vertically(method: str, height: int, width: int, fitted_height: int, fitted_width: int) -> bool:
-    """Return whether Pillow resizes images of a size first vertically, which depends on its version: it is tried."""
+    """Return whether Pillow resizes images of a size first vertically: from version 13 on, where that is less work.
+
+    It is tried on noise, and a few rows and columns of the result are compared.
+    """
     noise = np.random.default_rng(0).integers(0, 256, (height, width), np.uint8)
-    expected = np.asarray(Image.fromarray(noise).resize((fitted_width, fitted_height), PILLOW[method]))
-    rows, columns = _weights(method, height, fitted_height).T, _weights(method, width, fitted_width)
+    at = np.ix_(*(np.linspace(0, side - 1, _COMPARED).astype(int) for side in (fitted_height, fitted_width)))
+    expected = np.asarray(Image.fromarray(noise).resize((fitted_width, fitted_height), PILLOW[method]))[at]
+    rows = _weights(method, height, fitted_height)[:, at[0].ravel()].T
+    columns = _weights(method, width, fitted_width)[:, at[1].ravel()]
     horizontally = _round(rows @ _round(noise @ columns))
     vertically = _round(_round(rows @ noise) @ columns)
     return bool((vertically != expected).sum() < (horizontally != expected).sum())
