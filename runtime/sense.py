@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .bundle import read_bundle
 from .cpu_graphs import CpuGraphs, OpenedGraphs, assemble, best_precision
-from .errors import UnknownPromptError
+from .errors import AutomaskError, BundleError, UnknownPromptError
 from .loading import load
 from .segmenter import Segmenter
 
@@ -95,11 +95,21 @@ def _assemble(folder: Path, opened: OpenedGraphs) -> Segmenter:
 
 
 def _mask(segmenter: Segmenter, word: str) -> NDArray[np.bool_] | None:
-    """Return a model's mask of a word; None if it does not know it."""
+    """Return a model's mask of a word; None if it does not know it.
+
+    Raises
+    ------
+    BundleError
+        A graph fails, as one does that was made for images of another size.
+    """
     try:
         return segmenter.mask(_PHOTO, word, grow_mask=0, edges="model").mask > 0
     except UnknownPromptError:
         return None
+    except AutomaskError:
+        raise
+    except Exception as error:  # ONNX Runtime's own classes share no base but this
+        raise BundleError(f"the model fails on a photo: {str(error).partition(chr(10))[0]}") from error
 
 
 @cache

@@ -35,12 +35,15 @@ class Digest:
         The sums of the projection.
     seed
         Seed of the projection.
+    infinite
+        Number of infinite elements, which norm and sketch leave out: a graph may mark padding by them.
     """
 
     shape: tuple[int, ...]
     norm: float
     sketch: tuple[float, ...]
     seed: int = _SEED
+    infinite: int = 0
 
     @staticmethod
     def of(array: NDArray[Any], seed: int = _SEED) -> Digest:
@@ -53,12 +56,16 @@ class Digest:
         >>> Digest.of(one).norm, Digest.of(one).error(Digest.of(other))
         (4.0, 1.0)
         """
-        values = np.asarray(array, np.float64).ravel()
+        values = np.array(array, np.float64).ravel()
+        is_infinite = np.isinf(values)
+        values[is_infinite] = 0
         # The stream of a bit generator is the same in every version of NumPy; that of `Generator` is not.
         bits = np.random.PCG64(seed).random_raw(values.size)
         signed = np.where(bits & 1, values, -values)
         sums = np.bincount((bits >> np.uint64(1)) % _SUMS, signed, minlength=_SUMS)
-        return Digest(np.shape(array), float(np.linalg.norm(values)), tuple(sums.tolist()), seed)
+        return Digest(
+            np.shape(array), float(np.linalg.norm(values)), tuple(sums.tolist()), seed, int(is_infinite.sum())
+        )
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Digest:
@@ -67,7 +74,8 @@ class Digest:
         if len(sketch) != _SUMS:
             raise ValueError(f"a sketch has {len(sketch)} sums, must have {_SUMS}")
         shape = tuple(map(int, content["shape"]))
-        return Digest(shape, float(content["norm"]), tuple(map(float, sketch)), int(content["seed"]))
+        sums = tuple(map(float, sketch))
+        return Digest(shape, float(content["norm"]), sums, int(content["seed"]), int(content.get("infinite", 0)))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a JSON file, rounded to six digits."""
@@ -76,14 +84,17 @@ class Digest:
             "norm": _round(self.norm),
             "sketch": [_round(one) for one in self.sketch],
             "seed": self.seed,
+            **({"infinite": self.infinite} if self.infinite else {}),
         }
 
     def error(self, found: Digest) -> float:
         """Return the estimated norm of the difference over the norm of this array; infinite for another shape, or NaN.
 
-        The difference of the norms alone counts too, where it is larger.
+        Also infinite for another number of infinite elements: an overflow is an error. The difference of the norms
+        alone counts too, where it is larger.
         """
-        if found.shape != self.shape or not math.isfinite(found.norm):
+        same = (found.shape, found.infinite) == (self.shape, self.infinite)
+        if not same or not math.isfinite(found.norm):
             return math.inf
         apart = float(np.linalg.norm(np.subtract(found.sketch, self.sketch)))
         apart = max(apart, abs(found.norm - self.norm))

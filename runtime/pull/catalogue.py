@@ -47,6 +47,13 @@ ENTRIES = (
         megabytes=155,
         good_at="any words, objects with sharp masks; new words cost as much as a new photo",
     ),
+    Entry(
+        name="grounding-dino-tiny",
+        hub_id="onnx-community/grounding-dino-tiny-ONNX",
+        licence="apache-2.0 by the card of IDEA-Research/grounding-dino-tiny",
+        megabytes=180,
+        good_at="phrases with attributes and relations; slow: each phrase costs as much as a new photo",
+    ),
 )
 
 

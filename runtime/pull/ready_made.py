@@ -15,6 +15,7 @@ from ..errors import BundleError, ParameterError
 from ..manifest import describe_bundle, variant_name
 from ..publish import check_space
 from ..session import Session
+from ..words.tokenizer import Tokenizer
 from .catalogue import known_licence
 from .layouts import LAYOUTS, Layout
 from .mobile_sam import MOBILE_SAM, read_mobile_sam
@@ -65,12 +66,15 @@ def write_ready_made(repository: Repository, folder: Path, precisions: Sequence[
     chosen = _choose(repository, precisions)
     data = [f"{file}_data" for file in chosen.values() if repository.has(f"{file}_data")]
     repository.fetch([_TOKENIZER, "preprocessor_config.json", *chosen.values(), *data])
-    image = _image_settings(repository.read_json("preprocessor_config.json"), layout, repository.name)
+    stated = repository.read_json("preprocessor_config.json")
     copies = {file: variant_name(layout.role, precision) for precision, file in chosen.items()}
     copies |= {file: Path(file).name for file in [_TOKENIZER, *data]}  # the graph has the name of its data in it
     check_space(folder, sum((repository.folder / file).stat().st_size for file in copies))
     for file, copy in copies.items():
         shutil.copyfile(repository.folder / file, folder / copy)
+    graph = _describe_graph(folder, layout, copies, chosen, repository.name)
+    image = _image_settings(stated, layout, graph["inputs"]["pixel_values"]["shape"], repository.name)
+    _check_tokens(folder / _TOKENIZER, layout, repository.name)
     licence = known_licence(repository)
     source = repository.source(licence)
     sums = {file: sha256(folder / copies[file]) for file in chosen.values()}
@@ -83,7 +87,7 @@ def write_ready_made(repository: Repository, folder: Path, precisions: Sequence[
         licence=licence,
         sources=[{**source, "file": file, "sha256": digest} for file, digest in sums.items()],
         exported_with={},
-        graphs={layout.role: _describe_graph(folder, layout, copies, chosen, repository.name)},
+        graphs={layout.role: graph},
         image={layout.role: image},
         text={**layout.text, "file": _TOKENIZER, "max_length": _longest(config, layout)},
         calibration=layout.calibration,
@@ -139,13 +143,36 @@ def _choose(repository: Repository, precisions: Iterable[str]) -> dict[str, str]
 
 def _longest(config: Mapping[str, Any], layout: Layout) -> int:
     """Return the most tokens of a prompt."""
-    text = config.get("text_config")
-    stated = text.get("max_position_embeddings") if isinstance(text, dict) else None
+    stated: Any = config
+    for key in layout.longest_key:
+        stated = stated.get(key) if isinstance(stated, dict) else None
     return stated if isinstance(stated, int) else layout.longest
 
 
-def _image_settings(stated: Mapping[str, Any], layout: Layout, name: str) -> dict[str, Any]:
+def _check_tokens(path: Path, layout: Layout, name: str) -> None:
+    """Check that the tokenizer has the ids that the network expects.
+
+    Raises
+    ------
+    BundleError
+        It has others.
+    """
+    if layout.tokens:
+        tokenizer = Tokenizer(path, layout.longest)
+        found = {token: tokenizer.token_id(token) for token in layout.tokens}
+        if found != layout.tokens:
+            raise BundleError(f"the tokenizer of {name} must have the ids {dict(layout.tokens)}, it has {found}")
+
+
+def _image_settings(stated: Mapping[str, Any], layout: Layout, shape: Sequence[int | str], name: str) -> dict[str, Any]:
     """Return the settings of the image's preprocessing, in units of 0..255.
+
+    Parameters
+    ----------
+    stated
+        Content of `preprocessor_config.json`.
+    shape
+        Shape of the graph's input.
 
     Raises
     ------
@@ -156,7 +183,7 @@ def _image_settings(stated: Mapping[str, Any], layout: Layout, name: str) -> dic
     settings = {"do_resize": True, "do_rescale": True, "do_normalize": True, "rescale_factor": 1 / 255, **layout.image}
     settings |= stated
     try:
-        size = _side(settings["size"])
+        size = _side(settings["size"]) if layout.resize == "stretch" else _padded_side(settings["size"], shape)
         if (settings.get("do_center_crop") and _side(settings["crop_size"]) != size) or not settings["do_resize"]:
             raise BundleError(f"{where} must resize images to a square and not crop them")
         factor = settings["rescale_factor"] if settings["do_rescale"] else 1.0
@@ -166,7 +193,7 @@ def _image_settings(stated: Mapping[str, Any], layout: Layout, name: str) -> dic
         )
         return {
             "size": size,
-            "resize": "stretch",
+            "resize": layout.resize,
             "interpolation": f"pillow_{Image.Resampling(settings['resample']).name.lower()}",
             "mean": [float(value) / factor for value in mean],
             "std": [float(value) / factor for value in std],
@@ -182,6 +209,13 @@ def _side(size: Any) -> int:  # noqa: ANN401 (as the file has it)
     sides = size.values() if isinstance(size, dict) else size if isinstance(size, list) else [size]
     (side,) = {int(one) for one in sides}
     return side
+
+
+def _padded_side(size: Any, shape: Sequence[int | str]) -> int:  # noqa: ANN401 (as the file has it)
+    """Return the side of the square into which images are fitted: the graph's own, else the shorter side stated."""
+    fixed = [length for length in shape[2:] if isinstance(length, int)]
+    shortest = size.get("shortest_edge") if isinstance(size, dict) else None
+    return _side(fixed or shortest or size)
 
 
 def _describe_graph(

@@ -73,3 +73,8 @@ class Tokenizer:
             dropped=(prompt[end:].strip(),),
             warnings=(f"the prompt was cut after {len(ids)} tokens, the most that this model takes",),
         )
+
+    def token_id(self, token: str) -> int | None:
+        """Return the id of a token; None if there is none."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found

@@ -16,7 +16,7 @@ import torch
 from click.testing import CliRunner
 from numpy.typing import NDArray
 from skimage import data
-from transformers import CLIPTokenizerFast, OwlViTProcessor, ViTImageProcessor
+from transformers import CLIPTokenizerFast, GroundingDinoProcessor, OwlViTProcessor, ViTImageProcessor
 
 import automask
 from automask.bundle import open_bundle, sha256
@@ -24,7 +24,7 @@ from automask.cli import main
 from automask.proof import read_proof
 from support.hub import COMMIT, repository, serve
 from support.pulling import names, pull, run
-from support.ready_made import write_clipseg, write_owlvit
+from support.ready_made import write_clipseg, write_grounding_dino, write_owlvit
 
 Array = NDArray[Any]
 
@@ -251,3 +251,90 @@ def test_owlvit_has_the_licences_of_both_models(owlvit: Pulled) -> None:
     assert bundle.licence == f"owlvit: {apache}; mobile-sam: Apache-2.0"
     assert len({source["package"] for source in bundle.sources}) == 2
     assert "WARNING: makes no sense" in owlvit.output
+
+
+# Grounding DINO
+
+SIDE = 128
+
+
+@pytest.fixture(scope="module")
+def grounding_dino(tmp_path_factory: pytest.TempPathFactory) -> Pulled:
+    folder = tmp_path_factory.mktemp("grounding-dino")
+    network = write_grounding_dino(folder / "source", SIDE)
+    return pull_all(folder, network, "grounding-dino-tiny", "onnx-community/grounding-dino-tiny-ONNX")
+
+
+def found_for_a_phrase(pulled: Pulled, image: Array, phrase: str) -> tuple[Array, Array]:
+    """Boxes and calibrated scores of one phrase in transformers, best first; the image is fitted into the square."""
+    processor = GroundingDinoProcessor.from_pretrained(pulled.source)
+    height, width = (round(side * SIDE / max(image.shape[:2])) for side in image.shape[:2])
+    square = {"size": {"height": height, "width": width}, "pad_size": {"height": SIDE, "width": SIDE}}
+    inputs = processor(images=image, text=[[phrase]], return_tensors="pt", input_data_format="channels_last", **square)
+    with torch.inference_mode():
+        outputs = pulled.network(**inputs)
+    (found,) = processor.post_process_grounded_object_detection(outputs, threshold=-1.0, target_sizes=[image.shape[:2]])
+    words = outputs.logits[0, :, 1 : inputs["input_ids"].shape[1] - 2]
+    scores = np.interp(words.sigmoid().amax(dim=1).numpy(), [0, 0.25, 1], [0, 0.2, 1])
+    order = np.argsort(-scores, kind="stable")
+    return np.clip(found["boxes"].numpy(), 0, [*image.shape[1::-1]] * 2)[order], scores[order]
+
+
+@pytest.mark.parametrize("size", [(90, 120), (200, 60)])
+def test_grounding_dino_finds_each_phrase_as_transformers_does_alone(
+    grounding_dino: Pulled, photo: Array, size: tuple[int, int]
+) -> None:
+    image, phrases = np.ascontiguousarray(photo[: size[0], : size[1]]), ["red cup", "a dog on the left", "b", "猫"]
+    segmenter = automask.load(grounding_dino.folder, device="cpu", precision="fp32")
+    results = segmenter.mask(image, phrases, threshold=0.1, return_mask=False)
+    assert sum(len(result.instances) for result in results) > 10
+    for phrase, result in zip(phrases, results, strict=True):
+        boxes, scores = found_for_a_phrase(grounding_dino, image, phrase)
+        count = int((scores >= 0.1).sum())
+        np.testing.assert_allclose([one.score for one in result.instances], scores[:count], atol=2e-4)
+        found = np.array([one.box for one in result.instances]).reshape(-1, 4)
+        np.testing.assert_allclose(found, boxes[:count], atol=1e-3 * max(size))
+        assert {one.label for one in result.instances} <= {phrase}
+    misses = segmenter.cache_info().misses
+    segmenter.mask(image, "red cup, b", threshold=0.3, return_mask=False)
+    assert segmenter.cache_info().misses == misses  # both phrases are known on this photo
+
+
+def test_the_bundle_of_grounding_dino(grounding_dino: Pulled) -> None:
+    bundle = open_bundle(grounding_dino.folder)
+    assert bundle.kinds == {"finder": "grounding-dino-whole", "drawer": "sam"}
+    assert (bundle.image["detector"]["size"], bundle.text["max_length"]) == (SIDE, 256)
+    assert "apache-2.0 by the card of IDEA-Research/grounding-dino-tiny" in bundle.licence
+    assert automask.load(grounding_dino.folder, device="cpu", precision="int8").standing == "proven"
+
+
+def swap_separators(folder: Path) -> None:
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    words = content["model"]["vocab"]
+    words["."], words["?"] = words["?"], words["."]
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def free_size(folder: Path) -> None:
+    """Declare images of any size, as a converter may do for a graph that holds constants of one size."""
+    model = onnx.load(folder / GRAPH)
+    for tensor in model.graph.input:
+        if tensor.name in {"pixel_values", "pixel_mask"}:
+            for axis in tensor.type.tensor_type.shape.dim[-2:]:
+                axis.dim_param = "side"
+    onnx.save(model, folder / GRAPH)
+    edit(folder / "preprocessor_config.json", size={"shortest_edge": SIDE // 2, "longest_edge": SIDE})
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [(swap_separators, "must have the ids {'[UNK]': 100, "), (free_size, "fails on a photo: ")],
+)
+def test_bad_repositories_of_grounding_dino_leave_nothing(
+    break_it: Callable[[Path], object], message: str, grounding_dino: Pulled, bundles: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(grounding_dino.source, tmp_path / "source")
+    break_it(tmp_path / "source")
+    status, output = pull("grounding-dino-tiny", "--from", tmp_path / "source")
+    assert (status, names(bundles)) == (1, []), output
+    assert message in output.splitlines()[-1]

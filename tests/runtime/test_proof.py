@@ -402,3 +402,12 @@ def test_the_error_of_digests_is_near_that_of_the_arrays(size: int, scale: float
     assert Digest.of(one).error(Digest.of(one + noise)) < 2.5 * real + 1e-9
     assert Digest.of(one).error(Digest.of(one)) == 0
     assert Digest.from_json(Digest.of(one).to_json()).error(Digest.of(one)) < 1e-4
+
+
+def test_infinity_marks_padding_and_overflow_is_an_error() -> None:
+    expected = np.array([[1.0, 2.0, -np.inf]], np.float32)
+    digest = Digest.from_json(Digest.of(expected).to_json())
+    assert digest.error(Digest.of(expected)) == 0
+    assert digest.error(Digest.of(expected + np.array([[0.0, 1.0, 0.0]], np.float32))) > 0.3
+    for found in ([[1.0, np.inf, -np.inf]], [[1.0, 2.0, 0.0]], [[1.0, np.nan, -np.inf]]):
+        assert digest.error(Digest.of(np.array(found))) == np.inf

@@ -11,9 +11,9 @@ from torch import nn
 
 from automask.export.submodels import quiet
 
-from . import clipseg_checkpoints, owl_checkpoints
+from . import clipseg_checkpoints, grounding_dino_checkpoints, owl_checkpoints
 
-__all__ = ["write_clipseg", "write_owlvit"]
+__all__ = ["write_clipseg", "write_grounding_dino", "write_owlvit"]
 
 
 class _Whole(nn.Module):  # type: ignore[misc]  # torch has no types here
@@ -39,7 +39,8 @@ def _write_graphs(
     path.parent.mkdir()
     with quiet(), torch.no_grad():
         torch.onnx.export(
-            _Whole(network, list(example), outputs),
+            # In evaluation mode: the exporter gives the network back in the mode of what is around it.
+            _Whole(network, list(example), outputs).eval(),
             tuple(example.values()),
             path,
             input_names=list(example),
@@ -82,4 +83,22 @@ def write_owlvit(folder: Path) -> Any:
         "text_embeds": ["images", "texts", ""], "image_embeds": images,
     }  # fmt: skip
     _write_graphs(folder, network, example, axes, ["logits", "pred_boxes", "text_embeds", "image_embeds"])
+    return network
+
+
+def write_grounding_dino(folder: Path, size: int) -> Any:
+    """Write a repository of Grounding DINO, traced with one phrase and an image of one size; return the network."""
+    config = grounding_dino_checkpoints.tiny_config()
+    network = grounding_dino_checkpoints.checkpoint(folder, "grounding-dino", config)
+    ids = torch.tensor([[101, 1100, 1104, 1012, 102]])
+    example = {
+        "pixel_values": torch.zeros(1, 3, size, size), "input_ids": ids, "token_type_ids": torch.zeros_like(ids),
+        "attention_mask": torch.ones_like(ids), "pixel_mask": torch.ones(1, size, size, dtype=torch.long),
+    }  # fmt: skip
+    text = ["batch", "length"]
+    axes = {
+        "pixel_values": ["batch", "", "", ""], "input_ids": text, "token_type_ids": text, "attention_mask": text,
+        "pixel_mask": ["batch", "", ""], "logits": ["batch", "", ""], "pred_boxes": ["batch", "", ""],
+    }  # fmt: skip
+    _write_graphs(folder, network, example, axes, ["logits", "pred_boxes"])
     return network

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from .finder import Detections, Finder
 from .grounding_dino import GroundingDino
+from .grounding_dino_whole import GroundingDinoWhole
 from .labels import Labels
 from .omdet import OmDet
 from .owl import Owl
@@ -17,6 +18,7 @@ __all__ = ["FINDERS", "Detections", "Finder"]
 
 FINDERS: Final[Mapping[str, type[Finder[Any]]]] = {
     "grounding-dino": GroundingDino,
+    "grounding-dino-whole": GroundingDinoWhole,
     "labels": Labels,
     "omdet": OmDet,
     "owl": Owl,

@@ -21,7 +21,7 @@ from ..family import Picture, Prediction, Stopwatch
 from .finder import Detections
 from .ranking import distinct, rank
 
-__all__ = ["Candidates", "GroundingDino"]
+__all__ = ["Candidates", "GroundingDino", "GroundingDinoFinder"]
 
 _Ids: TypeAlias = tuple[int, ...]  # a tokenized phrase
 
@@ -42,11 +42,8 @@ class _Found(NamedTuple):
     scores: NDArray[np.float32]
 
 
-class GroundingDino:
-    """The graphs `text_encoder`, `detector_encoder` and `detector`, and BERT's tokenizer.
-
-    All phrases of a call are read in one pass of the detector, as long as they fit into one caption. Features of the
-    image are cached by image, those of the words by caption, and detections by both.
+class GroundingDinoFinder:
+    """What both forms of the model share: phrases in captions, logits of tokens and boxes to objects.
 
     Notes
     -----
@@ -57,19 +54,25 @@ class GroundingDino:
 
     Boxes are not suppressed: the model is trained to give each object one. Only objects that two phrases of a prompt
     both found are taken once.
+
+    Parameters
+    ----------
+    bundle
+        The bundle.
+    graph, role
+        The graph that reads the image, and its role.
+    cache
+        Keeps detections by image and caption.
     """
 
     reads_together: ClassVar[bool] = True
 
-    def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
-        roles = ("text_encoder", "detector_encoder", "detector")
-        self._text_graph, self._image_graph, self._detector_graph = (sessions[role] for role in roles)
-        self._cache = cache
+    def __init__(self, bundle: Bundle, graph: Session, cache: ByteCache[Arrays], role: str) -> None:
         self.words = self.read_words(bundle)
+        self._cache = cache
         self._captions = CaptionWriter(bundle.folder, bundle.text)
-        self._resize = read_resize(bundle.image["detector_encoder"], self._image_graph)
+        self._resize = read_resize(bundle.image[role], graph)
         self._calibration = np.array(bundle.calibration, np.float32).T
-        _check_graphs(bundle, self._resize.size)
 
     @staticmethod
     def read_words(bundle: Bundle) -> FreeText:
@@ -98,7 +101,7 @@ class GroundingDino:
         """Return the phrases, tokenized, and what was found for each."""
         with watch.stage("text"):
             read = {phrase: self._captions.read(phrase) for phrase in dict.fromkeys(phrases)}
-            captions = self._captions.write(phrase.ids for phrase in read.values())
+            captions = self._write([phrase.ids for phrase in read.values()])
             texts = [self._encode_text(caption) for caption in captions]
         with watch.stage("detect"):
             found: dict[_Ids, _Found] = {}
@@ -107,6 +110,56 @@ class GroundingDino:
                 columns = zip(caption.spans, scores.T, strict=True)
                 found |= {ids: _Found(number, boxes, column) for ids, column in columns}
         return read, found
+
+    def _detect(self, picture: Picture, caption: Caption, text: Arrays) -> Arrays:
+        """Return boxes, (queries, 4) in pixels of the image, and calibrated scores, (queries, phrases)."""
+
+        def run() -> Arrays:
+            logits, boxes = self._match(picture, caption, text)
+            spans = caption.spans.values()
+            best = np.stack([logits[:, start:end].max(axis=1) for start, end in spans], axis=1)
+            scores = 0.5 + 0.5 * np.tanh(0.5 * best)  # the logistic function, without overflow
+            return _corners(boxes, picture.size), np.interp(scores, *self._calibration).astype(np.float32)
+
+        return self._cache.get((picture.key, "detections", caption.ids), run)
+
+    def _read_image(self, picture: Picture) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return pixels, (1, 3, size, size), and mask, (1, size, size): 1 where there is no padding."""
+        size, (height, width) = self._resize.size, self._resize.covered(picture.size)
+        mask = np.zeros((1, size, size), np.float32)
+        mask[:, :height, :width] = 1
+        return self._resize.apply(picture.pixels, picture.size), mask
+
+    def _write(self, phrases: Sequence[_Ids]) -> list[Caption]:
+        """Join phrases to captions; each is one run of the detector."""
+        raise NotImplementedError
+
+    def _encode_text(self, caption: Caption) -> Arrays:
+        """Return what depends on the words alone."""
+        raise NotImplementedError
+
+    def _match(
+        self, picture: Picture, caption: Caption, text: Arrays
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return logits, (queries, tokens), and boxes, (queries, 4): centre and size relative to the image."""
+        raise NotImplementedError
+
+
+class GroundingDino(GroundingDinoFinder):
+    """The graphs `text_encoder`, `detector_encoder` and `detector`, and BERT's tokenizer.
+
+    All phrases of a call are read in one pass of the detector, as long as they fit into one caption. Features of the
+    image are cached by image, those of the words by caption, and detections by both.
+    """
+
+    def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
+        super().__init__(bundle, sessions["detector_encoder"], cache, "detector_encoder")
+        roles = ("text_encoder", "detector_encoder", "detector")
+        self._text_graph, self._image_graph, self._detector_graph = (sessions[role] for role in roles)
+        _check_graphs(bundle, self._resize.size)
+
+    def _write(self, phrases: Sequence[_Ids]) -> list[Caption]:
+        return self._captions.write(phrases)
 
     def _encode_text(self, caption: Caption) -> Arrays:
         """Return the inputs of the detector that depend on the words alone: features, phrase mask and positions."""
@@ -123,27 +176,19 @@ class GroundingDino:
 
     def _encode_image(self, picture: Picture) -> Arrays:
         """Return features and mask of the image's cells."""
-        size, (height, width) = self._resize.size, self._resize.covered(picture.size)
-        mask = np.zeros((1, size, size), np.float32)
-        mask[:, :height, :width] = 1
-        pixels = self._resize.apply(picture.pixels, picture.size)
+        pixels, mask = self._read_image(picture)
         return self._image_graph.run_on_device(pixel_values=pixels, pixel_mask=mask)
 
-    def _detect(self, picture: Picture, caption: Caption, text: Arrays) -> Arrays:
-        """Return boxes, (queries, 4) in pixels of the image, and calibrated scores, (queries, phrases)."""
-
-        def run() -> Arrays:
-            vision, vision_mask = self._cache.get((picture.key, "vision"), lambda: self._encode_image(picture))
-            features, mask, positions = text
-            logits, boxes = self._detector_graph.run(
-                vision=vision, vision_mask=vision_mask, text=features, phrase_mask=mask, position_ids=positions
-            )
-            spans = caption.spans.values()
-            best = np.stack([logits[:, start:end].max(axis=1) for start, end in spans], axis=1)
-            scores = 0.5 + 0.5 * np.tanh(0.5 * best)  # the logistic function, without overflow
-            return _corners(boxes, picture.size), np.interp(scores, *self._calibration).astype(np.float32)
-
-        return self._cache.get((picture.key, "detections", caption.ids), run)
+    def _match(
+        self, picture: Picture, caption: Caption, text: Arrays
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        del caption
+        vision, vision_mask = self._cache.get((picture.key, "vision"), lambda: self._encode_image(picture))
+        features, mask, positions = text
+        logits, boxes = self._detector_graph.run(
+            vision=vision, vision_mask=vision_mask, text=features, phrase_mask=mask, position_ids=positions
+        )
+        return logits, boxes
 
 
 def _corners(boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
