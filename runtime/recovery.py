@@ -81,17 +81,27 @@ class Recovery:
             error.is_gone = True
             if monotonic() < self._earliest:
                 raise error
-            self._earliest = monotonic() + _PAUSE
             try:
-                running = self._reopen()
-            except AutomaskError as problem:
-                _log.warning("%s; it cannot be opened again yet: %s", error, problem)
-                raise error from problem
-            warning = f"{error}; running on {running.family.device} in {running.precision}"
-            _log.warning("%s", warning)
-            if running.family.device != failed.device:
-                running = replace(running, warnings=(*running.warnings, warning))
-            return use(running)
+                pipeline = use(self._open_elsewhere(failed, error))
+            finally:
+                self._earliest = monotonic() + _PAUSE
+            # Otherwise a device that can be opened but computes nothing would be opened again and again for one call.
+            if not pipeline.works(_unknown_photo(), sample):
+                raise error
+            return pipeline
+
+    def _open_elsewhere(self, failed: Pipeline, error: DeviceError) -> Running:
+        """Open the graphs, on the same device or another one; raise the error if they cannot be opened."""
+        try:
+            running = self._reopen()
+        except AutomaskError as problem:
+            _log.warning("%s; it cannot be opened again yet: %s", error, problem)
+            raise error from problem
+        warning = f"{error}; running on {running.family.device} in {running.precision}"
+        _log.warning("%s", warning)
+        if running.family.device == failed.device:
+            return running
+        return replace(running, warnings=(*running.warnings, warning))
 
 
 def _unknown_photo() -> NDArray[np.uint8]:

@@ -128,10 +128,13 @@ class Session:
         return self._call(inputs, self._run_there)
 
     def to_device(self, array: NDArray[Any]) -> Input:
-        """Copy an array to the memory of the device, if it has its own."""
+        """Copy an array to the memory of the device, if it has its own; raises as `run` does."""
         if not self.memory:
             return array
-        return DeviceArray(self._ort.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), self.memory, 0))
+        try:
+            return DeviceArray(self._ort.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), self.memory, 0))
+        except Exception as error:  # ONNX Runtime's own classes share no base but this
+            raise self._failed("copied an array", error) from error
 
     def _call(self, inputs: _Inputs, run: Callable[[_Inputs, Any], tuple[Any, ...]]) -> tuple[Any, ...]:
         interrupt = current_interrupt()
@@ -150,11 +153,14 @@ class Session:
         except Exception as error:  # ONNX Runtime's own classes share no base but this
             if self.device == CPU:
                 raise
-            reason = str(error).partition("\n")[0]
-            raise DeviceError(
-                f"device {self.device!r} failed while it computed {', '.join(self.outputs)}: {reason}. Try a smaller "
-                f"image, try again later, or load the model with device={CPU!r}"
-            ) from error
+            raise self._failed(f"computed {', '.join(self.outputs)}", error) from error
+
+    def _failed(self, what: str, error: Exception) -> DeviceError:
+        reason = str(error).partition("\n")[0]
+        return DeviceError(
+            f"device {self.device!r} failed while it {what}: {reason}. Try a smaller image, try again later, or load "
+            f"the model with device={CPU!r}"
+        )
 
     def _run_plain(self, inputs: _Inputs, options: object) -> tuple[Any, ...]:
         return tuple(self._session.run(self.outputs, inputs, options))

@@ -38,8 +38,8 @@ class Chip:
     """
 
     def __init__(self) -> None:
-        self.is_gone, self.fails_once = Event(), Event()
-        self.is_next = False
+        self.is_gone, self.is_mute, self.fails_once = Event(), Event(), Event()
+        self.is_next, self.opened = False, 0
 
     def prepare(self, _ort: ModuleType) -> None:
         """Called before a session is opened on this device."""
@@ -52,15 +52,22 @@ class Chip:
             def __init__(self, *arguments: Any, **options: Any) -> None:
                 self.is_on_chip, self.is_dead = chip.is_next, False
                 chip.is_next = False
+                chip.opened += self.is_on_chip
                 self.fail()
                 super().__init__(*arguments, **options)
 
             def run(self, *arguments: Any) -> Any:
                 self.fail()
+                if self.is_on_chip and chip.is_mute.is_set():
+                    raise RuntimeError(FAULT)
                 if self.is_on_chip and chip.fails_once.is_set():
                     chip.fails_once.clear()
                     raise RuntimeError("CUDA out of memory")
                 return super().run(*arguments)
+
+            def run_with_iobinding(self, *arguments: Any) -> None:
+                self.fail()
+                super().run_with_iobinding(*arguments)
 
             def fail(self) -> None:
                 self.is_dead |= self.is_on_chip and chip.is_gone.is_set()
@@ -164,7 +171,10 @@ def test_a_request_that_the_device_cannot_take_fails_alone(
     assert postponed == []
 
 
-def test_in_the_library(chip: Chip, coffee: NDArray[np.uint8]) -> None:
+@pytest.mark.parametrize("memory", ["", "cpu"])
+def test_in_the_library(memory: str, chip: Chip, coffee: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `memory`, encodings and the graph that resizes stay on the device."""
+    monkeypatch.setitem(DEVICES, NAME, replace(DEVICES[NAME], memory=memory))
     named = automask.load(device=NAME, prove=False)  # type: ignore[arg-type]  # a row of the table
     automatic = automask.load(prove=False)
     expected = automatic.mask(coffee, "cup").mask
@@ -180,6 +190,21 @@ def test_in_the_library(chip: Chip, coffee: NDArray[np.uint8]) -> None:
     chip.is_gone.clear()
     assert named.mask(coffee, "cup").device == NAME
     assert named.warnings == ()
+
+
+def test_a_device_that_opens_and_computes_nothing_is_opened_once_for_a_call(
+    chip: Chip, coffee: NDArray[np.uint8]
+) -> None:
+    segmenter = automask.load(device=NAME, prove=False)  # type: ignore[arg-type]  # a row of the table
+    chip.is_mute.set()
+    for calls in (1, 2):
+        before = chip.opened
+        with pytest.raises(automask.DeviceError) as caught:
+            segmenter.mask(coffee, "cup")
+        assert caught.value.is_gone
+        assert chip.opened - before == len(segmenter.bundle.graphs), calls
+    chip.is_mute.clear()
+    assert segmenter.mask(coffee, "cup").device == NAME
 
 
 def test_the_pause_grows_and_ends_with_a_success() -> None:
