@@ -23,6 +23,7 @@ from ..errors import shutting_down
 from ..telemetry.metrics import Metrics
 from .backend import ResponseT, find_model
 from .backlog import Backlog
+from .free_memory import return_free_memory
 from .lanes import Lanes, Seat
 from .lanes import is_large as looks_large
 from .task import Task
@@ -253,6 +254,8 @@ class Engine(Generic[ResponseT]):
             SLOT.set(_Slot(works, seat, self._changed))
             try:
                 self._run(works)
+                if seat.is_large:  # the memory of one such image would otherwise stay, in each thread's heap
+                    return_free_memory()
             finally:
                 with self._changed:
                     self._lanes.leave(seat)

@@ -10,10 +10,12 @@ from typing import Any
 
 import grpc
 import httpx
+import psutil
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
+from automask.service.core.free_memory import return_free_memory
 from automask.service.core.task import Task
 from automask.service.http.forms import Form
 from automask.service.server import Server
@@ -112,3 +114,14 @@ def test_a_finished_call_leaves_no_reference_cycle(server: Server, jpeg: bytes, 
 
 def is_frame_of_automask(thing: object) -> bool:
     return isinstance(thing, types.FrameType) and "automask" in thing.f_code.co_filename
+
+
+def test_free_memory_between_blocks_in_use_is_returned() -> None:
+    process = psutil.Process()
+    blocks = [b"\1" * 100_000 for _ in range(1000)]  # less than what malloc takes from the system directly
+    kept = blocks[::50]
+    blocks.clear()
+    before = process.memory_info().rss
+    return_free_memory()
+    assert before - process.memory_info().rss > 50_000_000
+    assert len(kept) == 20
