@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...architecture import Entry, checkpoint_architecture
-from ...checkpoint import Checkpoint
+from ...checkpoint import Checkpoint, CheckpointError
 from ...model import Model
 from ...pipeline import requires
 from ...terms import Terms
@@ -41,8 +41,16 @@ _FORBIDS = "military, nuclear, espionage, weapons"
 
 
 def _load(checkpoint: Checkpoint, image_size: int | None) -> Model:
-    with requires(EXTRA):
-        from .model import Sam3Model
+    try:
+        with requires(EXTRA):
+            from .model import Sam3Model
+    except RuntimeError as error:
+        if "torchvision" not in str(error):
+            raise
+        raise CheckpointError(
+            f"transformers cannot load {checkpoint.name}, because a torchvision is installed that was built for "
+            f"another torch ({error}); the export needs none: pip uninstall torchvision"
+        ) from error
     return Sam3Model.load(checkpoint, image_size)
 
 

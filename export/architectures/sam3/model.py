@@ -9,7 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
-from ...checkpoint import Checkpoint, CheckpointError
+import transformers
+
+from ...checkpoint import Checkpoint
 from ...clip_tokenizer import load_tokenizer, write_tokenizer
 from ...graphs import Tensor
 from ...image_processor import image_settings
@@ -71,7 +73,7 @@ class Sam3Model(Model):
         ParameterError
             The image size is not a multiple of the patch size.
         """
-        kind = _network_class(checkpoint)
+        kind: Any = transformers.Sam3LiteTextModel if is_lite(checkpoint) else transformers.Sam3Model
         own = read_config(checkpoint, None).image_size
         config = read_config(checkpoint, image_size)
         tokenizer = load_tokenizer(checkpoint, config.text_config, pools_at="nowhere")
@@ -105,25 +107,6 @@ class Sam3Model(Model):
     def model_card(self, manifest: Mapping[str, Any]) -> str:
         """Write the card; see `Model`."""
         return model_card(manifest)
-
-
-def _network_class(checkpoint: Checkpoint) -> Any:  # noqa: ANN401
-    """Return the class of transformers.
-
-    Raises
-    ------
-    CheckpointError
-        It cannot be imported, because a torchvision is installed that does not go with torch.
-    """
-    try:
-        from transformers import Sam3LiteTextModel
-        from transformers import Sam3Model as Network
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"transformers cannot load {checkpoint.name}: {error}. If torchvision is named, it was built for another "
-            "torch; the export does not need it: pip uninstall torchvision"
-        ) from error
-    return Sam3LiteTextModel if is_lite(checkpoint) else Network
 
 
 def submodels(network: Any, pad_to: int | None) -> dict[str, Submodel]:  # noqa: ANN401
