@@ -130,5 +130,5 @@ class DeviceInfo:
     @property
     def is_possible(self) -> bool:
         """Whether the system and the processor are among those that have it."""
-        here = platform.system(), platform.machine()
-        return not self.systems or any(here in {one, (one[0], here[1]) if not one[1] else one} for one in self.systems)
+        system = platform.system()
+        return not self.systems or not {(system, platform.machine()), (system, "")}.isdisjoint(self.systems)

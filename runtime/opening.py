@@ -201,8 +201,9 @@ class _Opener:
         return race
 
     def _runs(self, opened: Opened, proof: Proof) -> Runs:
+        """Return each graph with its last inputs, as often as it runs for the proof."""
         recording = record(self._bundle, opened.sessions, proof.questions)
-        return [(opened.sessions[role], run.inputs) for role, run in recording.runs.items()]
+        return [(opened.sessions[role], run.inputs) for role, run in recording.runs.items() for _ in range(run.count)]
 
     def _open(self, plan: Plan, others: Sequence[Plan], kept: Verdicts | None) -> Opened:
         """Open a plan, or one of the other plans that is faster; prove what was not proven before."""

@@ -32,11 +32,14 @@ class Run:
         Its arrays by name.
     milliseconds
         How long it took.
+    count
+        How often the graph ran in all.
     """
 
     inputs: Mapping[str, NDArray[Any]]
     outputs: Mapping[str, NDArray[Any]]
     milliseconds: float
+    count: int
 
 
 @dataclass(slots=True)
@@ -79,7 +82,8 @@ class _Recorder(Session):
         outputs = run(**inputs)
         milliseconds = 1e3 * (perf_counter() - started)
         named = dict(zip(self.outputs, outputs, strict=True))
-        self._runs[self._role] = Run(_on_host(inputs), _on_host(named), milliseconds)
+        before = self._runs[self._role].count if self._role in self._runs else 0
+        self._runs[self._role] = Run(_on_host(inputs), _on_host(named), milliseconds, before + 1)
         return outputs
 
 
