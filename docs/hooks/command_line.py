@@ -34,12 +34,14 @@ def _describe(
     yield f"{'#' * level} {context.command_path}"
     yield from _paragraphs(command.help or "")
     yield f"```text\n{command.get_usage(context).removeprefix('Usage: ')}\n```"
-    records = [record for one in command.get_params(context) if (record := one.get_help_record(context))]
+    options = [one for one in command.get_params(context) if isinstance(one, click.Option)]
+    records = [record for one in options if (record := one.get_help_record(context))]
     rows = [f"| `{names.replace('|', chr(92) + '|')}` | {_escape(text)} |" for names, text in records]
-    table = "\n".join(["| option | |", "|---|---|", *rows])
-    first = {} if shown is None else shown
-    yield f"Options: as for `{first[table]}`." if table in first else table
-    first.setdefault(table, context.command_path)
+    if len(rows) > 1:  # more than --help
+        table = "\n".join(["| option | |", "|---|---|", *rows])
+        first = {} if shown is None else shown
+        yield f"Options: as for `{first[table]}`." if table in first else table
+        first.setdefault(table, context.command_path)
     if isinstance(command, click.Group):
         tables: dict[str, str] = {}
         for name in sorted(command.list_commands(context)):

@@ -55,7 +55,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def _text(match: re.Match[str], target: File | None) -> str:
     """Return the text of a link; the title of the page in place of its file name."""
     path = match["target"].partition("#")[0]
-    is_name = match["text"].strip("[]") in {path, posixpath.basename(path)}
+    is_name = match["text"].strip("[]") in {path, path.lstrip("./"), posixpath.basename(path)}
     return f"[{target.page.title}]" if is_name and target and target.page and target.page.title else match["text"]
 
 
