@@ -29,7 +29,8 @@ class Selection:
     box
         Left, top, right, bottom in pixels of the image, around one object. Without a prompt, that object is masked.
         With a prompt, the box replaces that of the instance with which its IoU is largest; if that is below 0.3, it
-        adds an object.
+        adds an object. A model of the family `concept` takes it as an example instead: with or without a prompt, the
+        objects are masked that look like the one in it.
     points
         At most 64. Without a prompt, the points (and the box) mean one object. With a prompt, a point refines each
         instance in whose mask it lies; a point in no mask refines the instance whose box is nearest, the smallest one
