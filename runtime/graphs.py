@@ -75,7 +75,7 @@ def _require_share(bundle: Bundle, plan: Plan, sessions: Sequence[Session]) -> N
     if nodes and (not taken or taken < info.least_share * nodes):
         raise DeviceError(
             f"device {plan.device!r} cannot be used for {bundle.name!r} in {plan.precision}: it takes {taken} of "
-            f"{nodes} nodes, and the CPU would compute the others. Use another precision, or device={CPU!r}"
+            f"{nodes} nodes, and the rest would run elsewhere. Use another precision, or device={CPU!r}"
         )
 
 
