@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from automask.devices import device_names
 from automask.errors import ParameterError
 from automask.service.config.settings import Settings, load_settings
 
@@ -158,7 +159,7 @@ BAD: list[tuple[str, str, str]] = [
     ("port", "eighty", "be a valid integer"),
     ("port", "70000", "be less than or equal to 65535"),
     ("workers", "0", "be greater than or equal to 1"),
-    ("device", "tpu", "be 'auto', 'cpu', 'cuda' or 'tensorrt'"),
+    ("device", "tpu", f"be {', '.join(map(repr, device_names()[:-1]))} or {device_names()[-1]!r}"),
     ("log_level", "loud", "be 'debug', 'info', 'warning' or 'error'"),
     ("log_json", "perhaps", "be a valid boolean"),
     ("retention", "soon", "be a duration of at most 10000d such as 30s"),
