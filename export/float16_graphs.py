@@ -9,7 +9,7 @@ from typing import Any
 from automask.bundle import sha256
 from automask.manifest import variant_name
 
-from .graphs import graph_files
+from .graph_files import graph_files
 from .parity import Reference
 
 __all__ = ["LIMITS", "Float16Graphs"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ from typing import Any
 import onnx
 import onnxslim
 
-from .weights import LARGEST, data_file
+from .graph_files import data_file
+from .weights import LARGEST
 
-__all__ = ["OPSET", "Tensor", "copy", "graph_files", "in_order", "save", "slim"]
+__all__ = ["OPSET", "Tensor", "in_order", "save", "slim"]
 
 OPSET = 17
 
@@ -92,24 +92,3 @@ def in_order(model: onnx.ModelProto) -> None:
         waiting = [node for node in waiting if made & set(node.output)]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-
-
-def copy(source: Path, target: Path) -> None:
-    """Copy a graph that `save` wrote; a file of weights is found by its name, so that both names must be the same.
-
-    Raises
-    ------
-    ValueError
-        There is a file of weights, and the names differ.
-    """
-    shutil.copyfile(source, target)
-    data = data_file(source)
-    if data.is_file():
-        if source.name != target.name:
-            raise ValueError(f"the graph {source} names its weights {data.name}; it cannot become {target.name}")
-        shutil.copyfile(data, data_file(target))
-
-
-def graph_files(path: Path) -> list[Path]:
-    """Return the files of a graph that `save` wrote."""
-    return [file for file in (path, data_file(path)) if file.is_file()]

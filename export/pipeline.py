@@ -23,6 +23,7 @@ from automask.sense import check_sense
 from .agreement import THRESHOLD
 from .figures import Figure, ParityError, Report, check
 from .float16_graphs import LIMITS, Float16Graphs
+from .graph_files import graph_files
 from .manifest import describe_graph, versions, write_card
 from .memory import check_memory
 from .model import Model
@@ -161,7 +162,6 @@ def _write_graphs(
     model: Model, bundle: Path, work: Path, options: ExportOptions, progress: Progress
 ) -> tuple[Mapping[str, Path], Mapping[str, Sequence[str]]]:
     """Write every graph in every precision; return the float32 graph and the precisions of each role."""
-    from .graphs import graph_files
     from .precision import write_precision
     from .submodels import export_submodels
 

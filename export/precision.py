@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .float16 import convert, load_named
 from .fusion import fuse_attention
-from .graphs import copy, in_order, save
+from .graph_files import copy_graph
+from .graphs import in_order, save
 
 __all__ = ["write_precision"]
 
@@ -40,7 +41,7 @@ def write_precision(
     elif precision == "fp16":
         _finish(convert(load_named(source), float32_nodes), target)
     else:
-        copy(source, target)
+        copy_graph(source, target)
     if optimize:  # last, because the quantiser cannot read ONNX Runtime's own operators
         save(fuse_attention(onnx.load(target)), target)
 

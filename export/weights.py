@@ -11,9 +11,9 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from automask.bundle import DATA_SUFFIX
+from .graph_files import data_file
 
-__all__ = ["LARGEST", "data_file", "put_back", "take_out"]
+__all__ = ["LARGEST", "put_back", "take_out"]
 
 LARGEST = 1 << 30
 """Bytes of the largest graph whose weights are inside. Below 2 GiB, because ONNX Runtime maps a file of weights into
@@ -21,11 +21,6 @@ memory instead of copying them."""
 
 _LARGE = 1 << 20  # bytes of a weight that is kept aside; slimming reads and merges only smaller ones
 _PAGE = 4096
-
-
-def data_file(path: Path) -> Path:
-    """Return the file of the weights of the graph in a file."""
-    return path.with_name(path.name + DATA_SUFFIX)
 
 
 def take_out(model: onnx.ModelProto) -> dict[str, TensorProto]:

@@ -14,7 +14,8 @@ from torch import nn
 from automask.bundle import read_bundle
 from automask.errors import BundleError
 from automask.export import graphs, weights
-from automask.export.graphs import Tensor, copy, save
+from automask.export.graph_files import copy_graph
+from automask.export.graphs import Tensor, save
 from automask.export.manifest import describe_graph
 from automask.export.precision import write_precision
 from automask.export.submodels import Submodel, export_submodels
@@ -73,7 +74,7 @@ def test_other_precisions_are_made_of_it(submodel: Submodel, tmp_path: Path) -> 
         write_precision(path, target, precision, optimize=False)
         assert run(target, submodel) < limit
     with pytest.raises(ValueError, match=r"names its weights net\.onnx\.data; it cannot become other\.onnx"):
-        copy(path, tmp_path / "out" / "other.onnx")
+        copy_graph(path, tmp_path / "out" / "other.onnx")
 
 
 @pytest.mark.usefixtures("small_limit")

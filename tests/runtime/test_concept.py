@@ -18,7 +18,7 @@ import automask
 from automask import postprocess
 from automask.bundle import MANIFEST
 from automask.devices import DEVICES
-from automask.errors import BundleError, EmptyMaskError, ParameterError
+from automask.errors import BundleError, EmptyMaskError, ImageError, ParameterError
 from support.command_line import run_text
 from support.concept_bundles import LENGTH, colour_bundle, two_rectangles
 
@@ -183,6 +183,11 @@ def test_any_image_size(segmenter: automask.Segmenter, shape: tuple[int, int]) -
     result = segmenter.mask(picture, "red", **PLAIN)
     assert result.mask.shape == shape
     assert result.instances
+
+
+def test_a_picture_without_pixels_is_refused(segmenter: automask.Segmenter) -> None:
+    with pytest.raises(ImageError):
+        segmenter.mask(np.zeros((0, 5, 3), np.uint8), "red")
 
 
 def test_a_long_prompt_is_cut_and_says_so(segmenter: automask.Segmenter, photo: Pixels) -> None:

@@ -1,0 +1,36 @@
+"""The files of a graph: a large one has its weights in a file of their own beside it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from automask.bundle import DATA_SUFFIX
+
+__all__ = ["copy_graph", "data_file", "graph_files"]
+
+
+def data_file(path: Path) -> Path:
+    """Return the file for the weights of the graph in a file."""
+    return path.with_name(path.name + DATA_SUFFIX)
+
+
+def graph_files(path: Path) -> list[Path]:
+    """Return the files of a graph, those that exist."""
+    return [file for file in (path, data_file(path)) if file.is_file()]
+
+
+def copy_graph(source: Path, target: Path) -> None:
+    """Copy a graph; it finds its file of weights by its name, so that both names must be the same.
+
+    Raises
+    ------
+    ValueError
+        There is a file of weights, and the names differ.
+    """
+    shutil.copyfile(source, target)
+    data = data_file(source)
+    if data.is_file():
+        if source.name != target.name:
+            raise ValueError(f"the graph {source} names its weights {data.name}; it cannot become {target.name}")
+        shutil.copyfile(data, data_file(target))
