@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Sequence
@@ -17,19 +16,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from click.testing import CliRunner
 from numpy.typing import NDArray
-from PIL import Image
-from skimage import data
 from transformers import CLIPTokenizerFast, DetrImageProcessor, OmDetTurboForObjectDetection
 
 import automask
 from automask.errors import BundleError, MissingDependencyError, ParameterError
 from automask.export.architectures.omdet.model import OmDetModel
 from automask.export.checkpoint import CheckpointError, find
-from automask.export.cli import export
 from automask.parameters import Query
 from automask.session import Session
+from support.finder_tests import FinderTests, coffee, run_command
 from support.omdet_checkpoints import SIZE, checkpoint
 
 Array = NDArray[Any]
@@ -94,13 +90,6 @@ def suppress(boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, io
     return torch.from_numpy(order[np.argsort(-scores.numpy()[order], kind="stable")])
 
 
-def run_command(model: Path, output: Path, *options: str) -> str:
-    result = CliRunner().invoke(export, [str(model), "--output", str(output), *options])
-    if result.exception is not None:
-        raise result.exception
-    return result.output
-
-
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("omdet")
@@ -116,7 +105,11 @@ def segmenter(exported: Exported) -> automask.Segmenter:
 
 @pytest.fixture(scope="module")
 def photo() -> Array:
-    return np.asarray(data.coffee(), np.uint8)
+    return coffee()
+
+
+class TestOmDet(FinderTests):
+    pass
 
 
 def check_same(result: automask.Result, expected: Sequence[tuple[str, float, tuple[float, ...]]]) -> None:
@@ -190,32 +183,6 @@ def test_many_phrases_whose_task_is_too_long(segmenter: automask.Segmenter, expo
     assert result.labels == tuple(phrases)
     assert result.dropped == ()
     check_same(result, exported.expected(photo, phrases))
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (3000, 4000)])
-def test_images_of_one_pixel_and_of_twelve_megapixels(segmenter: automask.Segmenter, shape: tuple[int, int]) -> None:
-    file = io.BytesIO()
-    Image.new("RGB", shape[::-1], (90, 60, 30)).save(file, "JPEG")
-    result = segmenter.mask(file.getvalue(), "cup")
-    assert result.mask.shape == shape
-    for one in result.instances:
-        left, top, right, bottom = one.box
-        assert 0 <= left < right <= shape[1]
-        assert 0 <= top < bottom <= shape[0]
-
-
-def test_a_known_photo_and_known_words_are_not_computed_again(segmenter: automask.Segmenter, photo: Array) -> None:
-    segmenter.mask(photo, "cup")
-    before = segmenter.cache_info().misses
-    segmenter.mask(photo, "cup", threshold=0.3)
-    assert segmenter.cache_info().misses == before
-
-
-def test_nothing_found(segmenter: automask.Segmenter, photo: Array) -> None:
-    result = segmenter.mask(photo, "cup, a hat", threshold=1)
-    assert result.is_empty
-    assert result.instances == ()
-    assert result.labels == ("cup", "a hat")
 
 
 def test_a_prompt_of_a_thousand_words_is_cut_and_says_so(segmenter: automask.Segmenter, photo: Array) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,19 +12,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from click.testing import CliRunner
 from numpy.typing import NDArray
-from PIL import Image
-from skimage import data
 from transformers import Owlv2Processor, OwlViTProcessor
 
 import automask
 from automask.bundle import open_bundle
 from automask.errors import BundleError, ParameterError
 from automask.export.checkpoint import CheckpointError
-from automask.export.cli import export
 from automask.preprocess import Resize
 from automask.session import Session
+from support.finder_tests import FinderTests, coffee, run_command
 from support.owl_checkpoints import KINDS, checkpoint
 
 Array = NDArray[Any]
@@ -72,13 +68,6 @@ def _has_article(phrase: str) -> bool:
     return phrase.split(maxsplit=1)[0] in {"a", "the"}
 
 
-def run_command(model: Path, output: Path, *options: str) -> str:
-    result = CliRunner().invoke(export, [str(model), "--output", str(output), *options])
-    if result.exception is not None:
-        raise result.exception
-    return result.output
-
-
 @pytest.fixture(scope="module", params=KINDS)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp(request.param)
@@ -94,7 +83,11 @@ def segmenter(exported: Exported) -> automask.Segmenter:
 
 @pytest.fixture(scope="module")
 def photo() -> Array:
-    return np.asarray(data.coffee(), np.uint8)
+    return coffee()
+
+
+class TestOwl(FinderTests):
+    pass
 
 
 def check_same(result: automask.Result, expected: dict[str, Any]) -> None:
@@ -127,18 +120,6 @@ def test_images_of_any_proportions(exported: Exported, segmenter: automask.Segme
     check_same(segmenter.mask(image, "cup, a hat"), exported.expected(image, ["cup", "a hat"]))
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3000, 4000)])
-def test_images_of_one_pixel_and_of_twelve_megapixels(segmenter: automask.Segmenter, shape: tuple[int, int]) -> None:
-    file = io.BytesIO()
-    Image.new("RGB", shape[::-1], (90, 60, 30)).save(file, "JPEG")
-    result = segmenter.mask(file.getvalue(), "cup")
-    assert result.mask.shape == shape
-    for one in result.instances:
-        left, top, right, bottom = one.box
-        assert 0 <= left < right <= shape[1]
-        assert 0 <= top < bottom <= shape[0]
-
-
 def test_prompts_of_one_call_do_not_change_each_other(segmenter: automask.Segmenter, photo: Array) -> None:
     prompts = ["cup, a hat", "the spoon", "cat on cup and tin"]
     together = segmenter.mask(photo, prompts, exclude="a hat")
@@ -149,20 +130,6 @@ def test_prompts_of_one_call_do_not_change_each_other(segmenter: automask.Segmen
     excluded = segmenter.mask(photo, "a hat", grow_mask=0)
     assert excluded.mask.any()
     assert not (together[1].mask & excluded.mask).any()
-
-
-def test_a_known_photo_and_known_words_are_not_computed_again(segmenter: automask.Segmenter, photo: Array) -> None:
-    segmenter.mask(photo, "cup")
-    before = segmenter.cache_info().misses
-    segmenter.mask(photo, "cup", threshold=0.3)
-    assert segmenter.cache_info().misses == before
-
-
-def test_nothing_found(segmenter: automask.Segmenter, photo: Array) -> None:
-    result = segmenter.mask(photo, "cup, a hat", threshold=1)
-    assert result.is_empty
-    assert result.instances == ()
-    assert result.labels == ("cup", "a hat")
 
 
 def test_threshold_zero_draws_the_best_and_says_so(segmenter: automask.Segmenter, photo: Array) -> None:
