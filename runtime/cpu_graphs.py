@@ -7,8 +7,8 @@ from pathlib import Path
 
 from .bundle import Bundle
 from .cache import Arrays, ByteCache
-from .device_arrays import device_bytes, host_bytes
 from .devices import CPU, DEVICES
+from .devices.arrays import device_bytes, host_bytes
 from .families import FAMILIES
 from .images import DEFAULT_MAX_PIXELS
 from .running import Running

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .devices import DEVICES
+from .devices.tuning import Tuning
 from .preprocess import OPENCV, PILLOW, Resize, shrinks
 from .session import Input, Session
-from .tuning import Tuning
 
 __all__ = ["DATA", "DeviceResize", "read_resize"]
 

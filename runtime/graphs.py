@@ -10,10 +10,10 @@ from typing import Final, TypeAlias
 
 from .bundle import Bundle, Graph
 from .devices import CPU, DEVICES
+from .devices.tuning import DEFAULT, Tuning
 from .errors import DeviceError
 from .plans import Plan
 from .session import Session, engines_folder
-from .tuning import DEFAULT, Tuning
 
 __all__ = ["Progress", "count_engines", "open_graph", "open_graphs", "silent"]
 

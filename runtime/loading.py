@@ -11,8 +11,9 @@ from typing import Any
 
 from .bundle import MANIFEST, Bundle, read_bundle
 from .cache import Arrays, ByteCache
-from .device_arrays import device_bytes, host_bytes
 from .devices import AUTO, CPU, Device
+from .devices.arrays import device_bytes, host_bytes
+from .devices.tuning import Tuning
 from .errors import BundleError, ParameterError
 from .families import FAMILIES
 from .families.family import Family, Words
@@ -23,7 +24,6 @@ from .opening import open_bundle_on, predict_device
 from .outline import Outline
 from .running import Running
 from .segmenter import Segmenter
-from .tuning import Tuning
 
 __all__ = ["load", "outline", "read_words"]
 

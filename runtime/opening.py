@@ -14,6 +14,7 @@ from time import perf_counter
 
 from .bundle import Bundle, sha256
 from .devices import AUTO, CPU, find_rivals, pick_device
+from .devices.tuning import DEFAULT, Tuning
 from .errors import BundleError, DeviceError
 from .graphs import Progress, open_graph, open_graphs, silent
 from .plans import Plan, find_plans, may_compare, sort_plans
@@ -22,7 +23,6 @@ from .proof.document import PHOTO
 from .proof.speed import slowest
 from .running import Standing
 from .session import Session
-from .tuning import DEFAULT, Tuning
 
 __all__ = [
     "Opened",

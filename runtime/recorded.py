@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from .device_arrays import DeviceArray
+from .devices.arrays import DeviceArray
 
 __all__ = ["COPY", "RecordedGraph"]
 

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import TensorSpec
-from .device_arrays import DeviceArray
 from .devices import CPU, DEVICES, DeviceInfo, import_onnxruntime, library_versions
+from .devices.arrays import DeviceArray
+from .devices.plugins import find_plugin_devices
+from .devices.tuning import DEFAULT, Tuning
 from .errors import BundleError, DeviceError
 from .folders import cache_folder
 from .interrupt import current_interrupt
-from .plugins import find_plugin_devices
 from .recorded import COPY, RecordedGraph
-from .tuning import DEFAULT, Tuning
 
 __all__ = ["Input", "Session", "engines_folder"]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..bundle import Bundle
 from ..cpu_graphs import assemble
-from ..device_arrays import to_host
+from ..devices.arrays import to_host
 from ..encodings import rle
 from ..errors import AutomaskError
 from ..result import Result

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 import automask
 from automask.cache import Arrays, ByteCache
-from automask.device_arrays import DeviceArray, device_bytes, host_bytes, to_host
 from automask.devices import DEVICES
+from automask.devices.arrays import DeviceArray, device_bytes, host_bytes, to_host
 from automask.interrupt import Interrupt
 from automask.lookup import find_bundle
 from automask.session import Session

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 import automask
 from automask import device_resize
-from automask.device_arrays import DeviceArray, to_host
 from automask.device_resize import DATA, read_resize
+from automask.devices.arrays import DeviceArray, to_host
 from automask.export.front import write
 from automask.lookup import find_bundle
 from automask.preprocess import Resize

@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state
 
 import automask
-from automask import opening, plugins
+from automask import opening
 from automask.cli import main
-from automask.device_table import DEVICES
-from automask.devices import import_onnxruntime, library_versions, pick_device
+from automask.devices import import_onnxruntime, library_versions, pick_device, plugins
+from automask.devices.plugins import Plugin
+from automask.devices.table import DEVICES
+from automask.devices.tuning import Tuning
 from automask.loading import outline
 from automask.lookup import find_bundle
-from automask.plugins import Plugin
 from automask.proof import Timing, Verdicts
 from automask.session import Session
-from automask.tuning import Tuning
 
 PHOTO = Path(automask.__file__).parent / "data" / "person.jpg"
 PLUGINS = ("tensorrt-rtx", "openvino", "openvino-gpu", "qnn")

@@ -17,13 +17,13 @@ import pytest
 from numpy.typing import NDArray
 
 import automask
-from automask.device_arrays import to_host
 from automask.devices import DEVICES
+from automask.devices.arrays import to_host
+from automask.devices.providers import cuda_options, tensorrt_options
+from automask.devices.tuning import Tuning
 from automask.lookup import find_bundle
-from automask.providers import cuda_options, tensorrt_options
 from automask.recorded import RecordedGraph
 from automask.session import Session
-from automask.tuning import Tuning
 
 pytestmark = pytest.mark.usefixtures("own_memory")
 

@@ -18,10 +18,10 @@ from click.testing import CliRunner
 import automask
 from automask.cli import main
 from automask.devices import DEVICES, import_onnxruntime
+from automask.devices.tuning import Tuning
 from automask.folders import cache_folder
 from automask.lookup import find_bundle
 from automask.session import Session
-from automask.tuning import Tuning
 
 ROLES = ("detector", "image_encoder", "mask_decoder")
 

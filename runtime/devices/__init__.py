@@ -1,6 +1,6 @@
 """Devices: which ones work here, what to install, and ONNX Runtime itself.
 
-`device_table` has the rows. Everything else asks the table: `load`, the command line, the settings of the service,
+`table` has the rows. Everything else asks the table: `load`, the command line, the settings of the service,
 `automask doctor`.
 """
 
@@ -12,10 +12,10 @@ from importlib import import_module, metadata
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from .device_info import DeviceInfo
-from .device_table import DEVICES
-from .errors import DeviceError, MissingDependencyError, ParameterError
+from ..errors import DeviceError, MissingDependencyError, ParameterError
+from .info import DeviceInfo
 from .plugins import find_plugin_devices, is_plugin_installed, plugin_versions
+from .table import DEVICES
 
 __all__ = [
     "AUTO",

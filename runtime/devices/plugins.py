@@ -9,7 +9,7 @@ from threading import Lock
 from types import ModuleType
 from typing import Any
 
-from .errors import DeviceError
+from ..errors import DeviceError
 
 __all__ = ["Plugin", "find_plugin_devices", "is_plugin_installed", "plugin_versions"]
 

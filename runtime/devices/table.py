@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-from .device_info import DeviceInfo
 from .hardware import identify_nvidia, tensorrt_versions
+from .info import DeviceInfo
 from .plugins import Plugin
 from .providers import (
     coreml,
