@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -36,9 +37,46 @@ class SegmentAnything(Model):
     task = "mask-generation"
     packages = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxslim", "onnxruntime", "numpy")
 
-    def __init__(self, network: Any, processor: Mapping[str, Any]) -> None:  # noqa: ANN401 (transformers has no types)
+    drawer: ClassVar[type[Sam]]
+
+    def __init__(self, network: Any, processor: Mapping[str, Any], size: int, settings: Mapping[str, Any]) -> None:  # noqa: ANN401 (transformers has no types)
         self._network, self._processor = network, processor
+        self.image_size = size
+        self.image = {"image_encoder": settings}
         self.float32_nodes = {"mask_decoder": _products_of_tokens(network)}
+
+    def reference(self, photo: Image) -> DrawerReference:
+        """Run the checkpoint; see `Model`."""
+        photo = example_photo(photo)
+        pixels = self.pixels(photo)
+        with torch.inference_mode():
+            embeddings = self.embed(torch.from_numpy(pixels))
+        return DrawerReference.run(
+            self.forward,
+            photo,
+            pixels,
+            embeddings=embeddings,
+            fitted=self.fitted,
+            drawer=self.drawer,
+            submodels=self.submodels,
+        )
+
+    @property
+    def fitted(self) -> tuple[int, int]:
+        """Height and width, in pixels of the square, that the example photo covers: by default all of it."""
+        return (self.image_size, self.image_size)
+
+    def forward(self, **inputs: Any) -> Any:  # noqa: ANN401
+        """Run the network."""
+        return self._network(**inputs)
+
+    def embed(self, pixels: torch.Tensor) -> Mapping[str, Any]:
+        """Return what the network makes of an image, by the name of its argument."""
+        return {"image_embeddings": self._network.get_image_embeddings(pixels)}
+
+    @abstractmethod
+    def pixels(self, photo: Image) -> Array:
+        """Return what transformers' image processor makes of a photo, (1, 3, size, size)."""
 
     def write_settings(self, bundle: Path) -> dict[str, Any]:
         """Write the settings; a drawer reads no text. See `Model`."""
@@ -57,12 +95,12 @@ class SamDrawer(SegmentAnything):
 
     kinds: ClassVar[Mapping[str, str]] = {"drawer": "sam"}
 
+    drawer = Sam
+
     def __init__(self, network: SamModel | SamHQModel, processor: Mapping[str, Any], size: int, name: str) -> None:
-        super().__init__(network, processor)
+        super().__init__(network, processor, size, image_settings(processor, size, "longest_side", name))
         self._is_fine = network.config.model_type == "sam_hq"
         self.description = f"Draws masks into boxes and around points ({'SAM-HQ' if self._is_fine else 'SAM'})."
-        self.image_size = size
-        self.image = {"image_encoder": image_settings(processor, size, "longest_side", name)}
         encoder, decoder = (
             (HighQualityImageEncoder(network), HighQualityMaskDecoder(network, size))
             if self._is_fine
@@ -98,28 +136,24 @@ class SamDrawer(SegmentAnything):
             _resize(network, size)
         return cls(network, processor, size, checkpoint.name)
 
-    def reference(self, photo: Image) -> DrawerReference:
-        """Run the checkpoint; see `Model`."""
-        photo = example_photo(photo)
-        pixels = self._pixels(photo)
-        with torch.inference_mode():
-            found = self._network.get_image_embeddings(torch.from_numpy(pixels))
-        names = ("image_embeddings", "intermediate_embeddings")
-        return DrawerReference.run(
-            self._forward,
-            photo,
-            pixels,
-            embeddings=dict(zip(names, found, strict=True)) if self._is_fine else {"image_embeddings": found},
-            fitted=(self.image_size * 3 // 4, self.image_size),
-            drawer=Sam,
-            submodels=self.submodels,
-        )
+    @property
+    def fitted(self) -> tuple[int, int]:
+        """Height and width that the example photo covers; see `SegmentAnything`."""
+        return (self.image_size * 3 // 4, self.image_size)
 
-    def _forward(self, **inputs: Any) -> Any:  # noqa: ANN401 (transformers' networks share no typed base)
+    def forward(self, **inputs: Any) -> Any:  # noqa: ANN401 (transformers' networks share no typed base)
+        """Run the network, SAM-HQ's with a correction."""
         with corrected(self._network):
             return self._network(**inputs)
 
-    def _pixels(self, photo: Image) -> Array:
+    def embed(self, pixels: torch.Tensor) -> Mapping[str, Any]:
+        """Return the embedding, and SAM-HQ's early features; see `SegmentAnything`."""
+        if not self._is_fine:
+            return super().embed(pixels)
+        names = ("image_embeddings", "intermediate_embeddings")
+        return dict(zip(names, self._network.get_image_embeddings(pixels), strict=True))
+
+    def pixels(self, photo: Image) -> Array:
         """Return what transformers' image processor makes of a photo, (1, 3, size, size)."""
         from transformers import SamImageProcessor
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import torch
 from PIL import Image as Pillow
 
 from automask.families.drawers.sam import Sam2
@@ -17,7 +16,6 @@ from ...network import load_network
 from ...parity import Array, Image
 from ..sam.inputs import checked_size, image_settings, read_processor
 from ..sam.model import SegmentAnything, drawer_submodels
-from ..sam.reference import DrawerReference, example_photo
 from .decoder import MaskDecoder
 from .encoder import ImageEncoder
 from .repvit import RepVitConfig, fuse
@@ -35,17 +33,16 @@ class Sam2Drawer(SegmentAnything):
     """SAM 2 or EdgeTAM, without the parts that follow an object through a video."""
 
     kinds: ClassVar[Mapping[str, str]] = {"drawer": "sam2"}
+    drawer = Sam2
 
     def __init__(self, network: Sam2Model | EdgeTamModel, processor: Mapping[str, Any], size: int, name: str) -> None:
-        super().__init__(network, processor)
+        super().__init__(network, processor, size, image_settings(processor, size, "stretch", name))
         vision, name_of_kind = network.vision_encoder, "SAM 2"
         if network.config.model_type == "edgetam":
             vision, name_of_kind = copy.deepcopy(vision), "EdgeTAM"
             fuse(vision)
             self.float32_roles = frozenset({"image_encoder"})  # convolutions, which int8 leaves as they are
         self.description = f"Draws masks into boxes and around points ({name_of_kind})."
-        self.image_size = size
-        self.image = {"image_encoder": image_settings(processor, size, "stretch", name)}
         self.submodels = drawer_submodels(ImageEncoder(network, vision), MaskDecoder(network, size), size)
 
     @classmethod
@@ -74,23 +71,7 @@ class Sam2Drawer(SegmentAnything):
         network.backbone_feature_sizes = [[4 * side] * 2, [2 * side] * 2, [side] * 2]
         return cls(network, processor, size, checkpoint.name)
 
-    def reference(self, photo: Image) -> DrawerReference:
-        """Run the checkpoint; see `Model`."""
-        photo = example_photo(photo)
-        pixels = self._pixels(photo)
-        with torch.inference_mode():
-            found = self._network.get_image_embeddings(torch.from_numpy(pixels))
-        return DrawerReference.run(
-            self._network,
-            photo,
-            pixels,
-            embeddings={"image_embeddings": found},
-            fitted=(self.image_size, self.image_size),
-            drawer=Sam2,
-            submodels=self.submodels,
-        )
-
-    def _pixels(self, photo: Image) -> Array:
+    def pixels(self, photo: Image) -> Array:
         """Return what transformers' image processor makes of a photo, (1, 3, size, size).
 
         It resizes with torchvision, whose filter is Pillow's: they differ by at most one level of 255.
