@@ -44,10 +44,10 @@ def _split(_context: click.Context, _parameter: click.Parameter, values: tuple[s
 def warm(
     *, models: tuple[str, ...], device: str, precision: str | None, threads: int | None, gpu_memory_mb: int | None
 ) -> None:
-    """Build ahead what models need on a device, and prove them there: then no server and no first call waits for it.
+    """Build engines and prove models on a device, so that no server and no first call has to wait for that.
 
-    TensorRT takes minutes to build the engines of a graph; they are kept in the cache folder, as the proofs are. Run it
-    as the user, with the cache folder (XDG_CACHE_HOME) and the versions, of the server that is to have them.
+    TensorRT takes minutes to build the engines of a graph. They are kept in the cache folder, and so are proofs. Run
+    this as the server's user, with the same cache folder (XDG_CACHE_HOME) and the same versions.
     """
     for model in models:
         click.echo(f"{model}:")
