@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -34,6 +35,9 @@ pytest_plugins = ["support.skips"]
 # No deadline: a busy machine can stall any example. benchmarks/ measures time.
 settings.register_profile("automask", deadline=None)
 settings.load_profile("automask")
+
+# A job in the background of a script ignores Ctrl-C, and so would the programs that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 

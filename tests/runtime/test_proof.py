@@ -407,7 +407,7 @@ def test_the_error_of_digests_is_near_that_of_the_arrays(size: int, scale: float
 def test_infinity_marks_padding_and_overflow_is_an_error() -> None:
     expected = np.array([[1.0, 2.0, -np.inf]], np.float32)
     digest = Digest.from_json(Digest.of(expected).to_json())
-    assert digest.error(Digest.of(expected)) == 0
+    assert digest.error(Digest.of(expected)) < 1e-5  # the six digits of the file
     assert digest.error(Digest.of(expected + np.array([[0.0, 1.0, 0.0]], np.float32))) > 0.3
     for found in ([[1.0, np.inf, -np.inf]], [[1.0, 2.0, 0.0]], [[1.0, np.nan, -np.inf]]):
         assert digest.error(Digest.of(np.array(found))) == np.inf
