@@ -74,7 +74,7 @@ def download(
     HubUnreachableError
         The files cannot be downloaded, and no revision of the repository is in the cache.
     HubError
-        There is no such repository, or it is private, or it has no such revision.
+        There is no such repository, or it is private, or it has no such revision, or the id is malformed.
     SpaceError
         The disk became full.
     MissingDependencyError
@@ -85,6 +85,7 @@ def download(
         from huggingface_hub.errors import (
             GatedRepoError,
             HfHubHTTPError,
+            HFValidationError,
             LocalEntryNotFoundError,
             RepositoryNotFoundError,
             RevisionNotFoundError,
@@ -104,6 +105,8 @@ def download(
         ) from error
     except RevisionNotFoundError as error:
         raise HubError(f"{hub_id} has no revision {revision!r}") from error
+    except HFValidationError as error:
+        raise HubError(f"{hub_id!r} is no id of the Hub: {error}") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         if error.errno == errno.ENOSPC:
             raise SpaceError(f"the disk that holds the Hub's cache is full; {hub_id} was not downloaded") from error

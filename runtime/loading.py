@@ -90,6 +90,8 @@ def load(
     ------
     BundleNotFoundError, BundleError
         There is no such bundle, or it is damaged, malformed or of an unknown family.
+    SpaceError
+        The model is downloaded from the Hub, and the disk became full.
     DeviceError
         The device cannot be used, or the model does not compute there what it should. If device or precision is not
         named, the next one is tried first, with a warning.

@@ -8,6 +8,7 @@ from pathlib import Path
 from .bundle import MANIFEST, Bundle, open_bundle
 from .errors import BundleNotFoundError, MissingDependencyError, ParameterError
 from .folders import bundles_folder
+from .hub import HubError, HubUnreachableError, download
 
 __all__ = [
     "HUB_ID",
@@ -67,7 +68,7 @@ def find_bundle(model: str | Path, *, revision: str | None = None) -> Bundle:
 
     Raises
     ------
-    BundleNotFoundError, BundleError, MissingDependencyError
+    BundleNotFoundError, BundleError, SpaceError, MissingDependencyError
         As `locate_bundle` and `open_bundle` do.
 
     Examples
@@ -92,7 +93,9 @@ def locate_bundle(model: str | Path, *, revision: str | None = None) -> Path:
     Raises
     ------
     BundleNotFoundError
-        There is no such bundle, or the Hub cannot be reached.
+        There is no such bundle: the repository is unknown, private or gated, or the Hub cannot be reached.
+    SpaceError
+        The disk became full during the download.
     MissingDependencyError
         `model` is a Hub id, and `huggingface_hub` is not installed.
     """
@@ -114,16 +117,16 @@ def locate_bundle(model: str | Path, *, revision: str | None = None) -> Path:
 
 def _download(hub_id: str, revision: str | None) -> Path:
     try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError as error:
+        return download(hub_id, revision, ["*"])
+    except MissingDependencyError as error:
         raise MissingDependencyError(
             f"{hub_id!r} looks like a Hub id; to download it: pip install 'automask[hub]'"
         ) from error
-    try:
-        return Path(snapshot_download(hub_id, revision=revision))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except HubUnreachableError as error:
         raise BundleNotFoundError(
-            f"no bundle {hub_id!r}: there is no such folder, and the download from the Hub failed: {reason}"
+            f"no bundle {hub_id!r}: there is no such folder, and the Hub could not be reached: {error.reason} Where it "
+            f"can be, run `hf download {hub_id} --local-dir {hub_id.rpartition('/')[2]}`; then copy this folder here, "
+            "and give it instead of the Hub id"
         ) from error
+    except HubError as error:
+        raise BundleNotFoundError(f"no bundle {hub_id!r}: there is no such folder, and {error}") from error

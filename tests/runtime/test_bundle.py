@@ -1,5 +1,6 @@
 """Bundles are found by folder, name or Hub id, and what is wrong with one is named."""
 
+import errno
 import hashlib
 import json
 import os
@@ -10,14 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
+from huggingface_hub import constants
 from numpy.typing import NDArray
 
 import automask
 from automask.bundle import MANIFEST, TensorSpec
 from automask.lookup import built_in_bundles, find_bundle
+from automask.publish import SpaceError
 from automask.session import Session
+from support.hub import serve
 
 Edit = Callable[[dict[str, Any]], object]
 
@@ -216,5 +221,40 @@ def test_a_hub_id_that_cannot_be_downloaded_is_one_line(tmp_path: Path, coffee_f
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith(
-        "automask: error: no bundle 'somebody/nothing': there is no such folder, and the download from the Hub failed: "
+        "automask: error: no bundle 'somebody/nothing': there is no such folder, and the Hub could not be reached: "
     )
+    assert "`hf download somebody/nothing --local-dir nothing`" in line
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (401, "RepoNotFound", "no repository 'some/body' on the Hub, or it is private"),
+        (403, "GatedRepo", "some/body is gated: accept its terms"),
+        (404, "RevisionNotFound", "some/body has no revision 'v9'"),
+        (503, "Unavailable", "the Hub could not be reached: "),
+    ],
+)
+def test_the_reason_of_the_hub_is_named(
+    status: int, code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(lambda _: (status, {"X-Error-Code": code, "X-Error-Message": code}, b"")) as endpoint:
+        for name, value in {"ENDPOINT": endpoint, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": False}.items():
+            monkeypatch.setattr(constants, name, value)
+        with pytest.raises(automask.BundleNotFoundError) as raised:
+            find_bundle("some/body", revision="v9")
+    assert str(raised.value).startswith(f"no bundle 'some/body': there is no such folder, and {message}")
+
+
+def test_a_path_that_is_no_hub_id_is_named() -> None:
+    with pytest.raises(automask.BundleNotFoundError, match=r"no such folder, and '\./nothing' is no id of the Hub"):
+        find_bundle("./nothing")
+
+
+def test_a_disk_that_becomes_full_during_a_download_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fill)
+    with pytest.raises(SpaceError, match="the disk that holds the Hub's cache is full; some/body was not downloaded"):
+        find_bundle("some/body")
