@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -156,6 +157,20 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     monkeypatch.setattr(Session, "run", counting)
     return counts
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
+    """Until it is set, no graph starts in this process: what runs then has begun, and does not end."""
+    gate, original = Event(), Session.run
+
+    def waiting(self: Session, **inputs: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+        gate.wait()
+        return original(self, **inputs)
+
+    monkeypatch.setattr(Session, "run", waiting)
+    yield gate
+    gate.set()
 
 
 @pytest.fixture

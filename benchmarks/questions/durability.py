@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 import signal
-import socket
 import sqlite3
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ import automask
 from automask.service import Client, InternalError, Job, QueueFullError, UnavailableError
 from harness.numbered_requests import ExpectedMasks, photo_and_prompt
 from harness.options import RunOptions
+from support.ports import free_port
 from support.server_process import ServerProcess
 
 SUBMITTERS, FETCHERS = 3, 2
@@ -126,9 +126,7 @@ def outcome(job: Job[automask.Result]) -> NDArray[np.uint8] | str:
 def run(rounds: int, seed: int, folder: Path, *, most: int = 120) -> Report:
     """Kill the server `rounds` times, each after fewer than `most` responses, then check every request."""
     generator = random.Random(seed)  # noqa: S311 (moments, no secrets)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    arguments = ("--port", port, "--store", folder / "requests.sqlite3", "--log-level", "info")
+    arguments = ("--port", free_port(), "--store", folder / "requests.sqlite3", "--log-level", "info")
     started = perf_counter()
     server = ServerProcess(*arguments)
     clients = Clients(server.address)

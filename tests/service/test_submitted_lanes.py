@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from automask.service import Client, Job
-from support.decoders import start_both
+from support.decoders import count_none_as_slow, start_both
 from support.hostile_images import ATTACKS
 from support.threaded_server import CALL_TIMEOUT, serving, wait_until
 
@@ -40,13 +40,17 @@ def end(jobs: list[Job[Any]], stopped: list[psutil.Process]) -> None:
         process.kill()
 
 
-def test_small_requests_are_worked_on_past_large_ones(server: Any, client: Client, jpeg: bytes) -> None:
+def test_small_requests_are_worked_on_past_large_ones(
+    server: Any, client: Client, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count_none_as_slow(monkeypatch)
+    start_both(server._decoder)
+    busy = psutil.Process(server._decoder._idle[0].pid)  # the next large image is for this one
+    busy.suspend()
     slow = ATTACKS["png-rgba16-50mp"]()
     jobs = [client.submit(slow + bytes([n]), "cup") for n in range(4)]
-    wait_until(lambda: bool(server._decoder._busy))
-    (busy,) = (psutil.Process(process.pid) for process in list(server._decoder._busy))
-    busy.suspend()
     try:
+        wait_until(lambda: [process.pid for process in [*server._decoder._busy]] == [busy.pid])
         assert client.submit(jpeg, "cup").result(timeout=CALL_TIMEOUT).labels == ("cup",)
         assert active_lanes(server).count(True) == 2
         assert not any(job.status().has_ended for job in jobs)
@@ -54,13 +58,16 @@ def test_small_requests_are_worked_on_past_large_ones(server: Any, client: Clien
         end(jobs, [busy])
 
 
-def test_a_slow_request_that_looks_small_goes_back_to_the_queue(server: Any, client: Client, jpeg: bytes) -> None:
+def test_a_slow_request_that_looks_small_goes_back_to_the_queue(
+    server: Any, client: Client, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stopped = start_both(server._decoder)
     for process in stopped:
         process.suspend()
     jobs = [client.submit(jpeg + bytes([n]), "cup") for n in (1, 2)]
     try:
         wait_until(lambda: True in active_lanes(server))
+        count_none_as_slow(monkeypatch)  # or the next one might go back, too
         assert client.submit(jpeg + b"3", "cup").result(timeout=CALL_TIMEOUT).labels == ("cup",)
         for process in stopped:
             if process.is_running():

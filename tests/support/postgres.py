@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sysconfig
 import tempfile
@@ -19,6 +18,8 @@ import psycopg
 from automask.service.config.locations import PostgresUrl
 from automask.service.postgres.database import connect
 from automask.service.postgres.schema import migrate
+
+from .ports import free_port
 
 __all__ = ["Postgres", "running_postgres"]
 
@@ -47,9 +48,7 @@ class Postgres:
     def __init__(self, folder: Path, *, durable: bool) -> None:
         self._folder, self._options = folder, _OPTIONS if durable else f"{_OPTIONS} {_NOT_DURABLE}"
         self._programs = _INSTALLED / _PROGRAMS
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()  # the same one after a restart
         if _AS_NOBODY:  # who may lack the right to read the folder of the programs
             self._programs = shutil.copytree(_INSTALLED / _PROGRAMS, folder / _PROGRAMS, symlinks=True)
             if (_INSTALLED / _LIBRARIES).exists():

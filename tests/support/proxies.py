@@ -18,6 +18,8 @@ import uvicorn
 from starlette.requests import Request
 from starlette.responses import Response
 
+from .ports import free_port
+
 __all__ = ["NGINX", "nginx", "small_proxy"]
 
 NGINX = shutil.which("nginx")
@@ -47,9 +49,7 @@ http {{
 @contextmanager
 def nginx(upstream: str, prefix: str, folder: Path) -> Iterator[str]:
     """Run nginx in front of a server, configured as docs/hosted.md shows, and yield its URL."""
-    with socket.socket() as probe:  # nginx cannot choose a free port itself
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()  # nginx cannot choose one itself
     config = folder / "nginx.conf"
     user = "user root root;" if os.geteuid() == 0 else ""  # else its workers could not write to the folder
     config.write_text(_NGINX.format(user=user, folder=folder, port=port, prefix=prefix, upstream=upstream))
@@ -57,7 +57,7 @@ def nginx(upstream: str, prefix: str, folder: Path) -> Iterator[str]:
     subprocess.run([*command, "-t"], check=True, capture_output=True)
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         transport = httpx.HTTPTransport(retries=9)  # with a pause between them, until nginx listens
-        with httpx.Client(transport=transport) as client:
+        with httpx.Client(transport=transport, timeout=60) as client:
             client.get(f"http://127.0.0.1:{port}/")
         try:
             yield f"http://127.0.0.1:{port}{prefix}"

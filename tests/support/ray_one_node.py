@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from automask.service.config.settings import load_settings
 from automask.service.ray.api import deploy_api
 from automask.service.ray.cluster import FUNCTIONS
 from automask.service.ray.inference import deploy_models
+from support.ports import free_port
 from support.ray_many_nodes import Node
 
 __all__ = ["SMALL", "RayCluster", "RayServer"]
@@ -95,7 +95,7 @@ class RayCluster:
             _system_config={"metrics_report_interval_ms": 500},
         )
         self._numbers = itertools.count()
-        grpc_port, http_port = _free_port(), _free_port()
+        grpc_port, http_port = free_port(), free_port()
         serve.start(
             http_options=HTTPOptions(port=http_port),
             grpc_options=gRPCOptions(port=grpc_port, grpc_servicer_functions=list(FUNCTIONS)),
@@ -151,8 +151,3 @@ class RayCluster:
         """Stop Ray Serve and Ray."""
         serve.shutdown()
         ray.shutdown()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

@@ -10,6 +10,8 @@ import sys
 from threading import Condition, Thread
 from typing import IO, Any, Self, cast
 
+_PATIENCE = 240.0  # seconds until an event, or the end of the process, counts as never
+
 
 class ServerProcess:
     """`automask serve` with JSON logs. The constructor returns when the server is SERVING.
@@ -36,7 +38,11 @@ class ServerProcess:
         # The output is read until its end: a full pipe would block the server.
         self._reader = Thread(target=self._read)
         self._reader.start()
-        serving = self.wait_for("serving")
+        try:
+            serving = self.wait_for("serving")
+        except RuntimeError:
+            self.end(signal.SIGKILL)
+            raise
         self.address, self.http_address = serving["address"], serving["http"]
 
     def _read(self) -> None:
@@ -49,15 +55,22 @@ class ServerProcess:
             self._logged.notify_all()
 
     def wait_for(self, name: str) -> dict[str, Any]:
-        """Wait until the server has logged an event of this name, and return the first one."""
+        """Wait until the server has logged an event of this name, and return the first one.
+
+        Raises
+        ------
+        RuntimeError
+            The server ended without it, or has not logged it after four minutes; the message holds its output.
+        """
 
         def found() -> list[dict[str, Any]]:
             return [event for event in self.events if event["event"] == name]
 
         with self._logged:
-            self._logged.wait_for(lambda: found() or not self._is_logging)
+            has_ended = self._logged.wait_for(lambda: found() or not self._is_logging, _PATIENCE)
         if not found():
-            raise RuntimeError(f"the server ended without the event {name!r}: {''.join(self.lines)}")
+            when = "ended" if has_ended else f"has run for {_PATIENCE:g} s"
+            raise RuntimeError(f"the server {when} without the event {name!r}: {''.join(self.lines)}")
         return found()[0]
 
     @property
@@ -71,9 +84,15 @@ class ServerProcess:
         return [json.loads(line) for line in self.lines if line.startswith("{")]
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal, wait for the process to end, and return its exit status."""
+        """Send a signal, wait for the process to end, and return its exit status.
+
+        Raises
+        ------
+        subprocess.TimeoutExpired
+            It still runs after four minutes.
+        """
         self._process.send_signal(number)
-        status = self._process.wait()
+        status = self._process.wait(_PATIENCE)
         self._reader.join()
         self._stderr.close()
         return status

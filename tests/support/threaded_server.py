@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from time import sleep
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -25,6 +26,7 @@ __all__ = ["CALL_TIMEOUT", "connect", "pending_tasks", "rich_status", "serving",
 
 CALL_TIMEOUT = 120.0  # seconds
 _POLL_INTERVAL = 0.01  # seconds
+_PATIENCE = 120.0  # seconds; pytest's timeout, which ends the whole process, is five times as long
 
 # The log lines of a server in a thread would mix with pytest's own output.
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
@@ -42,8 +44,14 @@ def rich_status(error: grpc.RpcError) -> Status:
 
 @contextmanager
 def serving(folder: Path, cluster: RayCluster | None = None, /, **settings: Any) -> Iterator[Any]:
-    """Serve until the block ends, then drain: on a cluster if one is given, else in a thread."""
-    settings = {"port": 0, "store": folder / "requests.sqlite3", "device": "cpu", **settings}
+    """Serve until the block ends, then drain: on a cluster if one is given, else in a thread.
+
+    A server in a thread decodes images itself unless `decode_processes` is set: to start another process takes as long
+    as the rest of the server, and on a busy machine an image that is decoded there may count as slow, after which
+    another request is worked on beside it. Ray's replicas and `ServerProcess` have the default.
+    """
+    local = {"decode_processes": 0} if cluster is None else {}
+    settings = {"port": 0, "store": folder / "requests.sqlite3", "device": "cpu", **local, **settings}
     with _serving(settings) if cluster is None else cluster.serving(settings) as server:
         yield server
 
@@ -62,9 +70,25 @@ def pending_tasks(server: Any) -> int:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Poll until a condition holds, for state without an event to wait for. pytest's timeout is the limit."""
+    """Poll until a condition holds, for state without an event to wait for.
+
+    Raises
+    ------
+    TimeoutError
+        It does not hold after two minutes; the message has its source.
+    """
+    end = monotonic() + _PATIENCE
     while not condition():
+        if monotonic() > end:
+            raise TimeoutError(f"still false after {_PATIENCE:g} s: {_source(condition)}")
         sleep(_POLL_INTERVAL)
+
+
+def _source(function: Callable[[], object]) -> str:
+    try:
+        return " ".join(inspect.getsource(function).split())
+    except (OSError, TypeError):  # it has none, as a partial
+        return repr(function)
 
 
 @contextmanager
