@@ -96,7 +96,6 @@ def write_tokenizer(tokenizer: CLIPTokenizerFast, longest: int, path: Path) -> d
     standalone.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     standalone.save(str(path), pretty=False)
     return {
-        "kind": "clip",
         "file": path.name,
         "max_length": length,
         "bos_token_id": tokenizer.bos_token_id,

@@ -116,12 +116,7 @@ class LabelSetModel(Model):
         vocabulary = vocabulary_for(self.labels, wordnet)
         self.notes = [f"words: {describe_words(self.labels, vocabulary, missing)}"]
         write_json(bundle / _VOCABULARY, vocabulary, indent=None)
-        return {
-            "kind": "vocabulary",
-            "file": _VOCABULARY,
-            "unplaced": vocabulary["unplaced"],
-            **self.more_text(),
-        }
+        return {"file": _VOCABULARY, "unplaced": vocabulary["unplaced"], **self.more_text()}
 
     def model_card(self, manifest: Mapping[str, Any]) -> str:
         """Write the card; see `Model`."""

@@ -64,7 +64,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
         draws=True,
         inputs=frozenset({"pixel_values", "input_ids", "attention_mask"}),
         image={"resample": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3},  # ViTImageProcessor
-        text={"kind": "clip"},
+        text={},
         longest=77,
     ),
     "owlvit": Layout(
@@ -79,7 +79,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
             "image_mean": [0.48145466, 0.4578275, 0.40821073],
             "image_std": [0.26862954, 0.26130258, 0.27577711],
         },
-        text={"kind": "clip", "template": "a photo of a {}"},
+        text={"template": "a photo of a {}"},
         longest=16,
         # The default threshold of post_process_grounded_object_detection in OwlViTProcessor is 0.1.
         calibration=((0, 0), (0.1, 0.2), (1, 1)),
@@ -97,7 +97,6 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
             "image_std": [0.229, 0.224, 0.225],
         },
         text={
-            "kind": "caption",
             "cls_token_id": _BERT["[CLS]"],
             "sep_token_id": _BERT["[SEP]"],
             "dot_token_id": _BERT["."],

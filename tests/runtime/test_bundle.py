@@ -107,7 +107,7 @@ def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
         (lambda m: m["graphs"].pop("image_encoder"), "does not describe a 'boxes' bundle: it has no 'image_encoder'"),
         (lambda m: m["graphs"].pop("mask_decoder"), "does not describe a 'boxes' bundle: it has no 'mask_decoder'"),
         (lambda m: m["image"]["detector"].pop("size"), "has no 'size'"),
-        (lambda m: m.update(text={"kind": "vocabulary"}), "does not describe a 'boxes' bundle: it has no 'file'"),
+        (lambda m: m.update(text={}), "does not describe a 'boxes' bundle: it has no 'file'"),
         (lambda m: m["image"].update(detector=3), "is malformed: image.detector must be object, got 3"),
         (lambda m: m.update(calibration=[[0, 0], [0.5, 0.9], [0.4, 0.95], [1, 1]]), "must rise"),
         (lambda m: m.update(calibration=[[0, 0.1], [1, 1]]), "must rise from"),

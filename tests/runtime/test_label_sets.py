@@ -56,7 +56,7 @@ def regions(folder: Path) -> automask.Segmenter:
     rows = ({"cat": 0.9}, {"cat": 0.2, "dog": 0.7}, {"sky": 0.8}, {"sky": 0.6}, {"wall": 0.9})
     masks = np.stack([square(0, 0), square(0, 8), square(8, 0), square(8, 8), np.full((16, 16), -1, np.float32)])
     outputs = {"class_logits": class_logits(*rows), "mask_logits": masks}
-    text = {"kind": "vocabulary", "file": "vocabulary.json", "stuff": [2, 3]}
+    text = {"file": "vocabulary.json", "stuff": [2, 3]}
     words = plain_vocabulary(LABELS, unions=[ANIMAL])
     made = constant_bundle(folder / "regions", "regions", "segmenter", outputs, LABELS, text=text, vocabulary=words)
     return automask.load(made, device="cpu")
@@ -138,7 +138,7 @@ def test_unknown_words_are_refused(regions: automask.Segmenter) -> None:
 def test_hundreds_of_masks_are_limited_with_a_warning(folder: Path) -> None:
     many = class_logits(*[{"cat": 0.9 - number / 1000} for number in range(300)])
     masks = np.repeat(square(0, 0)[None], 300, axis=0)
-    text = {"kind": "vocabulary", "file": "vocabulary.json", "stuff": []}
+    text = {"file": "vocabulary.json", "stuff": []}
     outputs = {"class_logits": many, "mask_logits": masks}
     made = constant_bundle(folder / "many", "regions", "segmenter", outputs, LABELS, text=text)
     result = automask.load(made, device="cpu").mask(IMAGE, "cat", **PLAIN)
@@ -150,7 +150,7 @@ def test_padding_is_cut_off(folder: Path) -> None:
     """A fitted image of 32 × 64 fills the upper half of the square, so the masks' lower half is no part of it."""
     masks = np.stack([square(4, 0), square(8, 0)])
     outputs = {"class_logits": class_logits({"cat": 0.9}, {"dog": 0.9}), "mask_logits": masks}
-    text = {"kind": "vocabulary", "file": "vocabulary.json", "stuff": []}
+    text = {"file": "vocabulary.json", "stuff": []}
     pixels = {"resize": "longest_side", "multiple": 4, "padding": [0, 0, 0]}
     made = constant_bundle(folder / "padded", "regions", "segmenter", outputs, LABELS, pixels=pixels, text=text)
     segmenter = automask.load(made, device="cpu")
@@ -270,7 +270,7 @@ def test_a_box_selects_an_object_of_a_detector(folder: Path) -> None:
     [
         ({"kinds": {"scores": "magic"}}, "scores 'magic'; this version of automask knows clipseg, "),
         ({"image": {}}, "segmenter"),
-        ({"text": {"kind": "vocabulary"}}, "file"),
+        ({"text": {}}, "file"),
     ],
 )
 def test_a_manifest_without_a_setting_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -283,7 +283,7 @@ def test_a_manifest_without_a_setting_is_named(tmp_path: Path, changes: dict[str
 
 def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
     outputs = {"class_logits": np.zeros((3, 4), np.float32), "mask_logits": np.zeros((3, 4, 4), np.float32)}
-    text = {"kind": "vocabulary", "file": "vocabulary.json", "stuff": []}
+    text = {"file": "vocabulary.json", "stuff": []}
     made = constant_bundle(tmp_path / "bad", "regions", "segmenter", outputs, LABELS, text=text)
     with pytest.raises(BundleError, match="class_logits"):
         automask.load(made, device="cpu")

@@ -109,6 +109,12 @@ def test_the_schema_is_one_and_knows_the_bundles(folder: Path, tmp_path: Path) -
         assert is_read(folder, manifest)
 
 
+def test_a_field_of_older_exporters_is_ignored(folder: Path) -> None:
+    older = {**EMBEDDED, "text": {"kind": "vocabulary", **EMBEDDED["text"]}}
+    VALIDATOR.validate(older)
+    assert is_read(folder, older)
+
+
 @settings(max_examples=400)
 @given(path=st.sampled_from(PATHS), value=json_values | st.just(REMOVED))
 def test_what_the_schema_refuses_the_reader_refuses(folder: Path, path: tuple[Any, ...], value: object) -> None:

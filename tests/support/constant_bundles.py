@@ -59,7 +59,7 @@ def constant_bundle(
     manifest: dict[str, Any] = {
         "schema_version": 1, "name": folder.name, "family": family, "description": "A constant.", "licence": "none",
         "sources": [], "graphs": {role: {"variants": {"fp32": f"{role}.onnx"}, "inputs": inputs, "outputs": shapes}},
-        "image": {role: {**PIXELS, **(pixels or {})}}, "text": {"kind": "vocabulary", "file": "vocabulary.json"},
+        "image": {role: {**PIXELS, **(pixels or {})}}, "text": {"file": "vocabulary.json"},
         "calibration": [[0, 0], [0.5, 0.2], [1, 1]],
     }  # fmt: skip
     if family == "boxes":

@@ -46,7 +46,7 @@ def describe(folder: Path, figures: Mapping[str, float]) -> dict[str, Any]:
         exported_with=versions(_PACKAGES) | detector.CONVERTER,
         graphs=_graphs(),
         image=_image(),
-        text={"kind": "vocabulary", "file": VOCABULARY},
+        text={"file": VOCABULARY},
         # 0.35, a good threshold for the detector's scores, becomes the API's default threshold, 0.2.
         calibration=[[0, 0], [0.35, 0.2], [1, 1]],
     ) | {"parity": dict(figures)}

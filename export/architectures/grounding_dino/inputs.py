@@ -80,7 +80,6 @@ def write_tokenizer(tokenizer: BertTokenizerFast, longest: int, path: Path) -> d
     standalone.normalizer = normalizers.Sequence([normalizers.Lowercase(), standalone.normalizer])
     standalone.save(str(path), pretty=False)
     return {
-        "kind": "caption",
         "file": path.name,
         "max_length": longest,
         "cls_token_id": tokenizer.cls_token_id,
