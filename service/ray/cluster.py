@@ -47,6 +47,8 @@ def run(settings: Settings) -> None:
     # Ray's processes read these when they start. Usage statistics are off unless the environment turns them on.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_SERVE_GRPC_MAX_MESSAGE_SIZE", str(settings.max_message_bytes))
+    # Ray kills a proxy that is not ready within this; on a busy or slow machine, its 5 seconds are too short.
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
     was_started = _join_or_start()
     stopping = Event()
     previous = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)}

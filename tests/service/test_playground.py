@@ -19,13 +19,12 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 import automask
 from automask.service.keys.sqlite import SqliteKeyStore
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
-from support.browser import TIMEOUT, Playground, needs_browser, running_browser
+from support.browser import Playground, needs_browser, running_browser
 from support.threaded_server import serving
 
 COFFEE = Path(__file__).parents[2] / "examples" / "coffee.jpg"
@@ -209,12 +208,9 @@ def test_history_restores_a_mask_without_a_request(page: Playground) -> None:
 
 
 def test_downloads_equal_the_responses_of_the_server(page: Playground, tmp_path: Path, origin: str) -> None:
-    page.browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     page.masked(COFFEE, "cup")
     for kind, ending in (("mask", "mask.png"), ("cutout", "cutout.png"), ("rle", "rle.json")):
-        page.at(f"[data-save={kind}]").click()
-        path = tmp_path / f"coffee-cup-{ending}"
-        WebDriverWait(page.browser, TIMEOUT, 0.02).until(lambda _, path=path: path.exists())  # type: ignore[misc]
+        page.save(kind, tmp_path / f"coffee-cup-{ending}")
     mask = np.asarray(Image.open(tmp_path / "coffee-cup-mask.png"))
     form = {"prompt": "cup", "return_mask": "true"}
     with COFFEE.open("rb") as photo:

@@ -15,12 +15,11 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 import automask
 from automask.service.keys.rate_limits import Rate
 from automask.service.keys.sqlite import SqliteKeyStore
-from support.browser import TIMEOUT, Playground, needs_browser, running_browser
+from support.browser import Playground, needs_browser, running_browser
 from support.threaded_server import serving
 
 COFFEE = Path(__file__).parents[2] / "examples" / "coffee.jpg"
@@ -79,11 +78,8 @@ def chips(page: Playground) -> list[tuple[str, str | None]]:
 
 def mask(page: Playground, tmp_path: Path, name: str) -> Any:
     """The mask of the page, downloaded."""
-    page.browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     path = tmp_path / name
-    path.unlink(missing_ok=True)
-    page.at("[data-save=mask]").click()
-    WebDriverWait(page.browser, TIMEOUT, 0.02).until(lambda _: path.exists())
+    page.save("mask", path)
     return np.asarray(Image.open(path))
 
 

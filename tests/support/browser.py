@@ -19,7 +19,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-TIMEOUT = 30  # seconds
+TIMEOUT = 120  # seconds
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _DRIVER = shutil.which("chromedriver")
 _FLAGS = (
@@ -127,6 +127,15 @@ class Playground(Page):
         """Pixels of the canvas, (H, W, 4)."""
         url = self.run("return document.querySelector('#canvas').toDataURL()")
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGBA"))
+
+    def save(self, kind: str, path: Path) -> None:
+        """Download what a button of the page saves, to the path with the name that the page gives it."""
+        path.unlink(missing_ok=True)
+        settings = {"behavior": "allow", "downloadPath": str(path.parent)}
+        self.browser.execute_cdp_cmd("Browser.setDownloadBehavior", settings)
+        self.at(f"[data-save={kind}]").click()
+        # The browser reserves the name with an empty file, and renames the complete one to it.
+        WebDriverWait(self.browser, TIMEOUT, 0.02).until(lambda _: path.exists() and path.stat().st_size > 0)
 
     def status(self) -> str:
         return self.at("#status").text

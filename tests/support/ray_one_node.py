@@ -85,6 +85,7 @@ class RayCluster:
             RAY_USAGE_STATS_ENABLED="0",
             RAY_AUTH_MODE="disabled",  # else Ray writes a token into the home folder
             RAY_SERVE_GRPC_MAX_MESSAGE_SIZE=str(_MOST_BYTES),
+            RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S="60",  # as `automask serve` sets it
         )
         ray.init(
             "local",
