@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
+from automask.bundle import Terms
+
 from .checkpoint import Checkpoint
 from .figures import Report
-from .terms import Terms
 
 if TYPE_CHECKING:
     from .model import Model

@@ -29,6 +29,7 @@ def mobile_sam() -> Source:
         name=MOBILE_SAM,
         part="drawer",
         licence=drawer.licence,
+        terms=(),
         weights=sum(file.stat().st_size for file in drawer.files),
         memory=_MEMORY,
         describe=lambda: drawer.sources,

@@ -8,7 +8,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from automask.bundle import Terms
 from automask.errors import ParameterError
+from automask.licences import accept
 from automask.lookup import HUB_ID
 
 from .architecture import Architecture, CheckpointFormat, Entry, Part
@@ -16,7 +18,6 @@ from .architectures import architecture_names, find_architecture
 from .built_in import MOBILE_SAM, mobile_sam
 from .checkpoint import ArchitectureError, Checkpoint, CheckpointNotFoundError, find
 from .source import Source, checkpoint_source
-from .terms import Terms, accept
 
 __all__ = ["Choice", "choose", "default_model", "entries", "find_source", "list_entries"]
 

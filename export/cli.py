@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from automask.licences import accept
 from automask.lookup import check_name, place_of
 from automask.publish import check_output, ending_cleanly
 
@@ -21,7 +22,6 @@ from .figures import Report
 from .manifest import PRECISIONS
 from .pipeline import DEFAULT_PRECISIONS, ExportOptions, Progress, export_bundle
 from .source import Source
-from .terms import accept
 
 __all__ = ["export"]
 

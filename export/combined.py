@@ -35,6 +35,7 @@ def combine(finder: Source, drawer: Source) -> Source:
         name=finder.name,
         part="whole",
         licence=finder.licence if same else f"{finder.name}: {finder.licence}; {drawer.name}: {drawer.licence}",
+        terms=(*finder.terms, *drawer.terms),
         weights=finder.weights + drawer.weights,
         # One is exported after the other; both are loaded.
         memory=max(finder.memory + drawer.weights, drawer.memory + finder.weights),

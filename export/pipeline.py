@@ -128,6 +128,7 @@ def export_bundle(output: Path, source: Source, options: ExportOptions, *, force
             bundle,
             name=options.name,
             licence=source.licence,
+            terms=source.terms,
             sources=source.describe(),
             optimized=options.optimize,
             text=text,

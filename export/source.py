@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from automask.bundle import Terms
 from automask.errors import AutomaskError
 
 from .architecture import CheckpointFormat, Part
@@ -32,6 +33,8 @@ class Source:
         What it is in a bundle.
     licence
         Licence of the weights.
+    terms
+        Licences with conditions among them.
     weights
         Size of the weights, in bytes.
     memory
@@ -45,6 +48,7 @@ class Source:
     name: str
     part: Part
     licence: str
+    terms: Sequence[Terms]
     weights: int
     memory: int
     describe: Callable[[], Sequence[Mapping[str, str]]]
@@ -73,6 +77,7 @@ def checkpoint_source(checkpoint: Checkpoint, kind: CheckpointFormat, image_size
         name=checkpoint.name.rpartition("/")[2],
         part=kind.part,
         licence=kind.licence(checkpoint),
+        terms=(kind.terms(checkpoint),) if kind.terms else (),
         weights=weights,
         memory=_LIBRARIES + int(kind.copies * weights) + activations,
         describe=checkpoint.sources,

@@ -89,6 +89,29 @@ class Graph:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """A licence with conditions.
+
+    Attributes
+    ----------
+    name
+        Its name and date.
+    url
+        Where its text is.
+    conditions
+        What it asks for and what it forbids, each in a few words.
+    """
+
+    name: str
+    url: str
+    conditions: Sequence[str]
+
+    def __str__(self) -> str:
+        """Return name and conditions in one line, as the manifest has them."""
+        return f"{self.name}: {'; '.join(self.conditions)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """The content of a manifest, checked.
 
@@ -112,6 +135,8 @@ class Bundle:
         Which implementation each part of the family has, where there are several: ``{"finder": "picodet"}``.
     proof
         File with what the model made of a photo at export; None in a bundle of an older exporter.
+    terms
+        Licences that a user must accept before the model is pulled.
     """
 
     folder: Path
@@ -127,6 +152,7 @@ class Bundle:
     sources: tuple[Mapping[str, str], ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
     proof: str | None = None
+    terms: tuple[Terms, ...] = ()
 
     @property
     def size(self) -> int:
@@ -253,6 +279,7 @@ def _from_json(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
         sources=tuple(manifest["sources"]),
         kinds=dict(manifest.get("kinds", {})),
         proof=manifest.get("proof"),
+        terms=tuple(Terms(one["name"], one["url"], tuple(one["conditions"])) for one in manifest.get("terms", ())),
     )
 
 

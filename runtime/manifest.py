@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .bundle import MANIFEST, SCHEMA_VERSION, sha256
+from .bundle import MANIFEST, SCHEMA_VERSION, Terms, sha256
 from .publish import write_json
 
 __all__ = ["describe_bundle", "variant_name", "write_manifest"]
@@ -31,6 +32,7 @@ def describe_bundle(
     text: Mapping[str, Any],
     calibration: Sequence[Sequence[float]],
     kinds: Mapping[str, str] | None = None,
+    terms: Sequence[Terms] = (),
     **more: object,
 ) -> dict[str, Any]:
     """Describe the files in a folder: all of the manifest but ``parity``, what was measured.
@@ -39,7 +41,7 @@ def describe_bundle(
     ----------
     folder
         Holds every file of the bundle but the manifest and the model card.
-    name, family, description, licence, sources, image, text, calibration, kinds
+    name, family, description, licence, sources, image, text, calibration, kinds, terms
         As in `Bundle`.
     exported_with
         Version by package; empty for graphs that were made elsewhere.
@@ -55,6 +57,7 @@ def describe_bundle(
         **({"kinds": dict(kinds)} if kinds else {}),
         "description": description,
         "licence": licence,
+        **({"terms": [asdict(one) for one in terms]} if terms else {}),
         "sources": [dict(source) for source in sources],
         **({"exported_with": dict(exported_with)} if exported_with else {}),
         **more,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -45,9 +46,21 @@ def _print_list(context: click.Context, _option: click.Parameter, wanted: bool) 
     callback=_print_list,
     help="Show the models with a short name: what each is good at, Hub id, size, licence.",
 )
+@click.option(
+    "--accept-licence",
+    is_flag=True,
+    help="Accept a licence that has conditions (SAM 3) without a question; asked for once.",
+)
 @click.option("--force", is_flag=True, help="Replace a bundle of this name.")
 def pull(
-    *, model: str, name: str | None, precisions: tuple[str, ...], revision: str | None, source: Path | None, force: bool
+    *,
+    model: str,
+    name: str | None,
+    precisions: tuple[str, ...],
+    revision: str | None,
+    source: Path | None,
+    accept_licence: bool,
+    force: bool,
 ) -> None:
     """Download a ready-made model from the Hugging Face Hub; torch is not needed.
 
@@ -64,6 +77,7 @@ def pull(
     that was cut off continues with the next call. HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are read as by any client of
     the Hub.
     """  # noqa: D301 (click takes the character itself as its mark for verbatim lines)
+    from ..licences import accept
     from ..pull import pull as run
 
     with ending_cleanly():
@@ -74,6 +88,7 @@ def pull(
             source=source,
             precisions=precisions,
             force=force,
+            agree=partial(accept, accepted=accept_licence),
             progress=click.echo,
         )
     size = sum(path.stat().st_size for path in pulled.folder.iterdir())

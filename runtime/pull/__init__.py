@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..bundle import MANIFEST
+from ..bundle import MANIFEST, Terms, read_bundle
 from ..errors import BundleError, BundleNotFoundError, ParameterError
+from ..licences import accept
 from ..lookup import HUB_ID, place_of
 from ..manifest import write_manifest
 from ..proof import add_proof
@@ -47,6 +48,7 @@ def pull(
     source: Path | None = None,
     precisions: Sequence[str] = (),
     force: bool = False,
+    agree: Callable[[Terms], None] = accept,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Pulled:
     """Make a bundle of a repository, in the user's bundle folder. Nothing is left there unless every step succeeds.
@@ -65,6 +67,9 @@ def pull(
         Some of `PRECISIONS`; empty for the first one that there is. A bundle is taken whole.
     force
         Replace a bundle of this name.
+    agree
+        Called with each licence that has conditions, before the graphs are downloaded; raises `LicenceError` if the
+        user does not accept it.
     progress
         Called with one line at a time.
 
@@ -76,6 +81,8 @@ def pull(
         There is a bundle of this name.
     HubError
         The repository is unknown, private or gated, or the Hub cannot be reached.
+    LicenceError
+        A licence of a bundle is not accepted.
     BundleNotFoundError
         There is no such folder.
     BundleError
@@ -93,6 +100,9 @@ def pull(
     check_output(output, force=force)
     progress(f"repository: {hub_id if source is None else source}")
     repository = open_folder(source, hub_id) if source else find_repository(hub_id, revision)
+    if repository.has(MANIFEST):
+        for terms in read_bundle(repository.folder).terms:
+            agree(terms)
     with staged(output) as (folder, _):
         try:
             manifest = _write(repository, folder, precisions, name)

@@ -37,7 +37,7 @@ from automask.export.architectures.sam3.exemplars import roi_align, without_torc
 from automask.export.checkpoint import ArchitectureError, CheckpointError  # noqa: E402
 from automask.export.cli import export  # noqa: E402
 from automask.export.memory import OutOfMemoryError  # noqa: E402
-from automask.export.terms import LicenceError  # noqa: E402
+from automask.licences import LicenceError  # noqa: E402
 from automask.publish import SpaceError  # noqa: E402
 from automask.words.tokenizer import Tokenizer  # noqa: E402
 from support.sam3_checkpoints import checkpoint, lite_checkpoint  # noqa: E402

@@ -45,6 +45,7 @@ RICH = {
         "template": "{}",
     },
     "kinds": {"finder": "picodet"},
+    "terms": [{"name": "A licence", "url": "https://example.com", "conditions": ["not for sale"]}],
 }
 """A manifest with most of the fields that there are."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,45 @@ def test_a_bundle_without_a_proof_gets_one(published: Path, bundles: Path, tmp_p
     assert status == 0, output
     assert "proof: what the graphs make of a photo" in output
     assert automask.load(bundles / "boxes", device="cpu").standing == "proven"
+
+
+TERMS = {"name": "Some Licence of 2025", "url": "https://example.org/licence", "conditions": ["not for war"]}
+
+
+@pytest.fixture
+def conditional(published: Path, tmp_path: Path) -> Path:
+    """A bundle whose licence has conditions."""
+    return copied(published, tmp_path / "source", terms=[TERMS])
+
+
+def test_a_terminal_asks_once_for_a_licence_with_conditions(conditional: Path, bundles: Path, tmp_path: Path) -> None:
+    for reply, expected in ((b"n\n", 1), (b"y\n", 0)):
+        ours, theirs = os.openpty()
+        os.write(ours, reply)
+        status, output = run(tmp_path, "http://127.0.0.1:9", MODEL, "--from", conditional, stdin=theirs)
+        os.close(ours)
+        os.close(theirs)
+        assert status == expected, output
+        assert "  - not for war\nDo you accept this licence? [y/N]:" in output
+        assert (tmp_path / "data").exists() == (expected == 0)
+    kept = json.loads((tmp_path / "data/automask/accepted_licences.json").read_text(encoding="utf-8"))
+    assert list(kept) == [TERMS["name"]]
+    assert json.loads((bundles / "boxes/automask.json").read_text(encoding="utf-8"))["terms"] == [TERMS]
+    status, output = pull(MODEL, "--from", conditional, "--force")  # without a terminal, and without the flag
+    assert status == 0, output
+
+
+def test_without_a_terminal_the_flag_accepts_a_licence(conditional: Path, bundles: Path, tmp_path: Path) -> None:
+    with serve(repository(conditional, MODEL)) as endpoint:
+        status, output = run(tmp_path, endpoint, MODEL)
+    assert (status, (tmp_path / "data").exists()) == (1, False), output
+    message = (
+        "the licence of the weights is not accepted (Some Licence of 2025: not for war; https://example.org/licence)"
+    )
+    assert f"automask: error: {message}; to accept it: --accept-licence" == output.splitlines()[-1]
+    assert not list(tmp_path.rglob("hub/**/*.onnx"))
+    status, output = pull(MODEL, "--from", conditional, "--accept-licence")
+    assert (status, names(bundles)) == (0, ["boxes"]), output
 
 
 def shorten(path: Path) -> None:

@@ -32,10 +32,20 @@ def pull(*arguments: object) -> tuple[int, str]:
     return ran.exit_code, ran.output
 
 
-def run(tmp_path: Path, endpoint: str, *arguments: object, offline: str = "0") -> tuple[int, str]:
-    """Run the command in another process, with a Hub and its cache, and without torch."""
+def run(
+    tmp_path: Path, endpoint: str, *arguments: object, offline: str = "0", stdin: int = subprocess.DEVNULL
+) -> tuple[int, str]:
+    """Run the command in another process, with a Hub and its cache, and without torch.
+
+    Parameters
+    ----------
+    stdin
+        File descriptor of its input: by default, it has no terminal.
+    """
     environment = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": offline}
     command = [sys.executable, "-c", WITHOUT_TORCH, "pull", *map(str, arguments)]
-    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False)
+    ran = subprocess.run(
+        command, stdin=stdin, capture_output=True, text=True, env={**os.environ, **environment}, check=False
+    )
     assert "Traceback" not in ran.stderr
     return ran.returncode, ran.stdout + ran.stderr

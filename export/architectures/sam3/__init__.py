@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from automask.bundle import Terms
+
 from ...architecture import Entry, checkpoint_architecture
 from ...checkpoint import Checkpoint, CheckpointError
 from ...model import Model
 from ...pipeline import requires
-from ...terms import Terms
 from .packages import EXTRA, check_packages
 
 __all__ = ["ARCHITECTURE"]

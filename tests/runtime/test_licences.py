@@ -1,20 +1,16 @@
-"""Licences that must be accepted, and SAM 3 where its packages are missing: both before anything is downloaded."""
+"""Licences that must be accepted: the question, and what is remembered."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner
 
-from automask.errors import MissingDependencyError
-from automask.export.cli import export
-from automask.export.terms import LicenceError, Terms, accept
+from automask.bundle import Terms
+from automask.licences import LicenceError, accept
 
 TERMS = Terms("Some Licence of 2025", "https://example.org/licence", ("not for war", "passed on with each copy"))
 
@@ -65,24 +61,12 @@ def test_the_flag_is_remembered_too(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert list(kept) == [TERMS.name]
 
 
-@pytest.mark.parametrize("model", ["sam3", "sam3-lite-text", "facebook/sam3", "a folder"])
-def test_without_its_packages_the_error_has_both_commands(model: str, tmp_path: Path) -> None:
-    """These tests run in the environment of the other models, whose transformers has no SAM 3."""
-    if model == "a folder":
-        model = str(tmp_path / "checkpoint")
-        Path(model).mkdir()
-        (Path(model) / "config.json").write_text(json.dumps({"model_type": "sam3"}))
-    done = CliRunner().invoke(export, [model, "-o", str(tmp_path / "out"), "--accept-licence"])
-    assert isinstance(done.exception, MissingDependencyError)
-    message = str(done.exception)
-    assert "SAM 3 needs transformers 5.17 or newer, found 4." in message
-    assert "python3 -m venv sam3-export && sam3-export/bin/pip install 'automask[cpu,export-sam3]'" in message
-    shutil.rmtree(tmp_path / "checkpoint", ignore_errors=True)
-    assert not any(tmp_path.iterdir())
-
-
-def test_the_list_says_what_the_licence_forbids() -> None:
-    listed: Any = CliRunner().invoke(export, ["--list"])
-    assert "facebook/sam3, 3440 MB, images of 1008 px, SAM License, gated (not: military, nuclear, espionage" in (
-        " ".join(listed.output.split())
-    )
+@pytest.mark.parametrize("content", ["", "[]", "{"])
+def test_a_damaged_file_is_replaced(content: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    answer(monkeypatch, None)
+    accept(TERMS, accepted=True)
+    (tmp_path / "data" / "automask" / "accepted_licences.json").write_text(content)
+    with pytest.raises(LicenceError):
+        accept(TERMS)
+    accept(TERMS, accepted=True)
+    accept(TERMS)

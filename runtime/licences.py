@@ -1,20 +1,20 @@
-"""Licences that must be accepted before a model is exported: asked for once, and remembered for this user."""
+"""Licences with conditions: accepted once by a user, before a model is exported or pulled."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
-from automask.errors import AutomaskError
-from automask.folders import data_folder
-from automask.publish import write_json
+from .bundle import Terms
+from .errors import AutomaskError
+from .folders import data_folder
+from .publish import write_json
 
-__all__ = ["LicenceError", "Terms", "accept"]
+__all__ = ["LicenceError", "accept"]
 
 _FILE = "accepted_licences.json"
 
@@ -23,36 +23,15 @@ class LicenceError(AutomaskError, PermissionError):
     """The licence of the weights was not accepted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """A licence with conditions.
-
-    Attributes
-    ----------
-    name
-        Its name and date.
-    url
-        Where its text is.
-    conditions
-        What it asks for and what it forbids, each in a few words.
-    """
-
-    name: str
-    url: str
-    conditions: Sequence[str]
-
-    def __str__(self) -> str:
-        """Return name and conditions in one line, as the manifest has them."""
-        return f"{self.name}: {'; '.join(self.conditions)}"
-
-
 def accept(terms: Terms, *, accepted: bool = False) -> None:
     """Return if the user accepts a licence, now or before; on a terminal, ask.
 
     Parameters
     ----------
+    terms
+        The licence.
     accepted
-        Whether the user says so on the command line.
+        Whether the user accepts it on the command line.
 
     Raises
     ------
@@ -60,7 +39,7 @@ def accept(terms: Terms, *, accepted: bool = False) -> None:
         The licence is not accepted.
     """
     path = data_folder() / _FILE
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known = _read(path)
     if terms.name in known:
         return
     if not accepted and sys.stdin.isatty():
@@ -73,3 +52,12 @@ def accept(terms: Terms, *, accepted: bool = False) -> None:
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {**known, terms.name: datetime.now(UTC).date().isoformat()}, indent=1)
+
+
+def _read(path: Path) -> dict[str, str]:
+    """Return the date by licence; of a damaged file nothing, so that each is asked for again."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
