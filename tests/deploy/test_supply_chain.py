@@ -15,6 +15,7 @@ from support.dockerfiles import DEPLOY, DOCKERFILES, instructions
 PROJECT = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 DEPLOYED = ("cpu", "gpu", "hub", "text", "service", "http", "postgres", "ray", "otel")
+RUNTIMES = {"onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"}
 CONSTRAINTS = [
     Requirement(line)
     for line in (DEPLOY / "constraints.txt").read_text().splitlines()
@@ -39,6 +40,12 @@ def test_every_requirement_has_a_version_that_its_range_admits(requirement: Requ
     versions = pins(requirement.name)
     assert versions
     assert all(requirement.specifier.contains(one) for one in versions.values()), versions
+
+
+def test_no_extra_allows_the_version_of_onnxruntime_that_cannot_open_the_hub_cache() -> None:
+    runtimes = [one for extra in EXTRAS.values() for one in map(Requirement, extra) if one.name in RUNTIMES]
+    assert {one.name for one in runtimes} == RUNTIMES
+    assert not any(one.specifier.contains("1.24.1") for one in runtimes)
 
 
 def test_only_exact_versions_without_urls_or_extras() -> None:

@@ -173,7 +173,7 @@ def test_bad_numbers_are_named(name: str) -> None:
         automask.load(**{name: 0})  # type: ignore[arg-type]
 
 
-def hub_cache(bundle: Path, cache: Path) -> None:
+def hub_cache(bundle: Path, cache: Path) -> Path:
     """Lay a bundle out as `huggingface_hub` does after a download: blobs by hash, a snapshot of links."""
     revision = "0123456789abcdef0123456789abcdef01234567"
     repository = cache / "models--somebody--some-bundle"
@@ -185,6 +185,7 @@ def hub_cache(bundle: Path, cache: Path) -> None:
         blob = repository / "blobs" / hashlib.sha256(file.read_bytes()).hexdigest()
         shutil.copy(file, blob)
         (snapshot / file.name).symlink_to(os.path.relpath(blob, snapshot))
+    return snapshot
 
 
 def run_offline(cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -200,7 +201,8 @@ def run_offline(cache: Path, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 def test_a_hub_id_is_read_from_the_hub_cache(copied: Path, coffee_file: Path, tmp_path: Path) -> None:
-    hub_cache(copied, tmp_path / "hub")
+    snapshot = hub_cache(copied, tmp_path / "hub")
+    assert (snapshot / "image_encoder.bin").is_symlink(), "weights in a file of their own"
     target = tmp_path / "cup.png"
     done = run_offline(
         tmp_path / "hub",
