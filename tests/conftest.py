@@ -22,16 +22,19 @@ from PIL import Image
 from skimage import data
 
 import automask
+from automask import opening
 from automask.devices import DEVICES
 from automask.lookup import find_bundle
 from automask.proof import Verdicts
+from automask.proof.speed import Timing
 from automask.session import Session
+from support.gates import closed_gate
 from support.postgres import Postgres, running_postgres
 
 if TYPE_CHECKING:
     from support.ray_one_node import RayCluster
 
-pytest_plugins = ["support.skips"]
+pytest_plugins = ["support.distribution", "support.skips"]
 
 # No deadline: a busy machine can stall any example. benchmarks/ measures time.
 settings.register_profile("automask", deadline=None)
@@ -46,30 +49,23 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Tests on Ray run last, because Ray's own processes use the CPU as long as they run.
-    items.sort(key=_is_on_ray)
-
-
 def pytest_collection_finish() -> None:
     # Later garbage collections need not scan the modules that the collection of tests has imported.
     gc.freeze()
 
 
-def _is_on_ray(item: pytest.Item) -> bool:
-    callspec = getattr(item, "callspec", None)
-    return "ray_cluster" in getattr(item, "fixturenames", ()) or (callspec and callspec.params.get("cluster")) == "ray"
-
-
 @pytest.fixture(scope="session", autouse=True)
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One cache folder for the session, also of its processes: each bundle is proven once.
 
-    The tests expect int8, also on a processor where float32 is faster.
+    The tests expect the first precision of the device, int8, also on a processor where float32 is faster. Other bundles
+    are new in each run, and would be timed for a second each.
     """
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
     Verdicts(find_bundle("default"), "cpu").keep_order(["int8", "fp32"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening, "compare", lambda *_: Timing(1.0, 1.0))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -160,17 +156,10 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
+def gate() -> Iterator[Event]:
     """Until it is set, no graph starts in this process: what runs then has begun, and does not end."""
-    gate, original = Event(), Session.run
-
-    def waiting(self: Session, **inputs: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
-        gate.wait()
-        return original(self, **inputs)
-
-    monkeypatch.setattr(Session, "run", waiting)
-    yield gate
-    gate.set()
+    with closed_gate() as gate:
+        yield gate
 
 
 @pytest.fixture

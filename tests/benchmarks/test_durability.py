@@ -6,7 +6,7 @@ from pathlib import Path
 
 from questions import durability
 
-ROUNDS = 15  # the benchmark kills a hundred times
+ROUNDS = 10  # the benchmark kills a hundred times
 
 
 def test_no_acknowledged_request_is_lost_or_done_twice(tmp_path: Path) -> None:

@@ -258,6 +258,7 @@ def test_it_serves_on_a_read_only_file_system(tmp_path: Path, segmenter: automas
             f"http://{logged['http']}/v1/automatic-mask-generator",
             files={"image": ("noise.png", file.getvalue())},
             data={"prompt": "cup"},
+            timeout=60,
         )
         assert response.status_code == 200, response.text
     # The kept verdict on the model, and no files of ONNX Runtime's telemetry.

@@ -27,9 +27,10 @@ from automask.service import (
     UnauthenticatedError,
     UnavailableError,
 )
+from automask.service.client import retries
 from automask.service.keys.sqlite import SqliteKeyStore
 from automask.service.server import Server
-from automask.session import Session
+from support.ports import free_port
 from support.relay import Relay, relay
 from support.results import assert_equal_results
 from support.server_process import ServerProcess
@@ -38,7 +39,8 @@ from support.threaded_server import pending_tasks, serving, wait_until
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("server"), uds=tmp_path_factory.mktemp("socket") / "s") as server:
+    settings: dict[str, Any] = {"uds": tmp_path_factory.mktemp("socket") / "s", "workers": 1, "decode_processes": 1}
+    with serving(tmp_path_factory.mktemp("server"), **settings) as server:
         yield server
 
 
@@ -350,24 +352,11 @@ def test_a_job_that_fails(server: Server, client: Client, coffee_file: Path) -> 
         in_loop(server, lambda c: c.job(job.request_id).result())
 
 
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Until it is set, no graph starts."""
-    gate, original = threading.Event(), Session.run
-
-    def waiting(self: Session, **inputs: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
-        gate.wait()
-        return original(self, **inputs)
-
-    monkeypatch.setattr(Session, "run", waiting)
-    yield gate
-    gate.set()
-
-
 def test_jobs_in_the_queue(server: Server, client: Client, coffee: NDArray[np.uint8], gate: threading.Event) -> None:
     photo = np.roll(coffee, 40, axis=0)  # not cached: it needs the graphs
     jobs = [client.submit(photo, "cup") for _ in range(8)]
     first, last = jobs[0], jobs[-1]
+    wait_until(lambda: jobs[1].status().state == "PROCESSING")  # one is worked on, one is fetched meanwhile
     with pytest.raises(DeadlineError, match=f"request {last.request_id} is still QUEUED"):
         last.result(timeout=0)
     with pytest.raises(TimeoutError):
@@ -407,6 +396,13 @@ def test_a_call_that_exceeds_its_timeout(server: Server, coffee: NDArray[np.uint
     gate.set()
 
 
+@pytest.fixture
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let calls be retried as often as ever, but at once."""
+    monkeypatch.setattr(retries, "_JITTER", lambda _: 0.0)
+
+
+@pytest.mark.usefixtures("without_pauses")
 def test_keys_and_tls(tmp_path: Path, coffee_file: Path) -> None:
     authority = trustme.CA()
     served, mine = authority.issue_cert("localhost"), authority.issue_cert("camera")
@@ -436,8 +432,8 @@ def test_keys_and_tls(tmp_path: Path, coffee_file: Path) -> None:
             assert client.mask(coffee_file, "cup").labels == ("cup",)
         with Client(target, api_key="wrong", **secrets) as client, pytest.raises(UnauthenticatedError):
             client.mask(coffee_file, "cup")
-        with Client(target, api_key=text, ca=secrets["ca"], timeout=3) as client, pytest.raises(UnavailableError):
-            client.models()  # the server requires a client certificate; a handshake takes long on a busy machine
+        with Client(target, api_key=text, ca=secrets["ca"]) as client, pytest.raises(UnavailableError):
+            client.models()  # the server requires a client certificate
 
 
 def test_the_api_key_from_the_environment(tmp_path: Path, coffee_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,8 +456,9 @@ def test_a_certificate_without_its_key_is_refused() -> None:
         Client(cert=b"pem")
 
 
+@pytest.mark.usefixtures("without_pauses")
 def test_no_server() -> None:
-    with Client("127.0.0.1:1", timeout=0.3) as client, pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1: "):
+    with Client("127.0.0.1:1") as client, pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1: "):
         client.models()
     with Client("127.0.0.1:1") as client, pytest.raises(UnavailableError):
         list(client.mask_many([np.zeros((9, 9, 3), np.uint8)], "cup"))
@@ -470,7 +467,7 @@ def test_no_server() -> None:
 def test_a_client_outlives_its_server(tmp_path: Path, coffee_file: Path) -> None:
     """The server is killed and started again at the same address: clients and jobs continue, blocking or not."""
     store = ("--store", tmp_path / "requests.sqlite3")
-    with ServerProcess("--port", 0, *store) as process, ThreadPoolExecutor(2) as pool:
+    with ServerProcess("--port", free_port(), *store) as process, ThreadPoolExecutor(2) as pool:
         address = process.address
         client = Client(address)
         expected = client.mask(coffee_file, "cup").mask

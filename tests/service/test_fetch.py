@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from automask.errors import ImageError
 from automask.service.http.addresses import Address, Resolver, is_public
 from automask.service.http.fetch import Fetcher
+from support.ports import free_port
 from support.sites import Site, SiteResponse, http_response, site
 
 PHOTO = files("automask.data").joinpath("person.jpg").read_bytes()
@@ -381,13 +382,9 @@ def test_other_content_is_rejected_without_revealing_it(answer: bytes, reason: s
 
 
 def test_a_refused_connection() -> None:
-    async def run() -> None:
-        async with site(IMAGE) as found:
-            pass
-        await fetcher().fetch(f"http://{found.address}/")
-
+    url = f"http://127.0.0.1:{free_port()}/"
     with pytest.raises(ImageError, match=r"^cannot fetch the image from 127\.0\.0\.1: the connection failed"):
-        asyncio.run(run())
+        asyncio.run(fetcher().fetch(url))
 
 
 def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

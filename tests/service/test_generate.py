@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def server(cluster: RayCluster | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with serving(tmp_path_factory.mktemp("server"), cluster, max_image_mb=2) as server:
+    with serving(tmp_path_factory.mktemp("server"), cluster, max_image_mb=2, decode_processes=1) as server:
         yield server
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,11 +51,13 @@ def list_models() -> bytes:
 GREETED = PREFACE + frame(SETTINGS) + frame(SETTINGS, ACK)
 WITHOUT_WINDOW = PREFACE + frame(SETTINGS, body=struct.pack(">HL", 4, 0)) + frame(SETTINGS, ACK)
 
-CLIENTS = {
+STRANGERS = {
     "sends nothing": b"",
     "stops in its greeting": PREFACE[:10],
     "sends no settings": PREFACE,
     "accepts no settings": PREFACE + frame(SETTINGS),
+}
+SILENT = {
     "answers no ping": GREETED,
     "leaves a call half sent": GREETED + list_models()[:-20],
     "makes no room for the answer": WITHOUT_WINDOW + list_models(),
@@ -71,27 +74,30 @@ def read_until_closed(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    keepalive = Keepalive(handshake=1, quiet=1, answer=1)
+def set_keepalive(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> None:
+    """Set times of the servers that start from now on; the others are long enough for any machine."""
+    keepalive = Keepalive(**{"handshake": CALL_TIMEOUT, "quiet": 1.0, "answer": CALL_TIMEOUT, **seconds})
     monkeypatch.setattr(server_module, "server_options", lambda size: server_options(size, keepalive))
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_client_that_does_not_answer_is_closed_and_others_go_on(tmp_path: Path) -> None:
-    with serving(tmp_path) as server, connect(server) as channel, ThreadPoolExecutor(len(CLIENTS)) as threads:
+@pytest.mark.parametrize(("clients", "limited"), [(STRANGERS, "handshake"), (SILENT, "answer")])
+def test_a_client_that_does_not_answer_is_closed_and_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clients: dict[str, bytes], limited: str
+) -> None:
+    set_keepalive(monkeypatch, **{limited: 1.0})
+    with serving(tmp_path) as server, connect(server) as channel, ThreadPoolExecutor(len(clients)) as threads:
         host, _, port = server.address.rpartition(":")
-        watching = MaskServiceStub(channel)
-        assert watching.ListModels(messages.ListModelsRequest()).models
-        connections = {name: socket.create_connection((host, int(port)), CALL_TIMEOUT) for name in CLIENTS}
-        for name, sent in CLIENTS.items():
+        list_all = partial(MaskServiceStub(channel).ListModels, messages.ListModelsRequest(), wait_for_ready=True)
+        assert list_all().models
+        connections = {name: socket.create_connection((host, int(port)), CALL_TIMEOUT) for name in clients}
+        for name, sent in clients.items():
             connections[name].sendall(sent)
-        received = dict(zip(CLIENTS, threads.map(read_until_closed, connections.values()), strict=True))
+        received = dict(zip(clients, threads.map(read_until_closed, connections.values()), strict=True))
         for connection in connections.values():
             connection.close()
-        assert b"ping_timeout" in received["answers no ping"]
-        assert b"ping_timeout" in received["makes no room for the answer"]
-        assert watching.ListModels(messages.ListModelsRequest()).models
+        for name in clients.keys() & {"answers no ping", "makes no room for the answer"}:
+            assert b"ping_timeout" in received[name]
+        assert list_all().models
 
 
 def test_a_client_that_reads_no_answer_is_closed_once_memory_is_short(
@@ -119,8 +125,8 @@ def test_a_client_that_reads_no_answer_is_closed_once_memory_is_short(
         assert watching.ListModels(messages.ListModelsRequest()).models
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_client_that_answers_pings_stays(tmp_path: Path) -> None:
+def test_a_client_that_answers_pings_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_keepalive(monkeypatch)
     with serving(tmp_path) as server, connect(server) as channel:
         host, _, port = server.address.rpartition(":")
         with socket.create_connection((host, int(port)), CALL_TIMEOUT) as connection:
@@ -140,7 +146,7 @@ def test_a_client_that_answers_pings_stays(tmp_path: Path) -> None:
 def test_a_client_notices_a_dead_server(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {name: min(value, 1000) if "_ms" in name else value for name, value in connections._CHANNEL_OPTIONS}
     monkeypatch.setattr(connections, "_CHANNEL_OPTIONS", tuple(options.items()))
-    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as threads:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(2) as threads:
 
         def greet_and_die() -> None:
             with listener.accept()[0] as connection:
@@ -148,7 +154,8 @@ def test_a_client_notices_a_dead_server(monkeypatch: pytest.MonkeyPatch) -> None
                 read_until_closed(connection)
 
         dead = threads.submit(greet_and_die)
-        with Client(f"127.0.0.1:{listener.getsockname()[1]}", timeout=6) as client:
-            with pytest.raises(AutomaskError):
-                client.job("none").status()
-            assert dead.done(), "the connection was closed before the client gave up"
+        with Client(f"127.0.0.1:{listener.getsockname()[1]}") as client:
+            asking = threads.submit(client.job("none").status)
+            dead.result(CALL_TIMEOUT)  # the connection was closed, although the client has not given up
+        with pytest.raises(AutomaskError):
+            asking.result(CALL_TIMEOUT)

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -38,12 +39,24 @@ def image(jpeg: bytes) -> str:
 @pytest.fixture(scope="module")
 def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A client of a server without keys and without URL fetches."""
-    settings: dict[str, Any] = {"http_port": 0, "fetch_urls": "off", "max_image_mb": 0.3}
+    settings: dict[str, Any] = {"http_port": 0, "fetch_urls": "off", "max_image_mb": 0.3, "decode_processes": 1}
     with (
         serving(tmp_path_factory.mktemp("open"), **settings) as server,
         httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as client,
     ):
         yield client
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, SqliteKeyStore]]:
+    """A client of a server with keys, and the keys."""
+    folder = tmp_path_factory.mktemp("keyed")
+    with (
+        closing(SqliteKeyStore(folder / "keys", create=True)) as keys,
+        serving(folder, http_port=0, keys=folder / "keys") as server,
+        httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as client,
+    ):
+        yield client, keys
 
 
 def submit(http: httpx.Client, image: str, **more: Any) -> dict[str, Any]:
@@ -164,16 +177,13 @@ def test_a_malformed_body_is_a_400_with_the_reason(
 )
 @pytest.mark.parametrize("path", [V1, V2])
 def test_what_no_response_could_repeat_is_a_400_and_costs_nothing(
-    tmp_path: Path, image: str, path: str, fields: dict[str, Any], sentence: str
+    keyed: tuple[httpx.Client, SqliteKeyStore], image: str, path: str, fields: dict[str, Any], sentence: str
 ) -> None:
-    with (
-        closing(SqliteKeyStore(tmp_path / "keys", create=True)) as keys,
-        serving(tmp_path, http_port=0, keys=tmp_path / "keys") as server,
-    ):
-        headers = {"x-api-key": keys.add("odd", credits=5), "content-type": "application/json"}
-        body = json.dumps({"image": image, "prompt": "cup", **fields})
-        response = httpx.post(f"http://{server.http_address}{path}", content=body, headers=headers, timeout=60)
-        assert keys.credits("odd") == 5
+    http, keys = keyed
+    name = uuid.uuid4().hex
+    headers = {"x-api-key": keys.add(name, credits=5), "content-type": "application/json"}
+    response = http.post(path, content=json.dumps({"image": image, "prompt": "cup", **fields}), headers=headers)
+    assert keys.credits(name) == 5
     assert (response.status_code, response.json()["reason"]) == (400, "INVALID_PARAMETER")
     assert sentence in response.json()["error"]
 

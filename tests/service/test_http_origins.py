@@ -20,7 +20,7 @@ from selenium import webdriver
 
 from automask.service.keys.sqlite import SqliteKeyStore
 from support.browser import REBOUND, needs_browser, running_browser
-from support.threaded_server import serving
+from support.threaded_server import serving, wait_until
 
 V1, V2 = "/v1/automatic-mask-generator", "/v2/automatic-mask-generator"
 ELSEWHERE = "https://elsewhere.example"
@@ -33,7 +33,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def models(origin: str, host: str) -> httpx.Response:
-    return httpx.get(f"{origin}/playground/models", headers={"host": host})
+    return httpx.get(f"{origin}/playground/models", headers={"host": host}, timeout=60)
 
 
 def post(server: str, jpeg: bytes, path: str = V1, **headers: str) -> httpx.Response:
@@ -71,7 +71,7 @@ def test_another_host_is_refused_with_the_option_that_allows_it(origin: str, hos
 
 
 def test_health_is_answered_for_any_host_and_a_client_without_host_is_no_browser(origin: str) -> None:
-    assert httpx.get(f"{origin}/healthz", headers={"host": "balancer.example"}).status_code == 200
+    assert httpx.get(f"{origin}/healthz", headers={"host": "balancer.example"}, timeout=60).status_code == 200
     host, _, port = origin.rpartition("/")[2].rpartition(":")
     with socket.create_connection((host, int(port))) as old:
         old.sendall(b"GET /playground/models HTTP/1.0\r\n\r\n")
@@ -103,13 +103,15 @@ def test_a_server_with_keys_checks_the_host_only_if_told_so(tmp_path: Path) -> N
         options = {"allowed_hosts": allowed} if allowed else {}
         with serving(tmp_path / f"to-{allowed}", http_port=0, keys=tmp_path / "keys", **options) as server:
             url = f"http://{server.http_address}/playground/models"
-            assert httpx.get(url, headers={"host": "balancer.example", **key}).status_code == status
+            assert httpx.get(url, headers={"host": "balancer.example", **key}, timeout=60).status_code == status
 
 
 def test_forwarded_headers_do_not_replace_the_checked_host(tmp_path: Path) -> None:
     with serving(tmp_path, http_port=0, trusted_proxies="127.0.0.0/8") as server:
         headers = {"host": "evil.example", "x-forwarded-host": "localhost"}
-        assert httpx.get(f"http://{server.http_address}/playground/models", headers=headers).status_code == 400
+        assert (
+            httpx.get(f"http://{server.http_address}/playground/models", headers=headers, timeout=60).status_code == 400
+        )
 
 
 @pytest.mark.parametrize(
@@ -218,7 +220,7 @@ def test_a_page_of_another_port_starts_no_work_in_chromium(
         "<input name=prompt value=cup></form>`; document.forms[0].submit()",
         origin + V1,
     )
-    assert "must not call this server" in browser.find_element("tag name", "body").text
+    wait_until(lambda: "must not call this server" in browser.find_element("tag name", "body").text)
     assert not runs
 
 

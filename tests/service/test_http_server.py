@@ -24,6 +24,7 @@ from automask.service.server import Server
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
+from support.gates import gated_command
 from support.server_process import ServerProcess
 from support.threaded_server import pending_tasks, serving, wait_until
 
@@ -174,7 +175,7 @@ def test_the_log_has_each_call_once_without_its_key_or_photo(tmp_path: Path, ima
             while pipeline.recv(4096):
                 pass
         metrics = httpx.get(
-            f"http://{next(e for e in process.events if e['event'] == 'serving')['metrics']}/metrics"
+            f"http://{next(e for e in process.events if e['event'] == 'serving')['metrics']}/metrics", timeout=60
         ).text
         assert process.end() == 0
     calls = [event for event in process.events if event["event"] == "call"]
@@ -204,7 +205,7 @@ def test_draining_finishes_running_calls_and_rejects_new_ones(tmp_path: Path, im
         head = f"POST {V1} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n".encode()
         with (
             socket.create_connection((host, int(port))) as running,
-            httpx.Client(base_url=f"http://{process.http_address}") as http,
+            httpx.Client(base_url=f"http://{process.http_address}", timeout=60) as http,
         ):
             running.sendall(head + body[:-1])  # a call that cannot finish yet
             assert http.get("/healthz").status_code == 200
@@ -229,7 +230,7 @@ def test_a_call_that_outlasts_the_drain_gets_an_error(tmp_path: Path) -> None:
         host, _, port = process.http_address.rpartition(":")
         with (
             socket.create_connection((host, int(port))) as stuck,
-            httpx.Client(base_url=f"http://{process.http_address}") as http,
+            httpx.Client(base_url=f"http://{process.http_address}", timeout=60) as http,
         ):
             stuck.sendall(f"POST {V1} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{{".encode())
             assert http.get("/healthz").status_code == 200
@@ -239,16 +240,19 @@ def test_a_call_that_outlasts_the_drain_gets_an_error(tmp_path: Path) -> None:
 
 
 def test_calls_are_rejected_while_models_load(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "automask", "serve", "--log-json", "--port", "0", "--http-port", "0"]
+    gate = tmp_path / "gate"
+    gate.touch()  # the model is not loaded before it is gone
+    command = [*gated_command(gate), "serve", "--log-json", "--port", "0", "--http-port", "0"]
     with subprocess.Popen(
         [*command, "--store", str(tmp_path / "s"), "--device", "cpu"], stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
         address = json.loads(process.stderr.readline())["http"]
-        early = httpx.get(f"http://{address}/healthz")
+        early = httpx.get(f"http://{address}/healthz", timeout=60)
+        gate.unlink()
         while json.loads(process.stderr.readline())["event"] != "serving":
             continue
-        late = httpx.get(f"http://{address}/healthz")
+        late = httpx.get(f"http://{address}/healthz", timeout=60)
         process.terminate()
         process.stderr.read()
     assert (early.status_code, early.headers["retry-after"]) == (502, "1")

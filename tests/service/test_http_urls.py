@@ -6,6 +6,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ import httpx
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from automask.service.http import server as http_server
+from automask.service.http.fetch import Fetcher
 from automask.service.keys.rate_limits import Rate
 from automask.service.keys.sqlite import SqliteKeyStore
 from automask.service.server import Server
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 from support.sites import Site, SiteResponse, http_response, site
-from support.threaded_server import serving
+from support.threaded_server import CALL_TIMEOUT, serving
 
 V1, V2 = "/v1/automatic-mask-generator", "/v2/automatic-mask-generator"
 
@@ -100,7 +103,9 @@ def test_nothing_is_fetched_without_a_key_a_token_or_credits(tmp_path: Path, jpe
         asyncio.run(run(keys))
 
 
-def test_a_disconnect_cancels_the_fetch(tmp_path: Path) -> None:
+def test_a_disconnect_cancels_the_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "Fetcher", partial(Fetcher, timeout=3600.0))  # which would end it, too
+
     async def run() -> None:
         requested, left = asyncio.Event(), asyncio.Event()
 
@@ -119,6 +124,6 @@ def test_a_disconnect_cancels_the_fetch(tmp_path: Path) -> None:
             call = asyncio.create_task(http.post(V2, json={"prompt": "cup", "image": url}))
             await requested.wait()
             call.cancel()
-            await asyncio.wait_for(left.wait(), 8)  # otherwise it would take 10 s, the timeout of a fetch
+            await asyncio.wait_for(left.wait(), CALL_TIMEOUT)
 
     asyncio.run(run())

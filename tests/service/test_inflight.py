@@ -6,6 +6,7 @@ import base64
 import json
 import socket
 from contextlib import closing
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 from support.threaded_server import rich_status, serving, wait_until
 
 V1 = "/v1/automatic-mask-generator"
-LIMITS: dict[str, Any] = {"max_image_mb": 2, "max_inflight_mb": 38}
+LIMITS: dict[str, Any] = {"max_image_mb": 2, "max_inflight_mb": 38, "http_timeout": "1h"}
 
 
 def test_large_bodies_leave_a_quarter_to_small_ones() -> None:
@@ -117,7 +118,7 @@ def test_a_stream_that_is_not_read_to_its_end_holds_nothing(tmp_path: Path, jpeg
     task = mask_pb2.MaskTask(image=mask_pb2.Image(encoded=jpeg), prompts=["cup"])
     with serving(tmp_path) as server, grpc.insecure_channel(server.address) as channel:
         in_flight = server._components.in_flight
-        frames = MaskServiceStub(channel).GenerateStream(messages.GenerateStreamRequest(task=task) for _ in range(9))
+        frames = MaskServiceStub(channel).GenerateStream(repeat(messages.GenerateStreamRequest(task=task)))
         assert next(frames).response.results
         wait_until(lambda: in_flight.used > len(jpeg) / 100)
         frames.cancel()

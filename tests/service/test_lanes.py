@@ -186,8 +186,9 @@ def test_what_is_large() -> None:
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_any_header_is_read_quickly(name: str) -> None:
-    files = [ATTACKS[name](), ATTACKS[name]()[:4_000_000]]
+    file = ATTACKS[name]()
+    cut = file[:4_000_000]
     before = thread_time()
-    for file in files:
-        is_large(file)
+    is_large(file)
+    is_large(cut)
     assert thread_time() - before <= 0.05

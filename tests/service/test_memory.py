@@ -30,7 +30,7 @@ BROKEN = b"\xff\xd8\xff" + bytes(100)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("server"), http_port=0) as server:
+    with serving(tmp_path_factory.mktemp("server"), http_port=0, decode_processes=1) as server:
         yield server
 
 

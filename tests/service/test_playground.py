@@ -87,7 +87,7 @@ def test_sliders_and_switches_change_the_mask(page: Playground) -> None:
 def test_superseded_requests_are_aborted(page: Playground) -> None:
     page.masked(COFFEE, "cup")
     page.requested()
-    slow = {"offline": False, "latency": 400, "downloadThroughput": -1, "uploadThroughput": -1}
+    slow = {"offline": False, "latency": 2000, "downloadThroughput": -1, "uploadThroughput": -1}
     page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", slow)
     try:
         page.browser.execute_async_script("""
@@ -214,7 +214,7 @@ def test_downloads_equal_the_responses_of_the_server(page: Playground, tmp_path:
     mask = np.asarray(Image.open(tmp_path / "coffee-cup-mask.png"))
     form = {"prompt": "cup", "return_mask": "true"}
     with COFFEE.open("rb") as photo:
-        hosted = httpx.post(f"{origin}v1/automatic-mask-generator", data=form, files={"image": photo})
+        hosted = httpx.post(f"{origin}v1/automatic-mask-generator", data=form, files={"image": photo}, timeout=60)
     assert (tmp_path / "coffee-cup-mask.png").read_bytes() == hosted.content
     cutout = np.asarray(Image.open(tmp_path / "coffee-cup-cutout.png"))
     assert np.array_equal(cutout[..., 3], mask)
@@ -328,7 +328,7 @@ def test_a_key_is_required(browser: webdriver.Chrome, tmp_path: Path) -> None:
 
 def test_the_content_security_policy_is_strict(origin: str) -> None:
     for path in ("", "static/app.js"):
-        headers = httpx.get(origin + path).headers
+        headers = httpx.get(origin + path, timeout=60).headers
         policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
         assert policy == {
             "default-src": "'none'",
@@ -344,12 +344,12 @@ def test_the_content_security_policy_is_strict(origin: str) -> None:
 
 
 def test_files_are_cached_by_etag(origin: str) -> None:
-    first = httpx.get(f"{origin}static/style.css")
+    first = httpx.get(f"{origin}static/style.css", timeout=60)
     assert (first.status_code, first.headers["content-type"]) == (200, "text/css; charset=utf-8")
-    again = httpx.get(f"{origin}static/style.css", headers={"if-none-match": first.headers["etag"]})
+    again = httpx.get(f"{origin}static/style.css", headers={"if-none-match": first.headers["etag"]}, timeout=60)
     assert (again.status_code, again.content) == (304, b"")
-    assert httpx.get(f"{origin}static/..%2fplayground.py").status_code == 404
-    assert httpx.get(f"{origin}static/none.js").status_code == 404
+    assert httpx.get(f"{origin}static/..%2fplayground.py", timeout=60).status_code == 404
+    assert httpx.get(f"{origin}static/none.js", timeout=60).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -363,19 +363,19 @@ def test_files_are_cached_by_etag(origin: str) -> None:
     ],
 )
 def test_invalid_fields_are_named(origin: str, form: dict[str, str], status: int, error: str) -> None:
-    response = httpx.post(f"{origin}playground/mask", data=form, files={"image": COFFEE.read_bytes()})
+    response = httpx.post(f"{origin}playground/mask", data=form, files={"image": COFFEE.read_bytes()}, timeout=60)
     assert (response.status_code, response.json()["error"]) == (status, error)
 
 
 @pytest.mark.parametrize("form", [{"prompt": "cup"}, {"prompt": "cup", "image": "http://127.0.0.1/cup.jpg"}])
 def test_a_missing_image_is_an_error(origin: str, form: dict[str, str]) -> None:
-    response = httpx.post(f"{origin}playground/mask", data=form)
+    response = httpx.post(f"{origin}playground/mask", data=form, timeout=60)
     assert (response.status_code, response.json()["reason"]) == (400, "INVALID_IMAGE")
 
 
 def test_an_incomplete_form_is_an_error(origin: str) -> None:
     kind = {"content-type": "multipart/form-data; boundary=b"}
-    response = httpx.post(f"{origin}playground/mask", content=b"what", headers=kind)
+    response = httpx.post(f"{origin}playground/mask", content=b"what", headers=kind, timeout=60)
     assert (response.status_code, response.json()["reason"]) == (400, "INVALID_PARAMETER")
 
 

@@ -190,12 +190,16 @@ def test_a_reload_keeps_the_photo_and_the_prompt(page: Playground) -> None:
 
 
 def test_objects_of_a_photo(origin: str) -> None:
-    response = httpx.post(f"{origin}playground/objects", files={"image": COFFEE.read_bytes()}, timeout=60)
+    call: dict[str, Any] = {
+        "url": f"{origin}playground/objects",
+        "files": {"image": COFFEE.read_bytes()},
+        "timeout": 60,
+    }
+    response = httpx.post(**call)
     labels = [one["label"] for one in response.json()["objects"]]
     assert {"cup", "dining table"} <= set(labels)
     assert all(0.2 <= one["score"] <= 1 and one["count"] >= 1 for one in response.json()["objects"])
-    unknown = httpx.post(f"{origin}playground/objects", data={"model": "none"}, files={"image": COFFEE.read_bytes()})
-    assert unknown.status_code == 404
+    assert httpx.post(**call, data={"model": "none"}).status_code == 404
 
 
 def test_objects_cost_no_credit_and_have_a_rate_limit_of_their_own(tmp_path: Path) -> None:

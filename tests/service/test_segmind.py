@@ -116,7 +116,7 @@ def test_the_output_of_run_is_the_mask_of_the_library(
     }
     assert (measured["cost"], measured["remaining_credits"], measured["retry_count"]) == (0, 4, 0)
     assert 0 < measured["inference_time"] <= measured["total_time"] < 60
-    response = httpx.get(result["output"])
+    response = httpx.get(result["output"], timeout=60)
     assert response.headers["content-type"] == "image/png"
     photo = base64.b64decode(image.partition(",")[2])
     expected = segmenter.mask(photo, "cup", threshold=0.3, grow_mask=4).mask
@@ -150,7 +150,7 @@ def test_submit_async_has_a_status_and_a_result(house: House, image: str) -> Non
     assert job.status() == {"request_id": job.request_id, "status": "COMPLETED"}
     assert job.result() == done
     assert job.submit_response["poll_url"] == job.status_url
-    assert pixels(httpx.get(done["output"]).content).shape == (400, 600, 4)
+    assert pixels(httpx.get(done["output"], timeout=60).content).shape == (400, 600, 4)
 
 
 def test_a_failed_request_has_its_error(house: House) -> None:
@@ -166,7 +166,8 @@ def test_a_failed_request_has_its_error(house: House) -> None:
     assert job.result()["error"] == caught.value.detail
     assert job.result()["metrics"]["remaining_credits"] == 1
     assert [
-        httpx.get(url, headers=job._client._client.headers).status_code for url in (job.status_url, job.response_url)
+        httpx.get(url, headers=job._client._client.headers, timeout=60).status_code
+        for url in (job.status_url, job.response_url)
     ] == [422, 422]
 
 
@@ -247,7 +248,7 @@ def test_over_tls(tmp_path: Path, image: str, connect: Connect, monkeypatch: pyt
         job = connect("any", base_url).submit_async(SLUG, image=image, prompt="cup")
         output = job.wait(**NOW)["output"]
         assert job.status_url.startswith("https://localhost:")
-        assert pixels(httpx.get(output).content).shape == (400, 600)
+        assert pixels(httpx.get(output, timeout=60).content).shape == (400, 600)
 
 
 @pytest.mark.parametrize("proxy", [small_proxy, nginx])
@@ -265,7 +266,7 @@ def test_behind_a_reverse_proxy_with_a_prefix(
         assert job.status_url == f"{url}/v2/requests/{job.request_id}/status"
         output = job.wait(**NOW)["output"]
         assert output == f"{url}/v2/requests/{job.request_id}/output.png"
-        assert httpx.get(output).content == client.run_sync(SLUG, image=image, prompt="cup").content
+        assert httpx.get(output, timeout=60).content == client.run_sync(SLUG, image=image, prompt="cup").content
         assert refused(lambda: client.run(SLUG, image="", prompt="cup"))[0] == 400
 
 

@@ -26,7 +26,6 @@ from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-import automask
 from automask.cli import main
 from automask.service.config.settings import Settings, load_settings
 from automask.service.keys.sqlite import SqliteKeyStore
@@ -37,6 +36,7 @@ from automask.service.store.sqlite.store import SqliteStore
 from automask.v1 import mask_pb2
 from automask.v1 import mask_service_pb2 as messages
 from automask.v1.mask_service_pb2_grpc import MaskServiceStub
+from support.gates import gated_command
 from support.server_process import ServerProcess
 from support.stores import encode_error
 from support.threaded_server import rich_status, serving, wait_until
@@ -52,13 +52,9 @@ def cup(jpeg: bytes) -> mask_pb2.MaskTask:
 
 
 @pytest.fixture(scope="module")
-def slow(segmenter: automask.Segmenter, other_jpeg: bytes) -> mask_pb2.MaskTask:
-    """A task of some seconds: a hundred masks for each prompt."""
-    return mask_pb2.MaskTask(
-        image=mask_pb2.Image(encoded=other_jpeg),
-        prompts=segmenter.vocabulary[:4],
-        parameters=mask_pb2.MaskParameters(threshold=0),
-    )
+def other(other_jpeg: bytes) -> mask_pb2.MaskTask:
+    """A task that shares no pass with `cup`."""
+    return mask_pb2.MaskTask(image=mask_pb2.Image(encoded=other_jpeg), prompts=["cup", "spoon"])
 
 
 def generate(channel: grpc.Channel, task: mask_pb2.MaskTask, **more: Any) -> mask_pb2.MaskResponse:
@@ -199,11 +195,15 @@ def test_a_server_that_never_loaded_stops(tmp_path: Path) -> None:
 def test_a_signal_ends_a_loading_server(tmp_path: Path) -> None:
     models = ["--model", "default", "--model", "default"]
     options = ["--log-json", "--port", "0", "--store", str(tmp_path / "s"), *models]
-    command = [sys.executable, "-m", "automask", "serve", *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    gate = tmp_path / "gate"
+    gate.touch()  # the first model is not loaded before it is gone
+    with subprocess.Popen([*gated_command(gate), "serve", *options], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         events = [json.loads(next(process.stderr))["event"]]
         process.send_signal(signal.SIGTERM)
+        while events[-1] != "stopped":
+            events.append(json.loads(next(process.stderr))["event"])
+        gate.unlink()
         events += [json.loads(line)["event"] for line in process.stderr]
     assert process.returncode == 0
     assert events.count("model") < 2, "it does not load them all first"
@@ -222,21 +222,29 @@ def test_an_idle_server_stops_at_once_and_updates_its_health(number: signal.Sign
 
 
 def test_a_draining_server_finishes_running_calls_and_keeps_queued_requests(
-    tmp_path: Path, cup: mask_pb2.MaskTask, slow: mask_pb2.MaskTask
+    tmp_path: Path, cup: mask_pb2.MaskTask, other: mask_pb2.MaskTask
 ) -> None:
-    (tmp_path / "automask.toml").write_text("workers = 1\nmetrics_port = 0\n")
-    options = ("--port", 0, "--store", tmp_path / "store")
+    # Not in another process: an image that counts as slow there lets the worker go on with others.
+    (tmp_path / "automask.toml").write_text("workers = 1\nmetrics_port = 0\ndecode_processes = 0\n")
+    options, gate = ("--port", 0, "--store", tmp_path / "store"), tmp_path / "gate"
     config = {"AUTOMASK_CONFIG": str(tmp_path / "automask.toml")}
-    with ServerProcess(*options, *FOREVER, env=config) as process, grpc.insecure_channel(process.address) as channel:
+    with (
+        ServerProcess(*options, *FOREVER, env=config, gate=gate) as process,
+        grpc.insecure_channel(process.address) as channel,
+    ):
+        gate.touch()
         stub = MaskServiceStub(channel)
-        running = stub.Generate.future(messages.GenerateRequest(task=slow))
+        running = stub.Generate.future(messages.GenerateRequest(task=other))
         wait_until(lambda: "automask_batch_size_count 1.0" in metrics_of(process))
         ids = [stub.Submit(messages.SubmitRequest(task=cup)).status.request_id for _ in range(6)]
         watched = stub.WatchStatus(messages.WatchStatusRequest(request_id=ids[-1]))
         assert next(watched).status.state == messages.REQUEST_STATE_QUEUED
         awaited = stub.GetResult.future(messages.GetResultRequest(request_id=ids[-1], wait=Duration(seconds=60)))
-        assert process.end() == 0
-        assert len(running.result().response.results) == 4
+        os.kill(process.pid, signal.SIGTERM)
+        process.wait_for("draining")
+        gate.unlink()
+        assert process.wait() == 0
+        assert len(running.result().response.results) == 2
         for waiting in (lambda: list(watched), awaited.result):
             with pytest.raises(grpc.RpcError, match="UNAVAILABLE"):
                 waiting()
@@ -252,26 +260,28 @@ def test_a_draining_server_finishes_running_calls_and_keeps_queued_requests(
 
 
 def test_a_draining_server_refuses_calls_with_a_time_to_retry(
-    tmp_path: Path, cup: mask_pb2.MaskTask, slow: mask_pb2.MaskTask
+    tmp_path: Path, cup: mask_pb2.MaskTask, other: mask_pb2.MaskTask
 ) -> None:
-    options = ("--port", 0, "--store", tmp_path / "store", "--metrics-port", 0)
-    with ServerProcess(*options, *FOREVER) as process, grpc.insecure_channel(process.address) as channel:
-        running = MaskServiceStub(channel).Generate.future(messages.GenerateRequest(task=slow))
+    options, gate = ("--port", 0, "--store", tmp_path / "store", "--metrics-port", 0), tmp_path / "gate"
+    with ServerProcess(*options, *FOREVER, gate=gate) as process, grpc.insecure_channel(process.address) as channel:
+        gate.touch()
+        running = MaskServiceStub(channel).Generate.future(messages.GenerateRequest(task=other))
         wait_until(lambda: "automask_batch_size_count 1.0" in metrics_of(process))
         os.kill(process.pid, signal.SIGTERM)
         process.wait_for("draining")
-        with grpc.insecure_channel(process.address) as other, pytest.raises(grpc.RpcError) as caught:
-            generate(other, cup)
+        with grpc.insecure_channel(process.address) as late, pytest.raises(grpc.RpcError) as caught:
+            generate(late, cup)
         status = rich_status(caught.value)
         assert status.code == grpc.StatusCode.UNAVAILABLE.value[0]
         assert any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in status.details)
-        assert len(running.result().response.results) == 4
+        gate.unlink()
+        assert len(running.result().response.results) == 2
 
 
 def metrics_of(process: ServerProcess, tls: ssl.SSLContext | None = None) -> str:
     """What Prometheus would read."""
     address = process.wait_for("serving")["metrics"].replace("0.0.0.0", "127.0.0.1")  # noqa: S104
-    return httpx.get(f"{'https' if tls else 'http'}://{address}/metrics", verify=tls or False).text
+    return httpx.get(f"{'https' if tls else 'http'}://{address}/metrics", verify=tls or False, timeout=60).text
 
 
 def test_a_unix_socket_is_private_and_replaces_that_of_a_killed_server(tmp_path: Path, cup: mask_pb2.MaskTask) -> None:

@@ -175,6 +175,7 @@ def test_a_forked_child_holds_no_lock_and_cannot_use_the_store(path: Path) -> No
         os.close(stop_write)
         os.read(stop_read, 1)
         os._exit(0)
+    os.close(write_end)  # or the end of a child that fails would not be noticed
     try:
         assert b"a forked process must open it again" in os.read(read_end, 1000)
         store.close()
@@ -183,7 +184,7 @@ def test_a_forked_child_holds_no_lock_and_cannot_use_the_store(path: Path) -> No
     finally:
         os.close(stop_write)
         os.waitpid(child, 0)
-        for end in (read_end, write_end, stop_read):
+        for end in (read_end, stop_read):
             os.close(end)
 
 

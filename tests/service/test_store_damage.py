@@ -22,7 +22,7 @@ from automask.service.errors import InternalError, NotFoundError, StoreError
 from automask.service.store.protocol import Store
 from support.stores import ManualTime, add, open_store
 
-EXAMPLES = int(os.environ.get("AUTOMASK_FUZZ_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("AUTOMASK_FUZZ_EXAMPLES", "120"))
 WORDS = b"QUEUED|PROCESSING|COMPLETED|FAILED|CREATE|default|CHECK|requests|position|name-[0-9]"
 Change = tuple[str, int, bytes]
 CHANGES = st.tuples(

@@ -25,6 +25,7 @@ from automask.service.postgres.schema import MIGRATIONS, migrate
 from automask.service.states import State
 from automask.service.store import factory
 from automask.service.store.policy import StorePolicy
+from automask.service.store.postgres.store import PostgresStore
 from automask.service.store.protocol import Store
 from automask.service.wire.status import row_of
 from support.postgres import Postgres
@@ -100,6 +101,8 @@ def test_a_restart_of_the_database_loses_nothing(
                 assert "never-shown" not in str(caught.value)
             with pytest.raises(UnavailableError):
                 store.listen(60)
+        assert isinstance(store, PostgresStore)
+        store._database._pool.timeout = 60  # seconds; on a busy machine, a connection takes longer than 0.2 s
         assert store.listen(0) is None, "changes in between are not known"
         assert store.result(first, "me").result == b"result"
         assert store.complete(working, b"later")

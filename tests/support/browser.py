@@ -46,6 +46,7 @@ def running_browser(folder: Path) -> Iterator[webdriver.Chrome]:
     options.add_experimental_option("prefs", {"download.default_directory": str(folder / "downloads")})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(_DRIVER))
+    driver.set_script_timeout(TIMEOUT)
     try:
         yield driver
     finally:

@@ -51,7 +51,7 @@ class MeasuredReader:
         Seconds, by the clock on the wall, after which a file counts as never read.
     """
 
-    def __init__(self, timeout: float = 60.0) -> None:
+    def __init__(self, timeout: float = 240.0) -> None:
         self._timeout = timeout
         # The import path of this process, so that whichever way the package was made importable works there too.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

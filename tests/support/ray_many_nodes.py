@@ -70,6 +70,8 @@ class MultiNodeCluster:
             RAY_USAGE_STATS_ENABLED="0",
             RAY_AUTH_MODE="disabled",
             RAY_SERVE_GRPC_MAX_MESSAGE_SIZE=str(_MOST_BYTES),
+            RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S="300",  # on a busy machine, a proxy takes longer than the usual 5 s
+            RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S="60",
         )
         self._folder, self._head, self.address = folder, f"127.0.0.1:{port}", f"127.0.0.1:{grpc_port}"
         head = ("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={folder}")

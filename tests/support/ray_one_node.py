@@ -11,6 +11,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import grpc
+import pytest
 import ray
 from ray import serve
 from ray.serve.config import HTTPOptions, gRPCOptions
@@ -85,7 +86,8 @@ class RayCluster:
             RAY_USAGE_STATS_ENABLED="0",
             RAY_AUTH_MODE="disabled",  # else Ray writes a token into the home folder
             RAY_SERVE_GRPC_MAX_MESSAGE_SIZE=str(_MOST_BYTES),
-            RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S="60",  # as `automask serve` sets it
+            RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S="300",  # on a busy machine, a proxy takes longer than the usual 5 s
+            RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S="60",
         )
         ray.init(
             "local",
@@ -97,12 +99,15 @@ class RayCluster:
         )
         self._numbers = itertools.count()
         grpc_port, http_port = free_port(), free_port()
-        serve.start(
-            http_options=HTTPOptions(port=http_port),
-            grpc_options=gRPCOptions(port=grpc_port, grpc_servicer_functions=list(FUNCTIONS)),
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("ray.serve._private.api.HTTP_PROXY_TIMEOUT", 300)  # seconds until `start` fails
+            serve.start(
+                http_options=HTTPOptions(port=http_port),
+                grpc_options=gRPCOptions(port=grpc_port, grpc_servicer_functions=list(FUNCTIONS)),
+            )
         # One model for all servers: what the tests of the contract compare is in front of it.
-        (model,) = deploy_models(load_settings(ray=SMALL, device="cpu", workers=1)).values()
+        settings = load_settings(ray=SMALL, device="cpu", workers=1, decode_processes=0)
+        (model,) = deploy_models(settings).values()
         self._models = serve.run(model, name="models", route_prefix="/models")
         self.address, self.http_address = f"127.0.0.1:{grpc_port}", f"127.0.0.1:{http_port}"
 

@@ -7,8 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from threading import Condition, Thread
 from typing import IO, Any, Self, cast
+
+from .gates import gated_command
 
 _PATIENCE = 240.0  # seconds until an event, or the end of the process, counts as never
 
@@ -22,6 +25,8 @@ class ServerProcess:
         Options of the command.
     env
         Additional environment variables.
+    gate
+        A file: as long as it exists, no graph of the server starts.
 
     Raises
     ------
@@ -29,8 +34,9 @@ class ServerProcess:
         The server did not start; the message holds its output.
     """
 
-    def __init__(self, *options: object, env: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "automask", "serve", "--log-json", "--device", "cpu", *map(str, options)]
+    def __init__(self, *options: object, env: dict[str, str] | None = None, gate: Path | None = None) -> None:
+        program = [sys.executable, "-m", "automask"] if gate is None else gated_command(gate)
+        command = [*program, "serve", "--log-json", "--device", "cpu", *map(str, options)]
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
         self._stderr = cast("IO[str]", self._process.stderr)
         self.lines: list[str] = []
@@ -92,6 +98,10 @@ class ServerProcess:
             It still runs after four minutes.
         """
         self._process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for the process to end by itself, and return its exit status; raise as `end` does."""
         status = self._process.wait(_PATIENCE)
         self._reader.join()
         self._stderr.close()
