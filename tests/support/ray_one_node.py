@@ -99,12 +99,13 @@ class RayCluster:
         )
         self._numbers = itertools.count()
         grpc_port, http_port = free_port(), free_port()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("ray.serve._private.api.HTTP_PROXY_TIMEOUT", 300)  # seconds until `start` fails
-            serve.start(
-                http_options=HTTPOptions(port=http_port),
-                grpc_options=gRPCOptions(port=grpc_port, grpc_servicer_functions=list(FUNCTIONS)),
-            )
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setattr("ray.serve._private.api.HTTP_PROXY_TIMEOUT", 300)  # seconds until `start` fails
+        self._patch.setattr("ray.serve._private.client.CLIENT_POLLING_INTERVAL_S", 0.1)  # instead of 1 s
+        serve.start(
+            http_options=HTTPOptions(port=http_port),
+            grpc_options=gRPCOptions(port=grpc_port, grpc_servicer_functions=list(FUNCTIONS)),
+        )
         # One model for all servers: what the tests of the contract compare is in front of it.
         settings = load_settings(ray=SMALL, device="cpu", workers=1, decode_processes=0)
         (model,) = deploy_models(settings).values()
@@ -154,6 +155,6 @@ class RayCluster:
             node.kill()
 
     def close(self) -> None:
-        """Stop Ray Serve and Ray."""
-        serve.shutdown()
+        """Stop Ray, and with it Ray Serve, which would take its time."""
         ray.shutdown()
+        self._patch.undo()
