@@ -13,7 +13,7 @@ import pytest
 from automask import AutomaskError
 from automask.service import Client
 from automask.service import server as server_module
-from automask.service.client import connections
+from automask.service.client import connections, retries
 from automask.service.core.inflight import InFlight
 from automask.service.rpc.listen import Keepalive, server_options
 from automask.service.rpc.unsent import UnsentAnswers
@@ -146,6 +146,7 @@ def test_a_client_that_answers_pings_stays(tmp_path: Path, monkeypatch: pytest.M
 def test_a_client_notices_a_dead_server(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {name: min(value, 1000) if "_ms" in name else value for name, value in connections._CHANNEL_OPTIONS}
     monkeypatch.setattr(connections, "_CHANNEL_OPTIONS", tuple(options.items()))
+    monkeypatch.setattr(retries, "_JITTER", lambda _: 0.0)
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(2) as threads:
 
         def greet_and_die() -> None:
@@ -157,5 +158,6 @@ def test_a_client_notices_a_dead_server(monkeypatch: pytest.MonkeyPatch) -> None
         with Client(f"127.0.0.1:{listener.getsockname()[1]}") as client:
             asking = threads.submit(client.job("none").status)
             dead.result(CALL_TIMEOUT)  # the connection was closed, although the client has not given up
-        with pytest.raises(AutomaskError):
-            asking.result(CALL_TIMEOUT)
+            listener.close()
+            with pytest.raises(AutomaskError):
+                asking.result(CALL_TIMEOUT)
