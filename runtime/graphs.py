@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from time import perf_counter
 from typing import Final, TypeAlias
 
 from .bundle import Bundle, Graph
 from .devices import CPU, DEVICES
 from .devices.tuning import DEFAULT, Tuning
+from .engines import count_engines, engines_folder
 from .errors import DeviceError
 from .plans import Plan
-from .session import Session, engines_folder
+from .session import Session
 
-__all__ = ["Progress", "count_engines", "open_graph", "open_graphs", "silent"]
+__all__ = ["Progress", "open_graph", "open_graphs", "silent"]
 
 Progress: TypeAlias = Callable[[str], object]
 """Called with one line."""
@@ -98,8 +98,3 @@ def _is_fixed(graph: Graph) -> bool:
     """Return whether all inputs have the same shape in every call: an axis called ``batch`` is one image."""
     axes = (axis for spec in graph.inputs.values() for axis in spec.shape)
     return all(isinstance(axis, int) or axis == "batch" for axis in axes)
-
-
-def count_engines(folder: Path | None) -> int:
-    """Return how many engines a folder has."""
-    return 0 if folder is None else sum(1 for _ in folder.glob("*.engine"))

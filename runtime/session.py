@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,23 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import TensorSpec
-from .devices import CPU, DEVICES, DeviceInfo, import_onnxruntime, library_versions
+from .devices import CPU, DEVICES, DeviceInfo, import_onnxruntime
 from .devices.arrays import DeviceArray
 from .devices.plugins import find_plugin_devices
 from .devices.tuning import DEFAULT, Tuning
+from .engines import engines_folder, make_engines_folder, mark_used
 from .errors import BundleError, DeviceError
-from .folders import cache_folder
 from .interrupt import current_interrupt
 from .recorded import COPY, RecordedGraph
 
-__all__ = ["Input", "Session", "engines_folder"]
+__all__ = ["Input", "Session"]
 
 Input: TypeAlias = NDArray[Any] | DeviceArray
 """What a graph takes: an array in the memory of the host, or of the device of its session."""
 
 _Inputs: TypeAlias = Mapping[str, Input]
-
-_log = logging.getLogger(__name__)
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 
@@ -81,7 +76,10 @@ class Session:
         if info.prepare is not None:
             info.prepare(ort)
         try:
-            self.engines = _make_folder(engines_folder(device, sha256)) if sha256 and info.builds_engines else None
+            keeps = bool(sha256) and info.builds_engines
+            self.engines = make_engines_folder(engines_folder(device, sha256)) if keeps else None
+            if self.engines is not None:
+                mark_used(self.engines, self)
             self._session = _open(ort, info, path, tuning, self.engines)
         except DeviceError:
             raise
@@ -186,22 +184,6 @@ class Session:
         self._session.run_with_iobinding(binding, options)
         values: Sequence[Any] = binding.get_outputs()
         return values
-
-
-def engines_folder(device: str, sha256: str) -> Path:
-    """Return the folder for the engines of one graph; those of other versions of the libraries are elsewhere."""
-    versions = hashlib.sha256(json.dumps(library_versions(device), sort_keys=True).encode()).hexdigest()
-    return cache_folder() / device / f"{sha256[:16]}-{versions[:8]}"
-
-
-def _make_folder(folder: Path) -> Path | None:
-    """Make a folder, and return it; None if it cannot be made: then engines are built at each start."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        _log.warning("engines are not kept: %s", error)
-        return None
-    return folder
 
 
 def _open(ort: ModuleType, info: DeviceInfo, path: Path, tuning: Tuning, engines: Path | None) -> Any:  # noqa: ANN401

@@ -7,10 +7,9 @@ from time import perf_counter
 import click
 
 from ..devices import AUTO, DEVICES, device_names
+from ..engines import count_engines, engines_folder, remove_unused
 from ..folders import cache_folder
-from ..graphs import count_engines
 from ..loading import load
-from ..session import engines_folder
 from .notes import notes_of_loading
 from .settings import CONTEXT
 
@@ -41,13 +40,27 @@ def _split(_context: click.Context, _parameter: click.Parameter, values: tuple[s
     type=click.IntRange(min=1),
     help="Maximum GPU memory, in MB, of each graph of a model. [default: no limit]",
 )
+@click.option(
+    "--keep-days",
+    type=click.IntRange(min=1),
+    default=30,
+    show_default=True,
+    help="Days after which engines that no process has opened since are removed.",
+)
 def warm(
-    *, models: tuple[str, ...], device: str, precision: str | None, threads: int | None, gpu_memory_mb: int | None
+    *,
+    models: tuple[str, ...],
+    device: str,
+    precision: str | None,
+    threads: int | None,
+    gpu_memory_mb: int | None,
+    keep_days: int,
 ) -> None:
     """Build engines and prove models on a device, so that no server and no first call has to wait for that.
 
     TensorRT takes minutes to build the engines of a graph. They are kept in the cache folder, and so are proofs. Run
-    this as the server's user, with the same cache folder (XDG_CACHE_HOME) and the same versions.
+    this as the server's user, with the same cache folder (XDG_CACHE_HOME) and the same versions. Engines of other
+    graphs and versions are removed if no process uses them, and none has opened them for --keep-days.
     """
     for model in models:
         click.echo(f"{model}:")
@@ -74,3 +87,6 @@ def warm(
             click.echo(
                 f"  {segmenter.device} builds no engines: only the proof is kept, in {cache_folder() / 'proofs'}"
             )
+    graphs, size = remove_unused(keep_days)
+    if graphs:
+        click.echo(f"removed the engines of {graphs} graphs, {size / 1e6:.1f} MB: not opened for {keep_days} days")

@@ -5,8 +5,11 @@ The device is the CPU's provider under another name, which keeps a file for each
 
 from __future__ import annotations
 
+import gc
+import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +22,7 @@ import automask
 from automask.cli import main
 from automask.devices import DEVICES, import_onnxruntime
 from automask.devices.tuning import Tuning
+from automask.engines import remove_unused
 from automask.folders import cache_folder
 from automask.lookup import find_bundle
 from automask.session import Session
@@ -72,6 +76,35 @@ def test_engines_are_built_once_for_each_graph(
     assert len({*built}) == len(ROLES)
     again = run("--device", "new")
     assert again.count("read from the cache of engines") == len(ROLES)
+
+
+def age(session: Session, days: float) -> Path:
+    """Date the last use of a session's engines back; return their folder."""
+    assert session.engines is not None
+    opened = time.time() - days * 86_400
+    os.utime(session.engines / "last_used", (opened, opened))
+    return session.engines
+
+
+@pytest.mark.usefixtures("built")
+def test_engines_that_nobody_has_opened_for_days_are_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    graph = find_bundle("default").folder / "detector.onnx"
+    old, recent, used = (Session(graph, "new", sha256=letter * 64) for letter in "abc")
+    kept = {age(recent, 9), age(used, 400)}
+    removed = age(old, 11)
+    without_record = removed.with_name(f"{'d' * 16}-{'0' * 8}")
+    without_record.mkdir()
+    del old, recent
+    gc.collect()  # closes them
+    assert remove_unused(days=10) == (1, 0)
+    assert not removed.exists()
+    assert {*removed.parent.iterdir()} == {*kept, without_record}
+    assert remove_unused(days=10) == (0, 0)
+    assert Session(graph, "new", sha256="a" * 64).engines == removed, "built again when it is needed"
+    del used
+    gc.collect()
+    assert "removed the engines of 1 graphs, 0.0 MB: not opened for 30 days" in run("--device", "cpu")
 
 
 def test_a_model_of_the_same_architecture_has_other_engines(built: list[Path], tmp_path: Path) -> None:
