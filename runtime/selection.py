@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import TypeAlias
@@ -13,6 +13,7 @@ from .errors import ParameterError
 __all__ = ["MAX_POINTS", "Point", "Selection"]
 
 MAX_POINTS = 64
+_MAX_INDICES = 1000  # more than a model finds
 
 Point: TypeAlias = tuple[float, float, int]
 """x and y in pixels of the image, and 1 for a point of the object or 0 for a point outside it."""
@@ -84,7 +85,8 @@ class Selection:
         return cls(
             box=None if box is None else _parse_box(box),
             points=tuple(
-                _parse_point(f"points[{index}]", point) for index, point in enumerate(_items("points", points))
+                _parse_point(f"points[{index}]", point)
+                for index, point in enumerate(_items("points", points, MAX_POINTS))
             ),
             keep=_parse_indices("keep", keep),
             drop=_parse_indices("drop", drop),
@@ -159,16 +161,18 @@ def _parse_point(name: str, value: object) -> Point:
 
 
 def _parse_indices(name: str, value: object) -> tuple[int, ...]:
-    indices = _items(name, value)
+    indices = _items(name, value, _MAX_INDICES)
     for index in indices:
         if isinstance(index, bool) or not isinstance(index, Integral) or index < 0:
             raise ParameterError(name, "hold indices of instances: integers, 0 or more", index)
     return tuple(dict.fromkeys(int(index) for index in indices if isinstance(index, Integral)))
 
 
-def _items(name: str, value: object) -> list[object]:
+def _items(name: str, value: object, most: int | None = None) -> list[object]:
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise ParameterError(name, "be a sequence", value)
+    if most is not None and isinstance(value, Sized) and len(value) > most:  # before millions of them are checked
+        raise ParameterError(name, f"hold at most {most} {'points' if name == 'points' else 'indices'}", len(value))
     return list(value)
 
 

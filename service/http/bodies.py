@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from functools import partial
 from typing import Any, Final
 
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
-from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from automask.errors import ImageError, ParameterError
 
 from ..cancellation import run_in_thread
 from ..core.inflight import Held
 from .forms import Form, parse_form
+from .parsing import MAX_FIELDS, MAX_OTHER_BYTES, parse_json, parse_urlencoded
 
 __all__ = ["limit_body", "max_body_bytes", "read_body"]
 
 Receive = Callable[[], Awaitable[Any]]
 
 _MULTIPART, _URLENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
+_CHARSETS: Final = {b"utf-8", b"utf8", b"us-ascii", b"iso-8859-1"}
 _MAX_DIGITS: Final = 18  # of a Content-Length
-_OTHER_FIELDS: Final = 64 << 10  # bytes for everything but the image
 
 
 def max_body_bytes(max_image_bytes: int) -> int:
     """Return the maximum size of a body, in bytes: base64 makes four bytes of three, line breaks add some."""
-    return max_image_bytes * 7 // 5 + _OTHER_FIELDS
+    return max_image_bytes * 7 // 5 + MAX_OTHER_BYTES
 
 
 def limit_body(receive: Receive, declared: str, limit: int, held: Held) -> Receive:
@@ -95,44 +95,32 @@ async def read_body(request: Request, max_image_bytes: int, *, needs_prompt: boo
     ImageError
         The image is missing or malformed.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in {_MULTIPART, _URLENCODED}:
-        fields = await _read_fields(request, kind, max_body_bytes(max_image_bytes))
-        return await run_in_thread(partial(parse_form, needs_prompt=needs_prompt), fields)
-    # Decoding megabytes of base64 would block the event loop. `Request.body` would keep the body.
-    read = partial(_read_json, needs_prompt=needs_prompt)
-    return await run_in_thread(read, b"".join([part async for part in request.stream()]))
+    content_type = request.headers.get("content-type", "")
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == _MULTIPART:
+        fields = await _read_multipart(request, content_type, max_body_bytes(max_image_bytes))
+        return await run_in_thread(lambda: parse_form(fields, needs_prompt=needs_prompt))
+    parse = parse_urlencoded if kind == _URLENCODED else parse_json
+    # `Request.body` would keep the body.
+    body = b"".join([part async for part in request.stream()])
+    # Parsing megabytes would block the event loop.
+    return await run_in_thread(lambda: parse_form(parse(body), needs_prompt=needs_prompt))
 
 
-async def _read_fields(request: Request, kind: str, limit: int) -> dict[str, object]:
+async def _read_multipart(request: Request, content_type: str, limit: int) -> dict[str, object]:
+    charset = parse_options_header(content_type)[1].get(b"charset", b"utf-8")
+    if charset.lower() not in _CHARSETS:  # some of Python's take hours for a megabyte, such as punycode
+        raise ParameterError("body", "be a form in UTF-8", f"charset={charset[:40].decode('latin-1')}")
     async with aclosing(request.stream()) as stream:
-        parser: MultiPartParser | FormParser = FormParser(request.headers, stream, max_fields=100, max_part_size=limit)
-        if kind == _MULTIPART:
-            parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=100, max_part_size=limit)
-            parser.spool_max_size = limit  # keep uploads in memory: the disk may be full or read-only
+        parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=MAX_FIELDS, max_part_size=limit)
+        parser.spool_max_size = limit  # keep uploads in memory: the disk may be full or read-only
         try:
             form = await parser.parse()
         except MultiPartException as error:
-            raise ParameterError("body", f"be a valid form ({error.message})", kind) from error
+            raise ParameterError("body", f"be a valid form ({error.message})", _MULTIPART) from error
     try:
         return {name: await value.read() if isinstance(value, UploadFile) else value for name, value in form.items()}
     finally:
         # The form lacks a file whose end is missing.
         for file in getattr(parser, "_files_to_close_on_error", ()):
             file.close()
-
-
-def _read_json(body: bytes, *, needs_prompt: bool) -> Form:
-    try:
-        fields = json.loads(body)
-    except ValueError as error:  # UnicodeDecodeError is one
-        raise ParameterError("body", f"be JSON or a form ({error})", _start(body)) from None
-    except RecursionError:
-        raise ParameterError("body", "be JSON without deep nesting", _start(body)) from None
-    if not isinstance(fields, dict):
-        raise ParameterError("body", "be a JSON object", _start(body))
-    return parse_form(fields, needs_prompt=needs_prompt)
-
-
-def _start(body: bytes) -> str:
-    return body[:40].decode("utf-8", "replace")

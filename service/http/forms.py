@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
 
 from automask import Parameters
 from automask.errors import ImageError, ParameterError
@@ -17,6 +16,7 @@ from automask.selection import Selection
 
 from ..core.task import OutputFormat, Task
 from ..limits import MAX_PROMPT_LENGTH
+from .parsing import check_sizes, percent_decode
 from .schema import ARRAYS, SCHEMA
 
 __all__ = ["Form", "parse_form"]
@@ -96,10 +96,11 @@ def parse_form(fields: Mapping[str, object], *, needs_prompt: bool = True) -> Fo
     Raises
     ------
     ParameterError
-        A parameter is missing, of the wrong type, or out of range.
+        A parameter is missing, of the wrong type, or out of range, or all of them are too large.
     ImageError
         The image is missing or malformed.
     """
+    check_sizes(fields)
     for name in fields:
         _check_name(name)
     present = {name: value for name, value in fields.items() if not _is_blank(value)}
@@ -224,7 +225,7 @@ def _parse_image(value: object) -> bytes | str:
     if (match := _DATA.match(text)) is None:
         return _decode(text)
     data = text[match.end() :]
-    return _decode(data) if match["header"].lower().endswith(";base64") else unquote_to_bytes(data)
+    return _decode(data) if match["header"].lower().endswith(";base64") else percent_decode(data.encode())
 
 
 def _decode(text: str) -> bytes:

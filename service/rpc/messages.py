@@ -12,12 +12,15 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 
 from automask.errors import ParameterError
 from automask.v1.mask_service_pb2_grpc import MaskServiceServicer, add_MaskServiceServicer_to_server
 
 from ..core.inflight import InFlight
+from ..wire.sizes import MAX_FIELDS, MAX_OTHER_BYTES, is_small
 
 __all__ = ["Incoming", "add_servicer", "opened"]
 
@@ -29,12 +32,12 @@ class Incoming:
     Attributes
     ----------
     message
-        The message; None if it cannot be parsed.
+        The message, until it is taken; an error if it cannot be parsed, or is too large besides its image.
     size
         Its size, in bytes.
     """
 
-    message: Message | None
+    message: Message | ParameterError | None
     size: int
 
 
@@ -45,7 +48,7 @@ def opened(request: Any, in_flight: InFlight) -> Iterator[Any]:  # noqa: ANN401 
     Raises
     ------
     ParameterError
-        It could not be parsed.
+        It could not be parsed, or is too large besides its image.
     QueueFullError
         Too many bytes are in flight.
     """
@@ -53,8 +56,8 @@ def opened(request: Any, in_flight: InFlight) -> Iterator[Any]:  # noqa: ANN401 
         yield request
         return
     message, request.message = request.message, None
-    if message is None:
-        raise ParameterError("the message", "be valid protobuf, with text in UTF-8", f"{request.size} bytes")
+    if isinstance(message, ParameterError):
+        raise message
     with in_flight.call() as held:
         held.add(request.size)
         yield message
@@ -75,9 +78,11 @@ class _Registry:
         """Do nothing: registered methods take precedence over generic handlers."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        kinds = descriptor_pool.Default().FindServiceByName(service).methods_by_name
         changed = {
             name: handler._replace(
-                request_deserializer=_tolerant(handler.request_deserializer), response_serializer=None
+                request_deserializer=_tolerant(handler.request_deserializer, kinds[name].input_type),
+                response_serializer=None,
             )
             for name, handler in handlers.items()
         }
@@ -85,11 +90,18 @@ class _Registry:
         self._server.add_registered_method_handlers(service, changed)
 
 
-def _tolerant(parse: Callable[[bytes], Message]) -> Callable[[bytes], Incoming]:
+def _tolerant(parse: Callable[[bytes], Message], kind: Descriptor) -> Callable[[bytes], Incoming]:
     def receive(data: bytes) -> Incoming:
+        size = len(data)
         try:
-            return Incoming(parse(data), len(data))
+            return Incoming(parse(data) if is_small(data, kind) else _too_large(size), size)
         except (DecodeError, UnicodeDecodeError, RecursionError):
-            return Incoming(None, len(data))
+            valid = "be valid protobuf, with text in UTF-8"
+            return Incoming(ParameterError("the message", valid, f"{size} bytes"), size)
 
     return receive
+
+
+def _too_large(size: int) -> ParameterError:
+    most = f"have at most {MAX_OTHER_BYTES:,} bytes and {MAX_FIELDS:,} fields besides the image"
+    return ParameterError("the message", most, f"{size:,} bytes in all")

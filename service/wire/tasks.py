@@ -82,7 +82,7 @@ def _read_pixels(raw: mask_pb2.RawImage) -> NDArray[np.uint8]:
 
 def _read_formats(numbers: Sequence[int]) -> tuple[OutputFormat, ...]:
     try:
-        return tuple(dict.fromkeys(OutputFormat(number) for number in numbers))
+        return tuple(OutputFormat(number) for number in dict.fromkeys(numbers))
     except ValueError:
         names = ", ".join(f"OUTPUT_FORMAT_{known.name}" for known in OutputFormat)
         unknown = next(number for number in numbers if number not in [*OutputFormat])
