@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from automask.bundle import sha256
 from automask.manifest import variant_name
 
 from .graph_files import graph_files
 from .parity import Reference
+
+if TYPE_CHECKING:
+    from .float32_nodes import Float32Nodes
 
 __all__ = ["LIMITS", "Float16Graphs"]
 
@@ -50,6 +54,7 @@ class Float16Graphs:
         self._files, self._reference, self._bundle = files, reference, bundle
         self._optimize, self._progress = optimize, progress
         self._float32_nodes: dict[str, list[str]] = {}
+        self._searched: dict[str, Float32Nodes] = {}  # they know what a run showed for an earlier limit
 
     def keep_float32(self, limit: float) -> None:
         """Write each graph again that is further from the checkpoint than the limit."""
@@ -63,17 +68,23 @@ class Float16Graphs:
         from .float32_nodes import Float32Nodes
         from .precision import write_precision
 
-        nodes = Float32Nodes(load_named(file), self._reference.cases[role])
+        if role not in self._searched:
+            self._searched[role] = Float32Nodes(load_named(file), self._reference.cases[role])
+        nodes = self._searched[role]
         before = nodes.error(self._float32_nodes.get(role, ()))
         if before <= limit:
             return
         self._progress(f"  fp16 {role}: relative error {before:.3g}; looking for the nodes that need float32")
+        start = monotonic()
         found, error = nodes.search(limit)
         write_precision(file, target, "fp16", optimize=self._optimize, float32_nodes=found)
         self._float32_nodes[role] = found
         shown = ", ".join(found[:_MOST_NAMES]) + (f" and {len(found) - _MOST_NAMES} more" * (len(found) > _MOST_NAMES))
-        self._progress(f"  fp16 {role}: relative error {error:.3g} with float32 in {len(found)} of {len(nodes.names)}")
-        self._progress(f"    nodes: {shown}")
+        self._progress(
+            f"  fp16 {role}: relative error {error:.3g} with float32 in {len(found)} of {len(nodes.names)} nodes; "
+            f"the search took {monotonic() - start:.0f} s"
+        )
+        self._progress(f"    float32 nodes: {shown}")
 
     def describe(self, manifest: dict[str, Any]) -> None:
         """Add the nodes that stay float32 to a manifest, and the hashes of the files that were written."""

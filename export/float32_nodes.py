@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,15 @@ from automask.devices import import_onnxruntime
 
 from .float16 import convert, convertible, emulate
 from .parity import Array, Case
+from .switched_graph import SwitchedGraph
 
 __all__ = ["Float32Nodes"]
 
-_MOST_ROUNDS = 40  # nodes found one by one, after which the graph is as it is
+_SHARES = (1.0, 0.25, 0.06)
+"""Largest error of a part that is in float16 alone, as shares of the limit: the errors of several parts add up."""
 
-_Error = Callable[[Collection[str]], float]
-"""Called with the nodes that stay float32; returns the relative error of the graph, infinite for NaN."""
+_MOST_RUNS = 200  # of one search; parts that are not halved by then stay float32 as a whole
+_MOST_DROPPED = 40  # nodes that are tried in float16 one by one
 
 
 class Float32Nodes:
@@ -38,6 +40,7 @@ class Float32Nodes:
         self._model, self._cases = model, cases
         self.names = [node.name for node in convertible(model)]
         self._readers = _readers(model.graph.node)
+        self._harms: dict[tuple[int, int], float] = {}
         # Equal scores change places among the best ones, so that outputs differ in their order.
         self._sorts = any(node.op_type == "TopK" for node in model.graph.node)
 
@@ -45,51 +48,87 @@ class Float32Nodes:
         """Return the relative error of the float16 graph in which these nodes are float32; infinite for NaN."""
         session = _open(emulate(convert(self._model, float32_nodes)))
         names = [output.name for output in session.get_outputs()]
+        return max(
+            (
+                self._compare(dict(zip(names, session.run(names, dict(inputs)), strict=True)), expected)
+                for inputs, expected in self._cases
+            ),
+            default=0.0,
+        )
+
+    def _compare(self, found: Mapping[str, Array], expected: Mapping[str, Array]) -> float:
         errors = [
-            _relative_error(found, expected[name], sorts=self._sorts)
-            for inputs, expected in self._cases
-            for name, found in zip(names, session.run(names, dict(inputs)), strict=True)
-            if name in expected
+            _relative_error(found[name], one, sorts=self._sorts) for name, one in expected.items() if name in found
         ]
         return max(errors, default=0.0)
 
     def search(self, limit: float) -> tuple[list[str], float]:
-        """Return the nodes without which the error is within a limit, and the error.
+        """Return the nodes without which the error is within a limit, and the error; all of them if it never is.
 
-        In each round, the graph is halved down to the node that alone, in float16, does the most harm. It stays
-        float32, and so do the nodes that read its result: the cast between them would lose what it keeps. The second
-        node of one name in the repeated layers stands for those of all layers.
+        The graph is halved: a part that does little harm, being in float16 alone, is in float16, and another one is
+        halved again, down to the nodes that do the harm. They stay float32, and so do the nodes that read their
+        results: the cast between them would lose what they keep.
         """
-        kept: set[str] = set()
-        seen: set[str] = set()
-        for _ in range(_MOST_ROUNDS):
+        for share in _SHARES:
+            kept = self._needed(limit * share)
+            kept = kept.union(*(self._readers[name] for name in kept))
+            if len(kept) <= _MOST_DROPPED:
+                kept = self._without_unneeded(kept, limit)
             error = self.error(kept)
             if error <= limit:
-                break
-            worst = self._worst([name for name in self.names if name not in kept])
-            pattern = _pattern(worst)
-            alike = [name for name in self.names if _pattern(name) == pattern] if pattern in seen else [worst]
-            seen.add(pattern)
-            kept.update(alike, *(self._readers.get(name, ()) for name in alike))
-        if error <= limit and len(kept) <= _MOST_ROUNDS:
-            error = self._drop_unneeded(kept, error, limit)
-        return [name for name in self.names if name in kept], error
+                return self._in_order(kept), error
+        return list(self.names), self.error(self.names)
 
-    def _drop_unneeded(self, kept: set[str], error: float, limit: float) -> float:
-        """Remove the nodes without which the error stays within the limit; return the error."""
-        for name in [name for name in self.names if name in kept]:
-            without = self.error(kept - {name})
-            if without <= limit:
-                kept.remove(name)
-                error = without
-        return error
+    def _needed(self, limit: float) -> set[str]:
+        """Return the nodes that, in float16, have an error over a limit."""
+        parts, needed, runs = [(0, len(self.names))], set[str](), 0
+        while parts:
+            harmful = [part for part in parts if self._harm(part) > limit]
+            runs += len(parts)
+            whole = [part for part in harmful if part[1] - part[0] == 1 or runs > _MOST_RUNS]
+            needed.update(name for start, end in whole for name in self.names[start:end])
+            parts = [half for part in harmful if part not in whole for half in _halves(*part)]
+        return needed
 
-    def _worst(self, part: Sequence[str]) -> str:
-        while len(part) > 1:
-            halves = part[: len(part) // 2], part[len(part) // 2 :]
-            errors = [self.error(set(self.names).difference(half)) for half in halves]
-            part = halves[int(errors[1] > errors[0])]
-        return part[0]
+    def _harm(self, part: tuple[int, int]) -> float:
+        """Return the error of the graph in which only these nodes, by their numbers, are float16."""
+        if part not in self._harms:
+            self._harms[part] = self._run(self.names[slice(*part)])
+        return self._harms[part]
+
+    def _run(self, float16_nodes: Collection[str]) -> float:
+        """Return the error of the case that shows the most, with these nodes in float16."""
+        return self._run_case(float16_nodes, self._case)
+
+    def _run_case(self, float16_nodes: Collection[str], case: Case) -> float:
+        inputs, expected = case
+        found = self._graph.run(float16_nodes, inputs)
+        return self._compare(dict(zip(self._graph.outputs, found, strict=True)), expected)
+
+    @cached_property
+    def _graph(self) -> SwitchedGraph:
+        return SwitchedGraph(self._model, self.names)
+
+    @cached_property
+    def _case(self) -> Case:
+        """The case with the largest error in float16."""
+        return max(self._cases, key=lambda case: self._run_case(self.names, case))
+
+    def _without_unneeded(self, kept: set[str], limit: float) -> set[str]:
+        """Return the nodes without those that can be float16 within the limit."""
+        needed = set(kept)
+        for name in self._in_order(kept):
+            if self._run(set(self.names) - needed | {name}) <= limit:
+                needed.remove(name)
+        return needed
+
+    def _in_order(self, kept: Collection[str]) -> list[str]:
+        return [name for name in self.names if name in kept]
+
+
+def _halves(start: int, end: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    middle = (start + end) // 2
+    return (start, middle), (middle, end)
 
 
 def _readers(nodes: Sequence[NodeProto]) -> Mapping[str, set[str]]:
@@ -99,10 +138,6 @@ def _readers(nodes: Sequence[NodeProto]) -> Mapping[str, set[str]]:
         for name in node.input:
             by_input.setdefault(name, set()).add(node.name)
     return {node.name: {one for output in node.output for one in by_input.get(output, ())} for node in nodes}
-
-
-def _pattern(name: str) -> str:
-    return re.sub(r"\d+", "#", name)
 
 
 def _open(model: onnx.ModelProto) -> Any:  # noqa: ANN401 (onnxruntime has no types)

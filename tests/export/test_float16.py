@@ -20,6 +20,7 @@ from transformers import CLIPSegForImageSegmentation
 import automask
 from automask.export.float16 import convert, convertible, emulate, open_on_cpu
 from automask.export.float32_nodes import Float32Nodes
+from automask.export.switched_graph import SwitchedGraph
 from automask.session import Session
 from support.clipseg_checkpoints import checkpoint, run_command, tiny_config
 
@@ -124,3 +125,14 @@ def test_an_emulated_graph_computes_what_numpy_does_in_float16() -> None:
     assert len(convertible(model)) == 5
     kinds = {one.data_type for one in emulate(convert(model)).graph.initializer}
     assert kinds == {TensorProto.FLOAT}
+
+
+def test_one_opened_graph_computes_what_each_choice_of_nodes_does() -> None:
+    model, x, y = _scaled(300.0)
+    graph = SwitchedGraph(model, [node.name for node in convertible(model)])
+    for float32_nodes in ([], ["Mul_a.half", "Add_c", "Div_d"], [node.name for node in model.graph.node]):
+        chosen = {node.name for node in model.graph.node} - set(float32_nodes)
+        (found,) = graph.run(chosen, {"x": x})
+        expected = Float32Nodes(model, [({"x": x}, {"y": found})])
+        assert expected.error(float32_nodes) < 1e-6
+    np.testing.assert_allclose(found, y, atol=1e-3)
