@@ -20,7 +20,7 @@ from .outline import ResolvedQuery
 from .pipeline import Pipeline
 from .running import Running
 
-__all__ = ["SAMPLE", "Recovery"]
+__all__ = ["SAMPLE", "Recovery", "unknown_photo"]
 
 SAMPLE: Final = Path(__file__).parent / "data" / "person.jpg"
 """A photo of a person that comes with the package."""
@@ -76,7 +76,7 @@ class Recovery:
         with self._lock:
             if current() is not failed:
                 return current()
-            if failed.works(_unknown_photo(), sample):
+            if failed.works(unknown_photo(), sample):
                 raise error
             error.is_gone = True
             if monotonic() < self._earliest:
@@ -86,7 +86,7 @@ class Recovery:
             finally:
                 self._earliest = monotonic() + _PAUSE
             # Otherwise a device that can be opened but computes nothing would be opened again and again for one call.
-            if not pipeline.works(_unknown_photo(), sample):
+            if not pipeline.works(unknown_photo(), sample):
                 raise error
             return pipeline
 
@@ -104,7 +104,7 @@ class Recovery:
         return replace(running, warnings=(*running.warnings, warning))
 
 
-def _unknown_photo() -> NDArray[np.uint8]:
+def unknown_photo() -> NDArray[np.uint8]:
     """Return a photo that no cache has, so that every graph runs."""
     photo = read_image(SAMPLE, max_pixels=DEFAULT_MAX_PIXELS).copy()
     photo[0, 0] = np.frombuffer(os.urandom(3), np.uint8)

@@ -24,6 +24,7 @@ from .assembly import Components
 from .cancellation import StoppedError, run_until
 from .config.settings import Settings
 from .core.backend import add_model
+from .core.device_watch import DeviceWatch
 from .core.engine import Engine
 from .core.loading import load_model, open_decoder
 from .decoding.pool import DecoderPool
@@ -44,6 +45,7 @@ __all__ = ["Server", "run"]
 SERVICE = mask_service_pb2.DESCRIPTOR.services_by_name["MaskService"].full_name
 
 _FLUSH_SECONDS = 1.0  # for the last responses to leave
+_RETRY_SECONDS = 5.0  # while a device is gone
 _STATUS = health_pb2.HealthCheckResponse
 
 _log = structlog.get_logger(__name__)
@@ -74,7 +76,9 @@ class Server:
         self._engine: Engine[MaskResponse] | None = None
         self._decoder: DecoderPool | None = None
         self._exporter: Exporter | None = None
+        self._watch: DeviceWatch | None = None
         self._http: HttpServer | None = None
+        self._models: tuple[str, ...] = ()
         self._is_stopping = False
         self.address = self.http_address = self.metrics_address = ""
 
@@ -121,6 +125,8 @@ class Server:
             A model cannot be loaded, or the port for metrics is in use.
         """
         segmenters = await asyncio.to_thread(self._load_models)
+        self._models = tuple(segmenters)
+        self._watch = DeviceWatch(segmenters, self._show_lost)
         engine = Engine(
             segmenters,
             workers=self._settings.workers or _workers(segmenters),
@@ -130,11 +136,12 @@ class Server:
             batch_wait=self._settings.batch_wait_ms / 1e3,
             write=write_response,
             metrics=self._metrics,
+            on_device_loss=self._watch.report_failure,
         )
         self._engine = engine
         self._publish_metrics(engine, segmenters)
         self._components.open(engine)
-        await self._set_health(_STATUS.SERVING)
+        await self._show_lost(frozenset())
 
     def _load_models(self) -> dict[str, Segmenter]:
         settings = self._settings
@@ -172,6 +179,8 @@ class Server:
         """Drain: refuse new calls, finish running ones, leave queued requests in the store."""
         drain = self._settings.drain
         self._is_stopping = True
+        if self._watch is not None:
+            await self._watch.stop()
         await self._set_health(_STATUS.NOT_SERVING)
         # The ports stay open meanwhile: new calls get UNAVAILABLE and a time to retry, where gRPC would send CANCELLED.
         is_idle = await self._components.drain(drain)
@@ -191,8 +200,22 @@ class Server:
             self._engine.close()
 
     async def _set_health(self, status: int) -> None:
-        for service in ("", SERVICE):
+        """Set the health of the server and of each of its models."""
+        for service in ("", SERVICE, *map(_model_service, self._models)):
             await self._health.set(service, status)
+
+    async def _show_lost(self, lost: frozenset[str]) -> None:
+        """Set the health of each model, and of the server: it serves as long as one model can answer."""
+        can_answer = len(lost) < len(self._models)
+        await self._set_health(_STATUS.SERVING if can_answer else _STATUS.NOT_SERVING)
+        for model in lost:
+            await self._health.set(_model_service(model), _STATUS.NOT_SERVING)
+        outage = UnavailableError("the device of every model is gone", retry_after=_RETRY_SECONDS)
+        self._components.operations.set_outage(None if can_answer else outage)
+
+
+def _model_service(model: str) -> str:
+    return f"{SERVICE}/{model}"
 
 
 def _workers(segmenters: dict[str, Segmenter]) -> int:

@@ -15,7 +15,7 @@ from threading import Condition, Thread
 from time import perf_counter
 from typing import Any, Generic, TypeAlias
 
-from automask import AutomaskError, Interrupt, Query, Result, Segmenter
+from automask import AutomaskError, DeviceError, Interrupt, Query, Result, Segmenter
 from automask.outline import ResolvedQuery
 
 from ..decoding.slots import SLOT, GiveWayError
@@ -151,6 +151,8 @@ class Engine(Generic[ResponseT]):
         Encodes the results of a task, on the thread of its worker.
     metrics
         Counts waiting, batches and stages.
+    on_device_loss
+        Called on the thread of a worker after a task failed because its device is gone.
     """
 
     def __init__(
@@ -164,7 +166,9 @@ class Engine(Generic[ResponseT]):
         batch_wait: float,
         write: Writer[ResponseT],
         metrics: Metrics,
+        on_device_loss: Callable[[], None] | None = None,
     ) -> None:
+        self._on_device_loss = on_device_loss
         self.segmenters = segmenters
         self.workers = workers
         self._max_batch, self._batch_wait = max_batch, batch_wait
@@ -319,6 +323,8 @@ class Engine(Generic[ResponseT]):
         self, work: Work[ResponseT], answer: list[Result | AutomaskError] | BaseException, started: float
     ) -> None:
         if isinstance(answer, BaseException):
+            if isinstance(answer, DeviceError) and answer.is_gone and self._on_device_loss is not None:
+                self._on_device_loss()
             work.future.set_exception(answer)
             return
         try:

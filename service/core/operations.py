@@ -43,6 +43,7 @@ class Operations(Generic[ResponseT]):
         self._backend: Backend[ResponseT]
         self._requests: Requests
         self._closed: UnavailableError | None = UnavailableError("the server is loading its models", retry_after=1.0)
+        self._outage: UnavailableError | None = None
         self._draining = asyncio.Event()
 
     def open(self, backend: Backend[ResponseT], requests: Requests) -> None:
@@ -59,6 +60,16 @@ class Operations(Generic[ResponseT]):
         """Raise `UnavailableError` while the server loads its models or drains."""
         if self._closed is not None:
             raise self._closed
+
+    def set_outage(self, error: UnavailableError | None) -> None:
+        """Set why no model can answer; None if one can. Calls are still accepted."""
+        self._outage = error
+
+    def check_ready(self) -> None:
+        """Raise `UnavailableError` as `check_open` does, and while no model can answer."""
+        self.check_open()
+        if self._outage is not None:
+            raise self._outage
 
     async def authenticate(self, api_key: str | None) -> Key:
         """Return the key of a caller.

@@ -63,8 +63,8 @@ def create_app(
 
     @app.get("/healthz", responses=openapi.HEALTH, response_model=None)
     async def healthz() -> dict[str, str]:
-        """Return whether the server accepts calls; needs no key."""
-        operations.check_open()
+        """Return whether the server accepts calls and a model can answer; needs no key."""
+        operations.check_ready()
         return {"status": "serving"}
 
     app.add_exception_handler(HTTPException, routing_error)

@@ -174,7 +174,10 @@ OUTPUT: Final[Responses] = {
     200: {"description": "The picture.", "content": {"image/png": _BINARY, "image/webp": _BINARY}},
     **_errors(*_ABOUT_REQUEST),
 }
-HEALTH: Final[Responses] = {200: {"model": Health, "description": "The server accepts calls."}, **_errors()}
+HEALTH: Final[Responses] = {
+    200: {"model": Health, "description": "The server accepts calls, and a model can answer."},
+    **_errors(),
+}
 
 IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",

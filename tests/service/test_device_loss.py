@@ -9,8 +9,10 @@ from types import ModuleType
 from typing import Any
 
 import grpc
+import httpx
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
 import automask
@@ -19,6 +21,7 @@ from automask.devices import DEVICES, import_onnxruntime
 from automask.service import Client
 from automask.service.core import back_off
 from automask.service.core.back_off import BackOff
+from automask.service.server import SERVICE
 from automask.service.states import State
 from automask.service.wire.status import to_error
 from automask.v1 import mask_pb2
@@ -27,6 +30,7 @@ from automask.v1.mask_service_pb2_grpc import MaskServiceStub
 from support.threaded_server import CALL_TIMEOUT, connect, rich_status, serving, wait_until
 
 FAULT = "CUDA failure 700: an illegal memory access was encountered\nmore"
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 NAME = "openvino"  # any name that settings take
 
 
@@ -137,6 +141,31 @@ def test_a_named_device_that_is_gone_is_unavailable_and_submitted_requests_wait_
         assert [job.result(CALL_TIMEOUT).device for job in jobs] == [NAME, NAME]
         assert [job.status().attempts for job in jobs] == [1, 1]  # none was lost
         assert generate(channel, jpeg + b"\0").device == NAME
+
+
+def test_health_follows_a_device_that_is_gone_and_comes_back_without_calls(
+    tmp_path: Path, chip: Chip, jpeg: bytes
+) -> None:
+    with serving(tmp_path, device=NAME, http_port=0) as server, connect(server) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)  # its type stubs list no methods
+
+        def states() -> set[int]:
+            """Health over HTTP, and over gRPC of the server, of the service and of the model."""
+            checks = [health_pb2.HealthCheckRequest(service=name) for name in ("", SERVICE, f"{SERVICE}/default")]
+            found = {stub.Check(check, timeout=CALL_TIMEOUT).status for check in checks}
+            return found | {httpx.get(f"http://{server.http_address}/healthz").status_code}
+
+        assert states() == {SERVING, 200}
+        chip.is_gone.set()
+        with pytest.raises(grpc.RpcError):
+            generate(channel, jpeg)
+        wait_until(lambda: states() == {NOT_SERVING, 502})
+        body = httpx.get(f"http://{server.http_address}/healthz")
+        assert "the device of every model is gone" in body.text
+        assert body.headers["retry-after"] == "5"
+        chip.is_gone.clear()
+        wait_until(lambda: states() == {SERVING, 200})
+        assert generate(channel, jpeg).device == NAME
 
 
 def test_auto_goes_on_with_the_next_device_and_says_so(
