@@ -20,7 +20,9 @@ _MARKERS: Final = frozenset(
         ("but",),
         ("but", "not"),
         ("but", "for"),
+        ("but", "no"),
         ("and", "not"),
+        ("and", "no"),
     }
     | {("not",), ("minus",), ("without",)}
     | (NEGATIVE_PAIRS - {("rather", "than")})

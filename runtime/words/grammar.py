@@ -19,6 +19,7 @@ __all__ = [
     "NEGATIONS",
     "NEGATIVE_PAIRS",
     "OPENERS",
+    "ORDINALS",
     "PARTICIPLES",
     "TRAILS",
 ]
@@ -63,6 +64,9 @@ CUTS: Final = _words(
 
 OPENERS: Final = _words("with in wearing holding carrying between having")
 """Words whose clause may go on after "and": "in hat and coat" is one clause."""
+
+ORDINALS: Final = _words("first second third fourth fifth sixth last")
+"""Counting words: "the second person from the left" is a person, although "second person" is a term of grammar."""
 
 PARTICIPLES: Final = _words(
     """wearing holding riding sitting standing running walking eating drinking lying laying sleeping playing

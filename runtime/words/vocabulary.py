@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import BundleError, ParameterError, UnknownPromptError
 from .exclusion import find_exclusion
-from .grammar import ADJECTIVES, COLOURS, CUTS, DETERMINERS, JOINERS, LEADS, TRAILS
+from .grammar import ADJECTIVES, COLOURS, CUTS, DETERMINERS, JOINERS, LEADS, ORDINALS, TRAILS
 from .languages import Languages
 from .meaning import Meaning, Term
 from .parser import LONGEST_PHRASE, REFUSED, Parser, Part
@@ -193,12 +193,16 @@ class Vocabulary:
         return Meaning(wanted, None, rule.invert, rule.pick, tuple(dict.fromkeys(warnings)))
 
     def _parse(self, words: list[Word]) -> list[Part]:
-        """Return the parts of a prompt; words for "and" of other languages separate only if that makes all known."""
+        """Return the parts of a prompt; words for "and" of other languages separate only if that makes all known.
+
+        "Una mujer y un hombre" without that would be a man with a description, because "hombre" is in WordNet.
+        """
         parts = Parser(self).parse(words)
         joiners = self._languages.joiners
-        if any(part.index is None for part in parts) and any(word.key in joiners for word in words):
+        is_known = all(part.index is not None for part in parts)
+        if any(word.key in joiners for word in words) and (not is_known or any(part.dropped for part in parts)):
             others = Parser(self, JOINERS | joiners).parse(words)
-            if all(part.index is not None for part in others):
+            if all(part.index is not None and not (is_known and part.dropped) for part in others):
                 return others
         return parts
 
@@ -226,6 +230,8 @@ class Vocabulary:
         found = self._look_up(" ".join(keys))
         if found is None and len(keys) == 2:
             found = self._look_up("".join(keys))  # "tooth brush"
+        if found == REFUSED and keys[0] in ORDINALS:
+            return None
         return self._languages.find_script(" ".join(keys)) if found is None else found
 
     def find_foreign(self, words: Sequence[Word]) -> tuple[int, str] | None:

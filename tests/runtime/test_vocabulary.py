@@ -37,7 +37,7 @@ def cases(*tables: str) -> list[tuple[str, str]]:
     return [(prompt, label) for table in tables for label, prompts in PROMPTS[table].items() for prompt in prompts]
 
 
-@pytest.mark.parametrize(("prompt", "label"), cases("first", "second", "third", "fourth", "fifth", "moved"))
+@pytest.mark.parametrize(("prompt", "label"), cases("first", "second", "third", "fourth", "fifth", "sixth", "moved"))
 def test_prompts_people_type(prompt: str, label: str) -> None:
     assert judge(_VOCABULARY, prompt, label) == "right", answer(_VOCABULARY, prompt)
 
@@ -88,6 +88,8 @@ def test_labels_are_coco_in_the_detectors_order() -> None:
         ("man in red shirt and blue jeans", ("in red shirt and blue jeans",)),
         ("a cat sitting on a couch and looking at me", ("sitting on a couch and looking at me",)),
         ("two dogs, please", ("two",)),
+        ("the second person from the left", ("second", "from the left")),
+        ("una mujer y un hombre", ()),
     ],
 )
 def test_dropped_words_are_reported(prompt: str, dropped: tuple[str, ...]) -> None:
