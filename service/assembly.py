@@ -61,6 +61,7 @@ class Components:
             retention=settings.retention,
             max_bytes=round(settings.max_store_gb * 1e9),
             max_queue=settings.max_queue,
+            is_fair=settings.keys is not None,
             encode_error=lambda error: to_status(error).SerializeToString(),
         )
         self._store = open_store(

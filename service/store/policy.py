@@ -32,6 +32,9 @@ class StorePolicy:
         Bytes of the store from which on new requests are refused.
     max_queue
         Number of queued requests from which on new requests are refused.
+    is_fair
+        Whether owners share the queue: none has more requests in it than there are free places, so that another owner
+        always finds one; and the owner with the fewest requests in work is next.
     max_attempts
         Number of attempts after which a request fails instead of being queued again.
     max_put_backs
@@ -44,23 +47,31 @@ class StorePolicy:
     retention: float = 3600.0
     max_bytes: int = 4 << 30
     max_queue: int = 256
+    is_fair: bool = False
     max_attempts: int = 3
     max_put_backs: int = 10
     lease_seconds: float = 30.0
 
-    def check_room(self, *, waiting: int, used: int, wanted: int) -> None:
+    def check_room(self, *, waiting: int, own: int, used: int, wanted: int) -> None:
         """Raise `QueueFullError` if there is no room for a new request.
 
         Parameters
         ----------
-        waiting
-            Number of queued requests.
+        waiting, own
+            Number of queued requests, and of those of the same owner.
         used, wanted
             Bytes in use, and bytes of the new request.
         """
         if waiting >= self.max_queue:
             raise QueueFullError(
                 f"the queue is full: {waiting} requests are waiting (limit {self.max_queue})",
+                retry_after=_QUEUE_RETRY_AFTER,
+            )
+        free = self.max_queue - waiting
+        if self.is_fair and own >= free:
+            raise QueueFullError(
+                f"the share of this key in the queue is full: {own} of its requests are waiting, and {free} free "
+                f"places are left for other keys (limit {self.max_queue} for all keys)",
                 retry_after=_QUEUE_RETRY_AFTER,
             )
         if used + wanted > self.max_bytes:

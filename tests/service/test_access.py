@@ -252,6 +252,30 @@ def test_cancelled_and_later_failing_tasks_are_refunded(
         assert (keyed.credits("impatient"), keyed.credits("unlucky")) == (4, 1)
 
 
+@pytest.mark.usefixtures("stops_early")
+def test_one_key_cannot_fill_the_queue(
+    tmp_path: Path, cluster: RayCluster | None, endless: mask_pb2.MaskTask, cup: mask_pb2.MaskTask
+) -> None:
+    with (
+        closing(SqliteKeyStore(tmp_path / "keys.sqlite3", create=True)) as file,
+        serving(tmp_path, cluster, keys=tmp_path / "keys.sqlite3", workers=1, max_queue=2) as server,
+        connect(server) as channel,
+    ):
+        keyed = KeyedServer(file, MaskServiceStub(channel))
+        greedy, other = keyed.caller("greedy"), keyed.caller("other")
+        running = [greedy.submit(endless) for _ in range(2)]
+        for one in running:
+            statuses = greedy("WatchStatus", messages.WatchStatusRequest(request_id=one))
+            next(one for one in statuses if one.status.state == messages.REQUEST_STATE_PROCESSING)
+        waiting = greedy.submit(cup)
+        full = greedy.refused("Submit", messages.SubmitRequest(task=cup))
+        assert full == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", 1.0)
+        of_other = other.submit(cup)
+        for one in running:
+            greedy("Cancel", messages.CancelRequest(request_id=one))
+        assert other.end_of(of_other) == greedy.end_of(waiting) == messages.REQUEST_STATE_COMPLETED
+
+
 @pytest.mark.parametrize("is_taken", [False, True])
 def test_a_credit_is_refunded_however_often_its_caller_is_cancelled(tmp_path: Path, is_taken: bool) -> None:
     async def go(access: Access, key: Key, writer: sqlite3.Connection) -> None:

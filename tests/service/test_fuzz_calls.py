@@ -36,7 +36,7 @@ def test_any_body_is_answered_and_only_work_is_paid(tmp_path: Path, path: str) -
     answered = 0
     with (
         closing(SqliteKeyStore(tmp_path / "keys", create=True)) as keys,
-        serving(tmp_path, http_port=0, keys=tmp_path / "keys", max_queue=EXAMPLES) as server,
+        serving(tmp_path, http_port=0, keys=tmp_path / "keys", max_queue=2 * EXAMPLES) as server,
         httpx.Client(base_url=f"http://{server.http_address}", timeout=60) as http,
     ):
         key = keys.add("fuzz", credits=2 * EXAMPLES)

@@ -248,6 +248,39 @@ def test_a_full_queue_refuses_new_requests_but_finds_known_keys(location: Path |
         add(store)
 
 
+def test_an_owner_has_at_most_as_many_waiting_requests_as_there_are_free_places(location: Path | PostgresUrl) -> None:
+    with open_store(location, max_queue=8, is_fair=True) as store:
+        for _ in range(4):
+            add(store, owner="greedy")
+        with pytest.raises(
+            QueueFullError, match=r"4 of its requests are waiting, and 4 free places .*\(limit 8"
+        ) as caught:
+            add(store, owner="greedy")
+        assert caught.value.retry_after == 1
+        for owner in ("a", "a", "b"):
+            add(store, owner=owner)
+        with pytest.raises(QueueFullError, match="the share of this key in the queue is full: 2 of its"):
+            add(store, owner="a")
+        add(store, owner="c")
+        with pytest.raises(QueueFullError, match="the queue is full: 8 requests are waiting"):
+            add(store, owner="d")
+
+
+def test_the_owner_with_the_fewest_requests_in_work_is_next(location: Path | PostgresUrl) -> None:
+    with open_store(location, max_queue=99, is_fair=True) as store:
+        for owner in ("greedy", "greedy", "greedy", "greedy", "a", "a", "b"):
+            add(store, owner=owner, task=owner.encode(), is_large=owner == "b")
+        assert [lease_next(store).owner for _ in range(2)] == ["greedy", "a"]
+        small = store.lease(only_small=True)
+        assert small is not None
+        assert small.owner == "greedy", "all that may be taken have one in work; the oldest is next"
+        store.complete(small, b"")
+        leases = [lease_next(store) for _ in range(4)]
+        assert [lease.owner for lease in leases] == ["b", "greedy", "a", "greedy"]
+        assert [lease.task for lease in leases] == [lease.owner.encode() for lease in leases]
+        assert store.lease() is None
+
+
 def test_the_bytes_in_use_stay_below_the_limit(location: Path | PostgresUrl, time: ManualTime) -> None:
     limit = 2 << 20
     with open_store(location, time, max_bytes=limit) as store:

@@ -17,6 +17,7 @@ __all__ = [
     "INSERT",
     "LATE",
     "LEASE",
+    "LEASE_FAIR",
     "LOST",
     "PUT_BACK",
     "RECORD",
@@ -51,6 +52,14 @@ UPDATE requests SET state = %(state)s, attempts = attempts + 1, fence = fence + 
 FROM head JOIN tasks ON tasks.id = head.id WHERE requests.id = head.id
 RETURNING requests.id, owner, model, attempts, created, started, deadline, fence, is_large, data, object
 """
+
+# The owner with the fewest requests in work is first.
+LEASE_FAIR: Final = LEASE.replace(
+    b"ORDER BY position LIMIT 1 FOR UPDATE SKIP LOCKED",
+    b"""ORDER BY (
+        SELECT count(*) FROM requests AS busy WHERE busy.state = 'PROCESSING' AND busy.owner = requests.owner
+    ), position LIMIT 1 FOR UPDATE SKIP LOCKED""",
+)
 
 RENEW: Final = b"""
 UPDATE requests SET lease_until = %(until)s FROM unnest(%(ids)s::text[], %(fences)s::bigint[]) AS held (id, fence)

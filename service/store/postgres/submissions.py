@@ -86,8 +86,11 @@ class Submissions:
         """Return the id of the request as `find` does; if there is none, raise `QueueFullError` without room for it."""
         known = self.find(db, new)
         if known is None:
-            row = db.execute("SELECT count(*) FROM requests WHERE state = 'QUEUED'").fetchone()
-            self.policy.check_room(waiting=row[0] if row else 0, used=self.used(), wanted=new.size)
+            row = db.execute(
+                "SELECT count(*), count(*) FILTER (WHERE owner = %s) FROM requests WHERE state = 'QUEUED'", (new.owner,)
+            ).fetchone()
+            waiting, own = row or (0, 0)
+            self.policy.check_room(waiting=waiting, own=own, used=self.used(), wanted=new.size)
         return known
 
     def find_or_insert(self, db: Db, new: Submission, payload: Payload) -> str:

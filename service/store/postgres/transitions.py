@@ -11,7 +11,7 @@ from ...states import State, check_transition
 from ..clock import Clock
 from ..policy import StorePolicy
 from ..records import Lease
-from .statements import END, LEASE, PUT_BACK, RELEASE, REQUEUE
+from .statements import END, LEASE, LEASE_FAIR, PUT_BACK, RELEASE, REQUEUE
 
 __all__ = ["ROW_BYTES", "Transitions", "token_of"]
 
@@ -47,7 +47,7 @@ class Transitions:
         notify(db, self.server_id, request_id)
 
     def start(self, db: Db, *, only_small: bool) -> tuple[Any, ...] | None:
-        """Lease the first request of the queue, and return its row; None if there is none."""
+        """Lease the next request of the queue, and return its row; None if there is none."""
         now = self.clock.now()
         values = {
             "state": check_transition(State.QUEUED, State.PROCESSING),
@@ -55,7 +55,7 @@ class Transitions:
             "until": now + self.policy.lease_seconds,
             "only_small": only_small,
         }
-        row = db.execute(LEASE, values).fetchone()
+        row = db.execute(LEASE_FAIR if self.policy.is_fair else LEASE, values).fetchone()
         if row is not None:
             self.notify(db, row[0])
         return row

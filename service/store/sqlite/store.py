@@ -29,6 +29,19 @@ __all__ = ["SqliteStore"]
 
 _LOG = logging.getLogger(__name__)
 _POLL: Final = 0.25  # seconds between looks for changes by other processes
+_LEASE: Final = """
+SELECT id, owner, model, attempts + 1, created, ?1, deadline, fence + 1, task, is_large
+FROM requests JOIN tasks USING (id) WHERE id = (
+    SELECT id FROM requests JOIN tasks USING (id)
+    WHERE state = ?2 AND (deadline IS NULL OR deadline > ?1) AND is_large <= ?3
+    ORDER BY position LIMIT 1
+)
+"""
+# The owner with the fewest requests in work is first.
+_LEASE_FAIR: Final = _LEASE.replace(
+    "ORDER BY",
+    "ORDER BY (SELECT count(*) FROM requests AS busy WHERE busy.state = 'PROCESSING' AND busy.owner = requests.owner),",
+)
 
 
 class SqliteStore(Store):
@@ -159,12 +172,8 @@ class SqliteStore(Store):
     def lease(self, *, only_small: bool = False) -> Lease | None:
         with self._database.transaction() as db:
             now = self.clock.now()
-            row = db.execute(
-                "SELECT id, owner, model, attempts + 1, created, ?1, deadline, fence + 1, task, is_large "
-                "FROM requests JOIN tasks USING (id) WHERE state = ?2 AND (deadline IS NULL OR deadline > ?1) "
-                "AND is_large <= ?3 ORDER BY position LIMIT 1",
-                (now, State.QUEUED, not only_small),
-            ).fetchone()
+            statement = _LEASE_FAIR if self._policy.is_fair else _LEASE
+            row = db.execute(statement, (now, State.QUEUED, not only_small)).fetchone()
             if row is None:
                 return None
             transitions.start(db, row[0], now=now, lease_until=self.clock.uptime() + self.lease_seconds)

@@ -81,7 +81,7 @@ class Submissions:
         QueueFullError
             The queue, the store or the disk is full.
         """
-        self._check_room(db, len(task))
+        self._check_room(db, owner, len(task))
         request_id = request_id or uuid.uuid4().hex
         now = self._clock.now()
         until = None if deadline is None else now + deadline
@@ -89,9 +89,11 @@ class Submissions:
         db.execute("INSERT INTO tasks VALUES (?, ?)", (request_id, task))
         return request_id
 
-    def _check_room(self, db: sqlite3.Connection, wanted: int) -> None:
-        waiting = db.execute("SELECT count(*) FROM requests WHERE state = ?", (State.QUEUED,)).fetchone()[0]
-        self._policy.check_room(waiting=waiting, used=self._database.size(db), wanted=wanted)
+    def _check_room(self, db: sqlite3.Connection, owner: str, wanted: int) -> None:
+        waiting, own = db.execute(
+            "SELECT count(*), count(*) FILTER (WHERE owner = ?) FROM requests WHERE state = ?", (owner, State.QUEUED)
+        ).fetchone()
+        self._policy.check_room(waiting=waiting, own=own, used=self._database.size(db), wanted=wanted)
         total, free = self._database.disk(db)
         spare = min(_SPARE_BYTES, total // _SPARE_SHARE)
         if free < spare + 2 * wanted:  # once in SQLite's log, once in its file
