@@ -7,7 +7,11 @@ from pathlib import Path
 
 from automask.bundle import DATA_SUFFIX
 
-__all__ = ["copy_graph", "data_file", "graph_files"]
+__all__ = ["LARGEST", "copy_graph", "data_file", "graph_files"]
+
+LARGEST = 1 << 30
+"""Bytes of the largest graph whose weights are inside. Below 2 GiB, because ONNX Runtime maps a file of weights into
+memory instead of copying them."""
 
 
 def data_file(path: Path) -> Path:

@@ -12,8 +12,7 @@ from typing import Any
 import onnx
 import onnxslim
 
-from .graph_files import data_file
-from .weights import LARGEST
+from .graph_files import LARGEST, data_file
 
 __all__ = ["OPSET", "Tensor", "in_order", "save", "slim"]
 

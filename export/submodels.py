@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import onnx
 import torch
 
-from .graphs import save, slim
+from .graphs import slim
 from .submodel import Submodel
 from .weights import put_back, take_out
 
@@ -67,10 +67,7 @@ def _finish(raw: Path, target: Path, submodel: Submodel) -> None:
     weights = take_out(whole)
     slimmed = slim(whole)
     _state_shapes(slimmed, submodel)
-    if weights:
-        put_back(slimmed, weights, target)
-    else:
-        save(slimmed, target)
+    put_back(slimmed, weights, target)
 
 
 def _state_shapes(model: onnx.ModelProto, submodel: Submodel) -> None:

@@ -1,40 +1,39 @@
-"""The weights of large graphs: kept aside while a graph is slimmed, and in a file of their own beside it.
+"""The large weights of graphs: kept aside while a graph is slimmed, and beside a large graph in a file of their own.
 
-Protobuf cannot hold more than 2 GiB, and everything that reads or checks a whole graph copies it several times.
+Everything that reads or checks a whole graph copies it many times, and Protobuf cannot hold more than 2 GiB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import NodeProto, TensorProto, helper
 
-from .graph_files import data_file
+from .graph_files import LARGEST, data_file
+from .graphs import save
 
-__all__ = ["LARGEST", "put_back", "take_out"]
+__all__ = ["put_back", "take_out"]
 
-LARGEST = 1 << 30
-"""Bytes of the largest graph whose weights are inside. Below 2 GiB, because ONNX Runtime maps a file of weights into
-memory instead of copying them."""
-
-_LARGE = 1 << 20  # bytes of a weight that is kept aside; slimming reads and merges only smaller ones
+_LARGE = 1 << 20  # bytes of a weight that is kept aside
 _PAGE = 4096
 
 
 def take_out(model: onnx.ModelProto) -> dict[str, TensorProto]:
-    """Replace the large weights of a large graph, in place, by inputs.
+    """Replace the large weights of a graph, in place, by inputs; return the weights by name.
 
-    Returns
-    -------
-    dict
-        The weights by name; empty for a graph that is not large.
+    Those that slimming may merge with something stay: of a convolution, or a table that is read at constant positions.
     """
-    if model.ByteSize() <= LARGEST:
-        return {}
     graph = model.graph
-    weights = {tensor.name: tensor for tensor in graph.initializer if len(tensor.raw_data) >= _LARGE}
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    merged = {name for node in graph.node if not _only_computes(node, constants) for name in node.input}
+    weights = {
+        tensor.name: tensor
+        for tensor in graph.initializer
+        if len(tensor.raw_data) >= _LARGE and tensor.name not in merged
+    }
     for at in reversed(range(len(graph.initializer))):
         if graph.initializer[at].name in weights:
             del graph.initializer[at]
@@ -44,19 +43,28 @@ def take_out(model: onnx.ModelProto) -> dict[str, TensorProto]:
     return weights
 
 
+def _only_computes(node: NodeProto, constants: Collection[str]) -> bool:
+    """Return whether slimming never reads the weight of a node."""
+    return node.op_type in {"MatMul", "Gemm"} or (node.op_type == "Gather" and node.input[1] not in constants)
+
+
 def put_back(model: onnx.ModelProto, weights: Mapping[str, TensorProto], path: Path) -> None:
-    """Write a graph with the weights that `take_out` returned: those that a node reads, to the file beside it."""
+    """Write a graph with the weights that `take_out` returned, those that a node reads; of a large one, beside it."""
     graph = model.graph
     for at in reversed(range(len(graph.input))):
         if graph.input[at].name in weights:
             del graph.input[at]
     read = {name for node in graph.node for name in node.input}
+    kept = [tensor for name, tensor in weights.items() if name in read]
+    if model.ByteSize() + sum(len(tensor.raw_data) for tensor in kept) <= LARGEST:
+        graph.initializer.extend(kept)
+        save(model, path)
+        return
     with data_file(path).open("wb") as data:
-        for name, tensor in weights.items():
-            if name in read:
-                data.write(b"\0" * (-data.tell() % _PAGE))
-                graph.initializer.append(_outside(tensor, data_file(path).name, data.tell()))
-                data.write(tensor.raw_data)
+        for tensor in kept:
+            data.write(b"\0" * (-data.tell() % _PAGE))
+            graph.initializer.append(_outside(tensor, data_file(path).name, data.tell()))
+            data.write(tensor.raw_data)
     path.write_bytes(model.SerializeToString(deterministic=True))
     onnx.checker.check_model(str(path), full_check=True)
 
