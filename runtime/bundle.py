@@ -232,6 +232,7 @@ def read_bundle(folder: Path) -> Bundle:
     BundleError
         The manifest is malformed or of another schema version.
     """
+    _require_file(folder / MANIFEST)
     try:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -252,7 +253,7 @@ def _parse(folder: Path, text: str) -> Bundle:
         bundle = _from_json(folder, manifest)
     except KeyError as error:
         raise BundleError(f"{where} has no {error.args[0]!r}") from error
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"{where} is malformed: {error}") from error
@@ -296,6 +297,9 @@ def _show(shape: tuple[int | str | None, ...] | None) -> str:
 
 
 def _check_names(where: Path, bundle: Bundle) -> None:
+    for text in (bundle.name, bundle.family, bundle.description, bundle.licence):
+        if not text.isprintable():  # it would control the terminal that shows it
+            raise BundleError(f"{where}: {text!r} must be printable")
     for name in bundle.files:
         if not name or Path(name).name != name:
             raise BundleError(f"{where} lists {name!r}; files of a bundle are plain names inside its folder")
@@ -328,7 +332,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _require_file(path: Path) -> None:
+    """Refuse a device or a pipe, which might never end."""
+    if path.exists() and not path.is_file():
+        raise BundleError(f"{path} must be a file")
+
+
 def _check_file(path: Path, expected: str) -> None:
+    _require_file(path)
     try:
         found = sha256(path)
     except OSError as error:

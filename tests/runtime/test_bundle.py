@@ -80,6 +80,7 @@ def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
         (lambda m: m.pop("family"), "has no 'family'"),
         (lambda m: m.update(family="cubes"), "is of family 'cubes'; this automask knows boxes"),
         (lambda m: m.update(files=None), "is malformed"),
+        (lambda m: m.update(name="cup\x1b[31m"), r"'cup\\x1b\[31m' must be printable"),
         (lambda m: m.update(graphs=[]), "is malformed"),
         (lambda m: m["files"].pop("detector.onnx"), "gives no SHA-256 for 'detector.onnx'"),
         (lambda m: m["graphs"]["detector"].update(variants={}), "gives no file for the graph 'detector'"),
@@ -119,9 +120,18 @@ def test_a_bad_manifest_is_named(copied: Path, change: Edit, message: str) -> No
         automask.load(copied)
 
 
-def test_a_manifest_that_is_no_json_is_named(copied: Path) -> None:
-    (copied / MANIFEST).write_text("{")
+@pytest.mark.parametrize("text", ["{", "[" * 200_000])
+def test_a_manifest_that_is_no_json_is_named(copied: Path, text: str) -> None:
+    (copied / MANIFEST).write_text(text)
     with pytest.raises(automask.BundleError, match=r"automask\.json is malformed"):
+        automask.load(copied)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "detector.onnx"])
+def test_a_device_is_not_read_as_a_file(copied: Path, name: str) -> None:
+    (copied / name).unlink()
+    (copied / name).symlink_to("/dev/zero")  # endless
+    with pytest.raises(automask.BundleError, match=f"{name} must be a file"):
         automask.load(copied)
 
 
