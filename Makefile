@@ -33,12 +33,12 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 
-$(VENV)/.demo: $(BIN)/python pyproject.toml
+# A strict editable install links each file, so a new file needs a new install.
+$(VENV)/.demo: $(BIN)/python pyproject.toml $(SOURCE_FOLDERS)
 	@echo 'Installing automask with its "$(RUNTIME)" runtime into $(VENV) ...'
 	@$(INSTALL) --editable '.[$(RUNTIME)]' --config-settings editable_mode=strict
 	@touch $@
 
-# A strict editable install links each file, so a new file needs a new install.
 $(VENV)/.dev: $(BIN)/python Makefile pyproject.toml deploy/constraints.txt $(SOURCE_FOLDERS)
 	@echo 'Installing automask with all that tests and checks need into $(VENV) ...'
 	@$(INSTALL) --constraint deploy/constraints.txt --editable '.[$(RUNTIME),hub,text,ray,otel,export,dev]' --config-settings editable_mode=strict
