@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
 
+from automask.cpu_graphs import FRUGAL
 from automask.devices import CPU
 from automask.session import Session
 
@@ -141,6 +142,6 @@ def _emulated(path: Path) -> Iterator[Path]:
 def open_on_cpu(path: Path, precision: str) -> Session:
     """Open a graph of a precision on the CPU, where it computes what it does on its device: float16 is emulated."""
     if precision != "fp16":
-        return Session(path, CPU)
+        return Session(path, CPU, tuning=FRUGAL)
     with _emulated(path) as emulated:
-        return Session(emulated, CPU)
+        return Session(emulated, CPU, tuning=FRUGAL)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from automask.bundle import sha256
 from automask.manifest import variant_name
+from automask.session import Session
 
 from .graph_files import graph_files
 from .parity import Reference
@@ -56,14 +57,28 @@ class Float16Graphs:
         self._float32_nodes: dict[str, list[str]] = {}
         self._searched: dict[str, Float32Nodes] = {}  # they know what a run showed for an earlier limit
 
-    def keep_float32(self, limit: float) -> None:
-        """Write each graph again that is further from the checkpoint than the limit."""
+    def keep_float32(self, limit: float, graphs: Mapping[str, Session]) -> bool:
+        """Write each graph again that is further from the checkpoint than the limit; return whether there was one.
+
+        Parameters
+        ----------
+        graphs
+            The float16 graphs as they are, by role, which round as a GPU does.
+        """
+        from .float32_nodes import largest_error
+
+        wrote = False
         for role, file in self._files.items():
             target = self._bundle / variant_name(role, "fp16")
-            if target.is_file() and self._reference.cases.get(role):
-                self._write(role, file, target, limit)
+            cases = self._reference.cases.get(role)
+            if target.is_file() and cases:
+                before = largest_error(target, graphs[role], cases)
+                if before > limit:
+                    self._write(role, file, target, limit, before)
+                    wrote = True
+        return wrote
 
-    def _write(self, role: str, file: Path, target: Path, limit: float) -> None:
+    def _write(self, role: str, file: Path, target: Path, limit: float, before: float) -> None:
         from .float16 import load_named
         from .float32_nodes import Float32Nodes
         from .precision import write_precision
@@ -71,9 +86,6 @@ class Float16Graphs:
         if role not in self._searched:
             self._searched[role] = Float32Nodes(load_named(file), self._reference.cases[role])
         nodes = self._searched[role]
-        before = nodes.error(self._float32_nodes.get(role, ()))
-        if before <= limit:
-            return
         self._progress(f"  fp16 {role}: relative error {before:.3g}; looking for the nodes that need float32")
         start = monotonic()
         found, error = nodes.search(limit)

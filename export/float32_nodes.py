@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ import onnx
 from onnx import NodeProto
 
 from automask.devices import import_onnxruntime
+from automask.session import Session
 
 from .float16 import convert, convertible, emulate
-from .parity import Array, Case
+from .parity import Array, Case, run_graph
 from .switched_graph import SwitchedGraph
 
-__all__ = ["Float32Nodes"]
+__all__ = ["Float32Nodes", "largest_error"]
 
 _SHARES = (1.0, 0.25, 0.06)
 """Largest error of a part that is in float16 alone, as shares of the limit: the errors of several parts add up."""
@@ -41,8 +43,7 @@ class Float32Nodes:
         self.names = [node.name for node in convertible(model)]
         self._readers = _readers(model.graph.node)
         self._harms: dict[tuple[int, int], float] = {}
-        # Equal scores change places among the best ones, so that outputs differ in their order.
-        self._sorts = any(node.op_type == "TopK" for node in model.graph.node)
+        self._sorts = _sorts(model)
 
     def error(self, float32_nodes: Collection[str]) -> float:
         """Return the relative error of the float16 graph in which these nodes are float32; infinite for NaN."""
@@ -57,10 +58,7 @@ class Float32Nodes:
         )
 
     def _compare(self, found: Mapping[str, Array], expected: Mapping[str, Array]) -> float:
-        errors = [
-            _relative_error(found[name], one, sorts=self._sorts) for name, one in expected.items() if name in found
-        ]
-        return max(errors, default=0.0)
+        return _largest(found, expected, sorts=self._sorts)
 
     def search(self, limit: float) -> tuple[list[str], float]:
         """Return the nodes without which the error is within a limit, and the error; all of them if it never is.
@@ -124,6 +122,30 @@ class Float32Nodes:
 
     def _in_order(self, kept: Collection[str]) -> list[str]:
         return [name for name in self.names if name in kept]
+
+
+def largest_error(file: Path, graph: Session, cases: Sequence[Case]) -> float:
+    """Return the largest relative error of an output of an open graph; infinite for NaN.
+
+    Parameters
+    ----------
+    file
+        The file of the graph.
+    cases
+        Inputs, and what the checkpoint makes of them.
+    """
+    sorts = _sorts(onnx.load(file, load_external_data=False))
+    return max(_largest(run_graph(graph, inputs), expected, sorts=sorts) for inputs, expected in cases)
+
+
+def _sorts(model: onnx.ModelProto) -> bool:
+    """Return whether a graph sorts: equal scores change places among the best ones, so that outputs differ in order."""
+    return any(node.op_type == "TopK" for node in model.graph.node)
+
+
+def _largest(found: Mapping[str, Array], expected: Mapping[str, Array], *, sorts: bool) -> float:
+    errors = [_relative_error(found[name], one, sorts=sorts) for name, one in expected.items() if name in found]
+    return max(errors, default=0.0)
 
 
 def _halves(start: int, end: int) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -212,8 +212,8 @@ def _compare(bundle: Bundle, precision: str, reference: Reference, half: Float16
     if precision != "fp16":
         return reference.compare(bundle, graphs)
     for limit in LIMITS:
-        half.keep_float32(limit)
-        graphs.close()  # the files were written again
+        if half.keep_float32(limit, graphs):
+            graphs.close()  # files were written again
         agreement = reference.compare(bundle, graphs)
         if all(figure.holds for figure in agreement.figures(precision)):
             break

@@ -1,31 +1,36 @@
-"""The graphs of a bundle on the CPU, each opened once: an export and a pull run the same ones again and again."""
+"""The graphs of a bundle on the CPU, kept open: an export and a pull run the same ones again and again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from .bundle import Bundle
+from .bundle import DATA_SUFFIX, Bundle
 from .cache import Arrays, ByteCache
 from .devices import CPU, DEVICES
 from .devices.arrays import device_bytes, host_bytes
+from .devices.tuning import Tuning
 from .families import FAMILIES
 from .images import DEFAULT_MAX_PIXELS
 from .running import Running
 from .segmenter import Segmenter
 from .session import Session
 
-__all__ = ["CpuGraphs", "OpenedGraphs", "assemble", "best_precision"]
+__all__ = ["FRUGAL", "CpuGraphs", "OpenedGraphs", "assemble", "best_precision"]
+
+FRUGAL = Tuning(arena=False)
+"""A graph runs a few times only, and those of large models would each keep gigabytes."""
 
 _CACHE_BYTES = 256 << 20
+_MOST_OPEN = 4_000_000_000  # bytes of weights
 
 
 def _open(path: Path, _precision: str) -> Session:
-    return Session(path, CPU)
+    return Session(path, CPU, tuning=FRUGAL)
 
 
 class OpenedGraphs:
-    """Graphs that are open, which several `CpuGraphs` share.
+    """Graphs that are open, which several `CpuGraphs` share; of large ones, those that were used last.
 
     Parameters
     ----------
@@ -36,16 +41,35 @@ class OpenedGraphs:
     def __init__(self, opener: Callable[[Path, str], Session] = _open) -> None:
         self._opener = opener
         self._sessions: dict[Path, Session] = {}
+        self._precisions: dict[Path, str] = {}
 
     def get(self, path: Path, precision: str) -> Session:
-        """Return the graph in a file; open it the first time."""
-        if path not in self._sessions:
-            self._sessions[path] = self._opener(path, precision)
-        return self._sessions[path]
+        """Return the graph in a file; open it unless it is open."""
+        session = self._sessions.pop(path, None)
+        if session is None:
+            self._make_room(_weight_bytes(path, precision))
+            self._precisions[path] = precision
+            session = self._opener(path, precision)
+        self._sessions[path] = session  # the last one
+        return session
+
+    def _make_room(self, needed: int) -> None:
+        """Close the graphs that were not used for longest, until another one fits."""
+        used = {path: _weight_bytes(path, self._precisions[path]) for path in self._sessions}
+        for path in used:
+            if sum(used[one] for one in self._sessions) + needed <= _MOST_OPEN:
+                break
+            del self._sessions[path]
 
     def close(self, path: Path) -> None:
         """Close a graph, because its file was written again."""
         self._sessions.pop(path, None)
+
+
+def _weight_bytes(path: Path, precision: str) -> int:
+    """Return the bytes of the weights of an open graph; the exporter opens a float16 graph in float32."""
+    files = (path, path.with_name(path.name + DATA_SUFFIX))
+    return (2 if precision == "fp16" else 1) * sum(file.stat().st_size for file in files if file.exists())
 
 
 class CpuGraphs(Mapping[str, Session]):

@@ -187,7 +187,7 @@ class Session:
 
 
 def _open(ort: ModuleType, info: DeviceInfo, path: Path, tuning: Tuning, engines: Path | None) -> Any:  # noqa: ANN401
-    options = _options(ort, tuning.threads)
+    options = _options(ort, tuning)
     if info.name != CPU:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     providers = {name: dict(fixed) for name, fixed in (*info.providers(), *DEVICES[CPU].providers())}
@@ -226,13 +226,14 @@ def _specs(tensors: Sequence[Any]) -> dict[str, TensorSpec]:
     }
 
 
-def _options(ort: ModuleType, threads: int | None) -> Any:  # noqa: ANN401 (onnxruntime has no types)
+def _options(ort: ModuleType, tuning: Tuning) -> Any:  # noqa: ANN401 (onnxruntime has no types)
     options = ort.SessionOptions()
     options.log_severity_level = 3
     # A model has several graphs, each with its own threads, which would spin while the next graph runs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # A memory pattern takes a second block for a whole run beside the arena, and makes no run faster.
     options.enable_mem_pattern = False
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    options.enable_cpu_mem_arena = tuning.arena
+    if tuning.threads is not None:
+        options.intra_op_num_threads = tuning.threads
     return options

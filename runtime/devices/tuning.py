@@ -18,6 +18,8 @@ class Tuning:
         CPU threads for one call, at least 1. None: ONNX Runtime's default, one per physical core.
     gpu_memory_bytes
         Most bytes of GPU memory that ONNX Runtime takes for one graph, weights included. None: no limit.
+    arena
+        Whether the CPU keeps the memory of a run for the next one, which is faster.
     cuda_graphs
         Whether a GPU records the graph in one run, and replays it as a whole; its inputs always have the same shapes.
     exact
@@ -27,6 +29,7 @@ class Tuning:
     threads: int | None = None
     gpu_memory_bytes: int | None = None
     exact: bool = False
+    arena: bool = True
     cuda_graphs: bool = False
 
 
