@@ -153,14 +153,14 @@ def test_health_follows_a_device_that_is_gone_and_comes_back_without_calls(
             """Health over HTTP, and over gRPC of the server, of the service and of the model."""
             checks = [health_pb2.HealthCheckRequest(service=name) for name in ("", SERVICE, f"{SERVICE}/default")]
             found = {stub.Check(check, timeout=CALL_TIMEOUT).status for check in checks}
-            return found | {httpx.get(f"http://{server.http_address}/healthz").status_code}
+            return found | {httpx.get(f"http://{server.http_address}/healthz", timeout=60).status_code}
 
         assert states() == {SERVING, 200}
         chip.is_gone.set()
         with pytest.raises(grpc.RpcError):
             generate(channel, jpeg)
         wait_until(lambda: states() == {NOT_SERVING, 502})
-        body = httpx.get(f"http://{server.http_address}/healthz")
+        body = httpx.get(f"http://{server.http_address}/healthz", timeout=60)
         assert "the device of every model is gone" in body.text
         assert body.headers["retry-after"] == "5"
         chip.is_gone.clear()
