@@ -10,7 +10,7 @@ ROUNDS = 10  # the benchmark kills a hundred times
 
 
 def test_no_acknowledged_request_is_lost_or_done_twice(tmp_path: Path) -> None:
-    report = durability.run(ROUNDS, seed=0, folder=tmp_path)
+    report = durability.run(ROUNDS, seed=0, folder=tmp_path, most=60)
     assert (report.lost, report.doubled, report.wrong) == (0, 0, 0), report
     assert report.acknowledged == report.completed + report.given_up
     assert report.acknowledged > 10 * ROUNDS

@@ -141,7 +141,12 @@ def test_every_response_names_unknown_parameters(http: httpx.Client, image: str)
         (b"\xff\xd8\xff", "image/jpeg", "body must be JSON or a form ("),
         (b"[1]", "application/json", "body must be a JSON object, got '[1]'"),
         (b"", "", "body must be JSON or a form (Expecting value"),
-        (b"[" * 100_000, "application/json", "body must be JSON without deep nesting, got '[[["),
+        (b"[" * 60_000, "application/json", "body must be JSON without deep nesting, got '[[["),
+        (
+            b"[" * 100_000,
+            "application/json",
+            "body must have at most 65,536 bytes besides the image, got '100,000 in all'",
+        ),
         (b"what", "multipart/form-data", "body must be a valid form (Missing boundary"),
         (b"what", "multipart/form-data; boundary=b", "body must be a valid form ("),
         (b"{}", "application/json", "image is missing: send a data: URI"),
