@@ -111,7 +111,7 @@ def locate_bundle(model: str | Path, *, revision: str | None = None) -> Path:
     known = ", ".join(map(repr, (*built_in_bundles(), *user_bundles())))
     raise BundleNotFoundError(
         f"no bundle {name!r}: give a folder with an {MANIFEST}, a name that `automask models` lists ({known}) or a Hub "
-        "id (owner/name)"
+        "id (owner/name); `automask pull --list` and `automask export --list` name models to make one of"
     )
 
 

@@ -64,7 +64,9 @@ def test_a_folder_is_a_model(copied: Path, coffee: NDArray[np.uint8]) -> None:
 
 
 def test_an_unknown_model_names_the_built_in_ones() -> None:
-    with pytest.raises(automask.BundleNotFoundError, match="no bundle 'clipsegg': give a folder .*'default'"):
+    with pytest.raises(
+        automask.BundleNotFoundError, match="no bundle 'clipsegg': give a folder .*'default'.* `automask pull --list`"
+    ):
         automask.load("clipsegg")
 
 
