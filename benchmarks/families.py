@@ -47,7 +47,7 @@ class Model:
     title
         Family and architecture.
     prompt
-        What it is asked for.
+        The prompt.
     save
         Writes a checkpoint into a folder; None for the built-in model.
     options

@@ -52,7 +52,7 @@ def fill_card(
     limits
         What the model cannot do, and its papers.
     notice
-        What must be said after the licence.
+        Text that follows the licence.
     """
     parity = manifest["parity"]
     return _TEXT.format(

@@ -1,4 +1,4 @@
-"""Resizing and normalisation on a device: an image goes there as bytes, and its tensor stays there."""
+"""Resizing and normalisation on a device: an image is uploaded as bytes, and its tensor is not copied back."""
 
 from __future__ import annotations
 

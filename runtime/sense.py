@@ -1,6 +1,6 @@
 """Sense: whether a model masks in the package's own photo what the built-in model masks there.
 
-Parity cannot tell this: a graph may compute exactly what a checkpoint with untrained weights computes.
+Parity does not show this: a graph may compute exactly what a checkpoint with untrained weights computes.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class Trimmed(NamedTuple):
     exif
         Its EXIF block; empty where it has none, or where the decoder reports it.
     decoder_bytes
-        Bytes that the decoder holds beside the image while it decodes, as far as the file's structure tells.
+        Bytes that the decoder holds beside the image while it decodes, as far as the file's structure shows.
     """
 
     data: bytes

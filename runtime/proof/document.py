@@ -1,4 +1,4 @@
-"""`proof.json`: a photo, what was asked about it, and what float32 on the CPU made of it at export."""
+"""`proof.json`: a photo, a prompt or a box, and the result of float32 on the CPU at export."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Graphs: TypeAlias = Mapping[str, Mapping[str, Digest]]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked about the photo: a prompt, or a box around one object."""
+    """The question about the photo: a prompt, or a box around one object."""
 
     prompt: str | None = None
     box: Box | None = None
@@ -58,7 +58,7 @@ class Proof:
     photo
         SHA-256 of the photo, which comes with the package.
     questions
-        What is asked.
+        The question.
     graphs
         Digest of each output of each graph, by role and name, in the order in which the graphs run. Of several runs of
         a graph, the last one counts: that of the box, which is the same on every device.

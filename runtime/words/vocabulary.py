@@ -220,7 +220,7 @@ class Vocabulary:
         for index in members:
             if index is not None:
                 yield Term(typed, self.labels[index], index, dropped, name)
-                dropped = ()  # told once
+                dropped = ()  # reported once
 
     def find(self, words: Sequence[Word]) -> int | None:
         """Return the class index of a phrase, `REFUSED`, or None if it is not known."""

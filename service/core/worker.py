@@ -33,7 +33,7 @@ from .task import Task
 
 __all__ = ["Worker"]
 
-_LISTEN_SECONDS = 60.0  # at most, until the store is asked again whether anything changed
+_LISTEN_SECONDS = 60.0  # at most, until the store is polled for changes
 _SWEEP_SECONDS = 1.0
 _RETRY_SECONDS = 1.0  # while the store fails
 

@@ -112,7 +112,7 @@ def main() -> None:
 
 
 def _limit_memory(more: int) -> None:
-    """Limit the address space to what is taken now and so many bytes more, where the system tells."""
+    """Limit the address space to its present size and a number of bytes more, where the system reports it."""
     with suppress(OSError):  # where memory is short all the same, the server should not be what the kernel ends
         Path("/proc/self/oom_score_adj").write_text("1000")
     statm = Path("/proc/self/statm")

@@ -79,7 +79,7 @@ class DecoderPool:
         with waiting() as slot:
             process = self._acquire(slot)
             try:
-                # One that started as large keeps its process: nothing has to give way twice.
+                # One that started as large keeps its process: no process is stopped twice for others.
                 on_long = None if slot.is_large else partial(self._give_way, process)
                 return process.decode(encoded, shortest, max_pixels, partial(self._mark_slow, slot), on_long)
             except ImageError as error:
@@ -154,7 +154,7 @@ class DecoderPool:
     def _give_way(self, process: DecodingProcess) -> None:
         with self._changed:
             if self._large > self._most_large:
-                self._busy[process] = NO_SLOT  # so that no other one gives way for the same reason
+                self._busy[process] = NO_SLOT  # so that no other one is stopped for the same reason
                 raise GiveWayError
 
     def _release(self, process: DecodingProcess) -> None:

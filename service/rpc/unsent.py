@@ -37,7 +37,7 @@ class _Connection:
     Attributes
     ----------
     waiting
-        When each of them was ready, oldest first; the keys only tell them apart.
+        When each of them was ready, oldest first; the keys only distinguish them.
     looked, taken
         When it was looked at last, and how many bytes its client had taken by then.
     """
