@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import automask
 from automask.bundle import MANIFEST, Bundle
 from automask.cache import Arrays, ByteCache
+from automask.families.drawers.border import reach_borders
 from automask.families.drawers.specks import remove_specks
 from automask.families.family import Picture, Prediction, Stopwatch
 from automask.families.finders import FINDERS, Detections
@@ -71,6 +72,24 @@ def drawn(*squares: tuple[int, int, int]) -> NDArray[np.float32]:
     for top, left, side in squares:
         logits[top : top + side, left : left + side] = 1
     return logits
+
+
+def test_a_mask_reaches_the_borders_that_its_box_reaches() -> None:
+    logits = drawn((20, 20, 106))  # ends two cells before both borders
+    box, size = (200.0, 200.0, 1280.0, 1280.0), (1280, 1280)
+    below = reach_borders(logits, box, size, (True, False))
+    assert (below[-1, 20:126] > 0).all()
+    assert (below[:, 126:] < 0).all()
+    assert (reach_borders(logits, box, size, (True, True))[20:, 20:] > 0).all()
+    np.testing.assert_array_equal(below[:126], logits[:126])
+    for unreached in ((200.0, 200.0, 1280.0, 1277.0), None):
+        assert reach_borders(logits, unreached, size, (True, False)) is logits
+    assert reach_borders(logits, box, size, (False, False)) is logits
+
+
+def test_the_table_goes_on_to_the_lower_border(segmenter: automask.Segmenter, coffee: NDArray[np.uint8]) -> None:
+    table = segmenter.mask(coffee, "table", grow_mask=0, edges="model").mask > 0
+    assert table[-1].sum() >= table[-12].sum() - 10
 
 
 def test_small_parts_are_removed_and_large_ones_kept() -> None:

@@ -22,6 +22,7 @@ from ...images import read_image
 from ...selection import Selection
 from ...session import Session
 from ..family import Picture, Stopwatch
+from .border import reach_borders
 from .drawer import Drawing, Hint
 from .specks import remove_specks
 from .view import View
@@ -86,8 +87,15 @@ class Sam:
     def draw_hints(self, picture: Picture, hints: Sequence[Hint], watch: Stopwatch) -> list[Drawing]:
         """Return the mask of the object of each hint, without specks; see `Drawer.draw_hints`."""
         return [
-            Drawing(remove_specks(drawing.logits, points / np.float32(self._mask_stride), labels), drawing.iou)
-            for drawing, (points, labels) in self._draw(picture, hints, watch)
+            Drawing(
+                remove_specks(
+                    self._reach_borders(drawing.logits, hint, picture.size),
+                    points / np.float32(self._mask_stride),
+                    labels,
+                ),
+                drawing.iou,
+            )
+            for hint, (drawing, (points, labels)) in zip(hints, self._draw(picture, hints, watch), strict=True)
         ]
 
     def draw_with_specks(self, picture: Picture, hints: Sequence[Hint], watch: Stopwatch) -> list[Drawing]:
@@ -120,9 +128,10 @@ class Sam:
             key = (picture.key, "view", *view.rows, *view.columns)
             embeddings = self._cache.get(key, lambda: self._encode(*self._crop(picture, view)))
         with watch.stage("masks"):
-            ((closer, _),) = self._decode(embeddings, [self._lay_out(view.move(hint), view.size)])
+            moved = view.move(hint)
+            ((closer, _),) = self._decode(embeddings, [self._lay_out(moved, view.size)])
         rows, columns = self._cells(view.size)
-        return remove_specks(view.average(logits, closer[:rows, :columns]))
+        return remove_specks(view.average(logits, self._reach_borders(closer[:rows, :columns], moved, view.size)))
 
     def _crop(self, picture: Picture, view: View) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         """Return the pixels of a view and its size; a reduced copy serves where the encoder would reduce it further."""
@@ -142,6 +151,10 @@ class Sam:
     def _fitted_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the height and width, in pixels of the square, of an image of this size."""
         return (self._resize.size, self._resize.size) if self._stretches else self._resize.fitted_size(*size)
+
+    def _reach_borders(self, logits: NDArray[np.float32], hint: Hint, size: tuple[int, int]) -> NDArray[np.float32]:
+        height, width = self._fitted_size(size)
+        return reach_borders(logits, hint.box, size, (height < self._resize.size, width < self._resize.size))
 
     def _cells(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the rows and columns of a mask that an image of this size covers."""
