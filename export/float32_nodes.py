@@ -23,7 +23,7 @@ __all__ = ["Float32Nodes", "largest_error"]
 _SHARES = (1.0, 0.25, 0.06)
 """Largest error of a part that is in float16 alone, as shares of the limit: the errors of several parts add up."""
 
-_MOST_RUNS = 200  # of one search; parts that are not halved by then stay float32 as a whole
+_MOST_RUNS = 150  # of one search; parts that are not halved by then stay float32 as a whole
 _MOST_DROPPED = 40  # nodes that are tried in float16 one by one
 
 
@@ -67,8 +67,9 @@ class Float32Nodes:
         halved again, down to the nodes that do the harm. They stay float32, and so do the nodes that read their
         results: the cast between them would lose what they keep.
         """
+        most = len(self._harms) + _MOST_RUNS
         for share in _SHARES:
-            kept = self._needed(limit * share)
+            kept = self._needed(limit * share, most)
             kept = kept.union(*(self._readers[name] for name in kept))
             if len(kept) <= _MOST_DROPPED:
                 kept = self._without_unneeded(kept, limit)
@@ -77,13 +78,12 @@ class Float32Nodes:
                 return self._in_order(kept), error
         return list(self.names), self.error(self.names)
 
-    def _needed(self, limit: float) -> set[str]:
-        """Return the nodes that, in float16, have an error over a limit."""
-        parts, needed, runs = [(0, len(self.names))], set[str](), 0
+    def _needed(self, limit: float, most_runs: int) -> set[str]:
+        """Return the nodes that, in float16, do harm over a limit; whole parts once there were so many runs."""
+        parts, needed = [(0, len(self.names))], set[str]()
         while parts:
             harmful = [part for part in parts if self._harm(part) > limit]
-            runs += len(parts)
-            whole = [part for part in harmful if part[1] - part[0] == 1 or runs > _MOST_RUNS]
+            whole = [part for part in harmful if part[1] - part[0] == 1 or len(self._harms) > most_runs]
             needed.update(name for start, end in whole for name in self.names[start:end])
             parts = [half for part in harmful if part not in whole for half in _halves(*part)]
         return needed

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import transformers as tf
 
 import automask
 from automask.errors import ParameterError, UnknownPromptError
@@ -60,6 +61,25 @@ def test_score_maps_are_those_of_transformers(label_map: Exported) -> None:
 
 def test_score_maps_of_photos_of_any_size(label_map: Exported) -> None:
     check_any_size(label_map, "the walls")
+
+
+def test_a_full_size_checkpoint(tmp_path: Path) -> None:
+    """EoMT-S with random weights; to be quick, float32 only, and small images."""
+    config = tf.EomtConfig(
+        hidden_size=384, num_attention_heads=6, num_hidden_layers=12, num_blocks=3, num_queries=200, image_size=160
+    )
+    save_checkpoint(tmp_path / "eomt", "regions", "eomt", config=config, noise=0.0)
+    tf.EomtImageProcessor(size=dict.fromkeys(("shortest_edge", "longest_edge"), 160), do_pad=True).save_pretrained(
+        tmp_path / "eomt"
+    )
+    printed = run_export(tmp_path / "eomt", tmp_path / "bundle")
+    assert "WARNING: makes no sense" in printed  # untrained weights do not pass silently
+    assert 90 < (tmp_path / "bundle" / "segmenter.onnx").stat().st_size / 1e6 < 110
+    figures = json.loads((tmp_path / "bundle" / "automask.json").read_text("utf-8"))["parity"]["figures"]
+    assert figures["fp32 segmenter: relative error"] < 1e-4
+    sky = automask.load(tmp_path / "bundle", device="cpu", prove=False).mask(wide_photo(), "sky", threshold=0, **PLAIN)
+    assert sky.labels == ("sky",)
+    assert sky.mask.any()
 
 
 def test_the_size_of_the_image_can_be_chosen_where_the_net_allows(tmp_path: Path) -> None:

@@ -134,14 +134,22 @@ _CLASSES = {
 }
 
 
-def save_checkpoint(folder: Path, architecture: str, name: str, labels: tuple[str, ...] = LABELS) -> nn.Module:
-    """Save a whole checkpoint of a model type; return the network."""
+def save_checkpoint(
+    folder: Path,
+    architecture: str,
+    name: str,
+    labels: tuple[str, ...] = LABELS,
+    *,
+    config: Any = None,
+    noise: float = 0.05,
+) -> nn.Module:
+    """Save a whole checkpoint of a model type, tiny without a `config`; return the network."""
     torch.manual_seed(0)
-    config = _CONFIGS[name]()
+    config = config or _CONFIGS[name]()
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: number for number, label in enumerate(labels)}
     network = getattr(tf, _CLASSES[architecture]).from_config(config).eval()
-    _shake(network)
+    _shake(network, noise)
     network.save_pretrained(folder)
     kind, size = _PROCESSORS[name]
     settings: dict[str, Any] = (
@@ -151,7 +159,7 @@ def save_checkpoint(folder: Path, architecture: str, name: str, labels: tuple[st
     return network
 
 
-def _shake(network: nn.Module, amount: float = 0.05) -> None:
+def _shake(network: nn.Module, amount: float) -> None:
     """Add noise to all weights: many initialisations are zero, or make all queries alike."""
     noise = torch.Generator().manual_seed(1)
     for parameter in network.parameters():
