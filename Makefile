@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-RUNTIME := $(shell test -e /proc/driver/nvidia/version && echo gpu || echo cpu)
+RUNTIME := $(shell { test -e /proc/driver/nvidia/version || nvidia-smi -L; } >/dev/null 2>&1 && echo gpu || echo cpu)
 # Twice quiet: setuptools warns at length about editable installs.
 INSTALL := $(BIN)/python -m pip install --quiet --quiet
 SOURCE_FOLDERS := $(shell find runtime export service proto/automask -type d -not -name __pycache__)

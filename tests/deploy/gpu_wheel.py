@@ -26,12 +26,19 @@ def has_driver() -> bool:
     return True
 
 
+def has_gpu() -> bool:
+    """Whether the driver finds a GPU that can be used."""
+    return has_driver() and ctypes.CDLL("libcuda.so.1").cuInit(0) == 0
+
+
 def check_named(device: str) -> str:
     if PROVIDERS[device] not in onnxruntime.get_available_providers():
         sys.exit(f"this wheel does not even list {PROVIDERS[device]}: is it onnxruntime-gpu?")
     try:
         segmenter = automask.load(device=device)  # type: ignore[arg-type]
     except automask.DeviceError as error:
+        if has_gpu() and device == "cuda":  # TensorRT's libraries are not part of the extra
+            sys.exit(f"a GPU is here, and {device} is refused: {error}")
         return f"refused: {error}"
     if not has_driver() or segmenter.device != device:
         sys.exit(f"{device} was accepted without a driver, as {segmenter.device}")
