@@ -70,7 +70,7 @@ class Float32Nodes:
         most = len(self._harms) + _MOST_RUNS
         for share in _SHARES:
             kept = self._needed(limit * share, most)
-            kept = kept.union(*(self._readers[name] for name in kept))
+            kept = kept.union(*(self._readers[name] for name in kept)) & self._graph.nodes
             if len(kept) <= _MOST_DROPPED:
                 kept = self._without_unneeded(kept, limit)
             error = self.error(kept)

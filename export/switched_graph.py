@@ -31,11 +31,19 @@ class SwitchedGraph:
         A float32 graph in which every node has a name; it is not changed.
     names
         The nodes that can be in float16.
+
+    Attributes
+    ----------
+    nodes
+        Those of them that make or read a float32 value.
+    outputs
+        Names of the outputs of the graph.
     """
 
     def __init__(self, model: onnx.ModelProto, names: Collection[str]) -> None:
         ort = import_onnxruntime()
         self._users = _users(model, set(names))
+        self.nodes = frozenset[str]().union(*self._users.values())
         self._values = list(self._users)
         switched = _switched(model, self._values)
         self.outputs = [output.name for output in model.graph.output]
