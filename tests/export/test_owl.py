@@ -19,7 +19,6 @@ import automask
 from automask.bundle import open_bundle
 from automask.errors import BundleError, ParameterError
 from automask.export.checkpoint import CheckpointError
-from automask.families.finders.owl import pad
 from automask.preprocess import Resize
 from automask.session import Session
 from support.finder_tests import FinderTests, coffee, run_command
@@ -191,17 +190,6 @@ def test_several_images_in_one_batch(exported: Exported) -> None:
         zip(session.run(pixel_values=pixels), session.run(pixel_values=pixels[1:2]), strict=True)
     ):
         np.testing.assert_allclose(together[1:2], alone, atol=1e-4, err_msg=session.outputs[index])
-
-
-def test_phrases_of_any_length_in_one_run(exported: Exported) -> None:
-    session = Session(exported.folder / "text_encoder.onnx", "cpu")
-    phrases = [tuple(exported.processor.tokenizer(phrase)["input_ids"]) for phrase in PHRASES]
-    assert len({len(ids) for ids in phrases}) > 1
-    ids, mask = pad(phrases)
-    (together,) = session.run(input_ids=ids, attention_mask=mask)
-    for row, phrase in zip(together, phrases, strict=True):
-        ids, mask = pad([phrase])
-        np.testing.assert_allclose(row, session.run(input_ids=ids, attention_mask=mask)[0][0], atol=1e-5)
 
 
 def test_the_card_says_what_a_user_must_know(exported: Exported) -> None:

@@ -6,7 +6,6 @@ Sources: arXiv:2205.06230 and arXiv:2306.09683.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -23,9 +22,7 @@ from ..family import Picture, Prediction, Stopwatch
 from .finder import Detections
 from .ranking import rank
 
-__all__ = ["Owl", "OwlFinder", "pad"]
-
-_Ids = tuple[int, ...]
+__all__ = ["Owl", "OwlFinder"]
 
 
 class OwlFinder:
@@ -108,8 +105,7 @@ class Owl(OwlFinder):
     """The graphs `detector` and `text_encoder`, and a tokenizer.
 
     The image's boxes and embeddings are cached by image, a phrase's embedding by its tokens; what remains for a new
-    pair is one matrix product. New phrases of a call are encoded in one run. This changes nothing in float32; in int8,
-    whose scales are those of the whole run, it changes an embedding by less than int8 itself does.
+    pair is one matrix product.
     """
 
     def __init__(self, bundle: Bundle, sessions: dict[str, Session], cache: ByteCache[Arrays]) -> None:
@@ -122,47 +118,24 @@ class Owl(OwlFinder):
         self, picture: Picture, phrases: Sequence[Tokens], watch: Stopwatch
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         with watch.stage("text"):
-            embeddings = self._embed([phrase.ids for phrase in phrases])
+            embeddings = np.concatenate([self._embed(phrase) for phrase in phrases])
         with watch.stage("detect"):
             outputs = self._cache.get((picture.key, "detections"), lambda: self._detect(picture))
             return outputs[0], _compare(outputs, embeddings)
 
-    def _embed(self, phrases: Sequence[_Ids]) -> NDArray[np.float32]:
-        """Return the embeddings of phrases, (phrases, d); those that are not in the cache are computed in one run."""
-        missing = [ids for ids in dict.fromkeys(phrases) if not self._cache.holds(("text", ids))]
-        new = dict(zip(missing, self._run_text_encoder(missing), strict=True)) if missing else {}
+    def _embed(self, tokens: Tokens) -> NDArray[np.float32]:
+        """Return the embedding of one phrase, (1, d): by itself, unpadded, so that no other phrase changes it."""
+        return self._cache.get(("text", tokens.ids), lambda: self._run_text_encoder(tokens))[0]
 
-        def compute(ids: _Ids) -> Arrays:
-            return (new[ids] if ids in new else self._run_text_encoder([ids])[0],)
-
-        return np.stack([self._cache.get(("text", ids), partial(compute, ids))[0] for ids in phrases])
-
-    def _run_text_encoder(self, phrases: Sequence[_Ids]) -> NDArray[np.float32]:
-        """Return embeddings, (phrases, d); the encoder is causal, so padding after a phrase does not change it."""
-        ids, mask = pad(phrases)
-        (embeddings,) = self._text_graph.run(input_ids=ids, attention_mask=mask)
-        return embeddings
+    def _run_text_encoder(self, tokens: Tokens) -> Arrays:
+        ids = np.array([tokens.ids], np.int64)
+        return self._text_graph.run(input_ids=ids, attention_mask=np.ones_like(ids))
 
     def _detect(self, picture: Picture) -> Arrays:
         """Return boxes, (n, 4) as shares of the input, embeddings, (n, d), shifts and scales, (n, 1)."""
         results = self._image_graph.run(pixel_values=self._prepare(picture.pixels))
         outputs = dict(zip(self._image_graph.outputs, results, strict=True))
         return tuple(outputs[name][0] for name in ("boxes", "class_embeds", "shift", "scale"))
-
-
-def pad(phrases: Sequence[_Ids], length: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return token ids and mask, (phrases, length): padded with 0, as transformers' processor does.
-
-    Parameters
-    ----------
-    length
-        None for that of the longest phrase.
-    """
-    ids = np.zeros((len(phrases), length or max(map(len, phrases))), np.int64)
-    mask = np.zeros_like(ids)
-    for row, one in enumerate(phrases):
-        ids[row, : len(one)], mask[row, : len(one)] = one, 1
-    return ids, mask
 
 
 def _compare(outputs: Arrays, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from ...cache import Arrays, ByteCache
 from ...session import Session
 from ...words.tokenizer import Tokens
 from ..family import Picture, Stopwatch
-from .owl import OwlFinder, pad
+from .owl import OwlFinder
 
 __all__ = ["OwlWhole"]
 
@@ -45,7 +45,11 @@ class OwlWhole(OwlFinder):
 
     def _run(self, picture: Picture, phrases: Sequence[tuple[int, ...]]) -> Arrays:
         """Return boxes, (n, 4) as shares of the input, and logits, (n, phrases)."""
-        padded, mask = pad(phrases, self._length)  # the length may be fixed in the graph
+        # Padded as transformers' processor does: the length may be fixed in the graph.
+        padded = np.zeros((len(phrases), self._length), np.int64)
+        mask = np.zeros_like(padded)
+        for row, ids in enumerate(phrases):
+            padded[row, : len(ids)], mask[row, : len(ids)] = ids, 1
         results = self._graph.run(pixel_values=self._prepare(picture.pixels), input_ids=padded, attention_mask=mask)
         outputs = dict(zip(self._graph.outputs, results, strict=True))
         return outputs["pred_boxes"][0], outputs["logits"][0]
