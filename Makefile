@@ -24,7 +24,7 @@ help:
 	@echo 'make constraints   write deploy/constraints.txt anew: the newest versions, for the images and for the tests'
 	@echo 'make sbom     write dist/automask.cdx.json, a CycloneDX list of what deploy/Dockerfile.cpu installs (make sbom EXTRAS=gpu,text,service,http)'
 	@echo 'make bench    measure everything beside what else one would use, and put the figures into docs/ (about an hour)'
-	@echo 'make bench QUESTIONS="startup service"   only these of: quality edges pipeline startup scaling postprocess gpu service playground store_latency durability cluster store_throughput capacity'
+	@echo 'make bench QUESTIONS="startup service"   only these of: quality edges pipeline concept startup scaling postprocess gpu service playground store_latency durability cluster store_throughput capacity'
 	@echo 'make quality DATA=DIR   measure the masks on photos with ground truth'
 	@echo 'make clean    remove everything that these made'
 

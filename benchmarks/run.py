@@ -72,8 +72,9 @@ def main() -> None:
         "--models",
         type=Path,
         help="folder that keeps the exported models of `open_vocabulary`, 4 GB; without them, a run takes some ten "
-        "minutes more (default: benchmarks/ in automask's cache folder)",
+        "minutes more; also that of `concept` (default: benchmarks/ in automask's cache folder)",
     )
+    parser.add_argument("--device", default="cpu", help="where `concept` runs (default: cpu)")
     arguments = parser.parse_args()
     unknown = [question for question in arguments.questions if question not in QUESTIONS]
     if unknown:
@@ -82,7 +83,7 @@ def main() -> None:
         parser.error("--quick needs --results FOLDER: its figures must not replace those in benchmarks/results")
     print(f"{machine.summary()}; commit {machine.commit()}\n")
     with tempfile.TemporaryDirectory() as folder:
-        options = RunOptions(arguments.quick, Path(folder), arguments.data)
+        options = RunOptions(arguments.quick, Path(folder), arguments.data, device=arguments.device)
         if arguments.models:
             options = replace(options, models=arguments.models.resolve())
         run(arguments.questions or list(QUESTIONS), options, arguments.results or RESULTS)

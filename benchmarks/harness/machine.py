@@ -30,6 +30,7 @@ _GENERATED = (
     "docs/benchmarks.md",
     "docs/matting.md",
     "docs/models.md",
+    "docs/sam3.md",
     "docs/scaling.md",
     "docs/*.svg",
 )

@@ -30,13 +30,17 @@ class RunOptions:
     data
         Photos with ground truth, for the questions `quality` and `edges`.
     models
-        Folder in which the models of the question `open_vocabulary` are kept, so that they are exported once.
+        Folder in which the models of the questions `open_vocabulary` and `concept` are kept, so that they are exported
+        once.
+    device
+        Where the question `concept` runs.
     """
 
     quick: bool
     folder: Path
     data: Path | None = None
     models: Path = field(default_factory=lambda: cache_folder() / "benchmarks")
+    device: str = "cpu"
 
     @property
     def warm(self) -> int:

@@ -11,6 +11,7 @@ from harness.options import RunOptions
 from . import (
     capacity,
     cluster,
+    concept,
     durability,
     edges,
     gpu,
@@ -41,6 +42,7 @@ QUESTIONS: Mapping[str, Question] = {
     "edges": Question(edges.measure, edges.markdown, "docs/matting.md"),
     "pipeline": Question(pipeline.measure, pipeline.markdown),
     "open_vocabulary": Question(open_vocabulary.measure, open_vocabulary.markdown, "docs/models.md"),
+    "concept": Question(concept.measure, concept.markdown, "docs/sam3.md"),
     "startup": Question(startup.measure, startup.markdown),
     "scaling": Question(scaling.measure, scaling.markdown),
     "postprocess": Question(postprocess.measure, postprocess.markdown),

@@ -21,6 +21,7 @@ from run import run
 MEASURED = [
     "edges",
     "open_vocabulary",
+    "concept",
     "pipeline",
     "startup",
     "scaling",
@@ -73,11 +74,11 @@ class Report:
     def __init__(self, results: Path, folder: Path) -> None:
         docs = folder / "docs"
         docs.mkdir()
-        self.benchmarks, self.scaling, self.matting, self.models = (
-            docs / name for name in ("benchmarks.md", "scaling.md", "matting.md", "models.md")
+        self.benchmarks, self.scaling, self.matting, self.models, self.sam3 = (
+            docs / name for name in ("benchmarks.md", "scaling.md", "matting.md", "models.md", "sam3.md")
         )
         self.picture = docs / "figures.svg"
-        for page in (self.benchmarks, self.scaling, self.matting, self.models):
+        for page in (self.benchmarks, self.scaling, self.matting, self.models, self.sam3):
             shutil.copy(ROOT / "docs" / page.name, page)
         self._folders = ("--results", results, "--into", folder)
 
@@ -123,6 +124,8 @@ def test_pages_and_pictures_are_made_from_the_results(results: Path, tmp_path: P
     assert "[capacity](../benchmarks/results/capacity.json)" in report.scaling.read_text()
     assert "**Time of the modes**" in report.matting.read_text()
     assert "**Load and memory**" in report.models.read_text()
+    assert "**SAM 3 by stages**" in report.sam3.read_text()
+    assert "not run: no GPU" in report.sam3.read_text()
     assert report.picture.read_text().lstrip().startswith("<?xml")
     assert report("--check").returncode == 0
 
