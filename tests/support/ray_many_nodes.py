@@ -51,6 +51,12 @@ class Node:
         self.kill()
         raise RuntimeError(f"the Ray node did not start: {''.join(lines)}")
 
+    def stop(self) -> None:
+        """End it as `ray stop` does: it leaves the cluster at once, where a dead one is noticed after 20 seconds."""
+        self._process.terminate()
+        self._process.wait()
+        self._output.close()
+
     def kill(self) -> None:
         """Kill all its processes with -9, as a power loss would."""
         if self._process.poll() is None:

@@ -24,6 +24,7 @@ from automask.service.ray.cluster import FUNCTIONS
 from automask.service.ray.inference import deploy_models
 from support.ports import free_port
 from support.ray_many_nodes import Node
+from support.threaded_server import wait_until
 
 __all__ = ["SMALL", "RayCluster", "RayServer"]
 
@@ -147,12 +148,13 @@ class RayCluster:
 
     @contextmanager
     def another_node(self) -> Iterator[None]:
-        """Start a second node without CPUs, and kill it when the block ends."""
+        """Start a second node without CPUs; when the block ends, stop it and wait until it has left."""
         node = Node(f"--address={self.ray_address}", "--num-cpus=0")
         try:
             yield
         finally:
-            node.kill()
+            node.stop()
+            wait_until(lambda: sum(node["Alive"] for node in ray.nodes()) == 1)  # else the next server counts two
 
     def close(self) -> None:
         """Stop Ray, and with it Ray Serve, which would take its time."""
