@@ -109,6 +109,18 @@ def astronaut() -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
+def portrait(astronaut: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A part of `astronaut`, 256 × 320."""
+    return astronaut[100:356, 50:370].copy()
+
+
+@pytest.fixture(scope="module", params=["astronaut", "coffee", "chelsea"])
+def each_photo(request: pytest.FixtureRequest) -> NDArray[np.uint8]:
+    """Parts of three photos, 200 × 301, one after the other."""
+    return np.array(getattr(data, request.param)()[:200, :301], np.uint8)
+
+
+@pytest.fixture(scope="session")
 def coffee_file(coffee: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`coffee` as a PNG file."""
     path = tmp_path_factory.mktemp("photos") / "coffee.png"

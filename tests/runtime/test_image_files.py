@@ -23,33 +23,21 @@ from support.image_files import (
     Pixels,
     close,
     encode,
-    load_photo,
 )
-
-
-@pytest.fixture(scope="module")
-def astronaut() -> Pixels:
-    return load_photo("astronaut")[100:356, 50:370].copy()
-
-
-@pytest.fixture(scope="module", params=["astronaut", "coffee", "chelsea"])
-def photo(request: pytest.FixtureRequest) -> Pixels:
-    return load_photo(request.param)[:200, :301].copy()
-
 
 # Paths, names, what is no image
 
 
-def test_paths_and_buffers(tmp_path: Path, astronaut: Pixels) -> None:
-    file = encode(astronaut, "PNG")
+def test_paths_and_buffers(tmp_path: Path, portrait: Pixels) -> None:
+    file = encode(portrait, "PNG")
     path = tmp_path / "photo 照片.png"
     path.write_bytes(file)
     for source in (path, str(path), file, bytearray(file), memoryview(file), memoryview(file + b"x")[:-1]):
-        assert np.array_equal(read_image(source), astronaut)
+        assert np.array_equal(read_image(source), portrait)
         assert encoded_bytes(source) == file
-    assert np.array_equal(read_image(path, encoded=encode(255 - astronaut, "PNG")), 255 - astronaut)
-    assert encoded_bytes(astronaut) is None
-    assert encoded_bytes(Image.fromarray(astronaut)) is None
+    assert np.array_equal(read_image(path, encoded=encode(255 - portrait, "PNG")), 255 - portrait)
+    assert encoded_bytes(portrait) is None
+    assert encoded_bytes(Image.fromarray(portrait)) is None
 
 
 def test_unreadable_paths(tmp_path: Path) -> None:
@@ -96,15 +84,15 @@ def test_a_file_that_is_no_image_is_refused(file: bytes, message: str, tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["JPEG2000", "ICO"])
-def test_other_formats_of_pillow_are_refused(kind: str, astronaut: Pixels) -> None:
+def test_other_formats_of_pillow_are_refused(kind: str, portrait: Pixels) -> None:
     with pytest.raises(ImageError, match=r"(JPEG 2000|ICO) is not supported; use JPEG"):
-        read_image(encode(astronaut[:32, :32], kind))
+        read_image(encode(portrait[:32, :32], kind))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("share", [0.001, 0.3, 0.6, 0.95])
-def test_truncated_files_are_refused(kind: str, share: float, astronaut: Pixels, tmp_path: Path) -> None:
-    file = encode(astronaut, kind)
+def test_truncated_files_are_refused(kind: str, share: float, portrait: Pixels, tmp_path: Path) -> None:
+    file = encode(portrait, kind)
     path = tmp_path / "cut"
     path.write_bytes(file[: max(16, int(len(file) * share))])
     with pytest.raises(ImageError, match="(?i)truncated|damaged") as caught:
@@ -113,14 +101,14 @@ def test_truncated_files_are_refused(kind: str, share: float, astronaut: Pixels,
     assert "cut': " in str(caught.value)
 
 
-def test_suffixes_are_the_formats(astronaut: Pixels, tmp_path: Path) -> None:
+def test_suffixes_are_the_formats(portrait: Pixels, tmp_path: Path) -> None:
     for suffix in SUFFIXES:
         path = tmp_path / f"photo{suffix}"
         if suffix in {".heic", ".heif"}:
-            path.write_bytes(heic(astronaut))
+            path.write_bytes(heic(portrait))
         else:
-            Image.fromarray(astronaut).save(path)
-        want = np.asarray(Image.fromarray(astronaut).quantize().convert("RGB")) if suffix == ".gif" else astronaut
+            Image.fromarray(portrait).save(path)
+        want = np.asarray(Image.fromarray(portrait).quantize().convert("RGB")) if suffix == ".gif" else portrait
         assert close(read_image(path), want)
 
 
@@ -133,10 +121,10 @@ def heic(pixels: Pixels, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def test_a_heic_file_is_read_in_full_color(astronaut: Pixels) -> None:
-    pixels = read_image(heic(astronaut))
-    assert pixels.shape == astronaut.shape
-    assert np.abs(pixels.astype(int) - astronaut).mean() < 4  # it is a lossy format
+def test_a_heic_file_is_read_in_full_color(portrait: Pixels) -> None:
+    pixels = read_image(heic(portrait))
+    assert pixels.shape == portrait.shape
+    assert np.abs(pixels.astype(int) - portrait).mean() < 4  # it is a lossy format
 
 
 def test_transparency_of_a_heic_file_is_laid_over_white() -> None:
@@ -147,20 +135,20 @@ def test_transparency_of_a_heic_file_is_laid_over_white() -> None:
     assert np.abs(pixels[:, 40:].astype(int) - (200, 30, 60)).mean() < 8
 
 
-def test_a_truncated_heic_file_is_refused(astronaut: Pixels) -> None:
-    file = heic(astronaut)
+def test_a_truncated_heic_file_is_refused(portrait: Pixels) -> None:
+    file = heic(portrait)
     for share in (0.01, 0.3, 0.9):
         with pytest.raises(ImageError, match="(?i)truncated|damaged"):
             read_image(file[: int(len(file) * share)])
 
 
-def test_the_limit_on_pixels_holds_before_a_heic_file_is_decoded(astronaut: Pixels) -> None:
+def test_the_limit_on_pixels_holds_before_a_heic_file_is_decoded(portrait: Pixels) -> None:
     with pytest.raises(ImageError, match=r"over the limit of 0\.05 megapixels"):
-        read_image(heic(astronaut), max_pixels=50_000)
+        read_image(heic(portrait), max_pixels=50_000)
 
 
-def test_without_the_extra_a_heic_file_says_what_to_install(astronaut: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = heic(astronaut[:64, :64])
+def test_without_the_extra_a_heic_file_says_what_to_install(portrait: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = heic(portrait[:64, :64])
     monkeypatch.setitem(sys.modules, "pi_heif", None)
     with pytest.raises(ImageError, match=r"HEIC needs another package: pip install 'automask\[heif\]'"):
         read_image(file)
@@ -180,8 +168,8 @@ def test_gif_is_its_first_frame() -> None:
     assert (got == (200, 0, 0)).all()
 
 
-def test_a_transparent_gif_is_over_white(photo: Pixels) -> None:
-    paletted = Image.fromarray(photo).quantize(16)
+def test_a_transparent_gif_is_over_white(each_photo: Pixels) -> None:
+    paletted = Image.fromarray(each_photo).quantize(16)
     want = np.asarray(paletted.convert("RGB")).copy()
     want[np.asarray(paletted) == 3] = 255
     assert np.array_equal(read_image(encode(paletted, "GIF", transparency=3)), want)
@@ -204,15 +192,15 @@ def test_a_damaged_gif_is_refused() -> None:
 # Open files
 
 
-def test_open_files_are_read_from_their_position(photo: Pixels, tmp_path: Path) -> None:
+def test_open_files_are_read_from_their_position(each_photo: Pixels, tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
-    path.write_bytes(b"prefix" + encode(photo, "PNG"))
+    path.write_bytes(b"prefix" + encode(each_photo, "PNG"))
     with path.open("rb") as file:
         file.seek(6)
-        assert np.array_equal(read_image(file), photo)
+        assert np.array_equal(read_image(file), each_photo)
         with pytest.raises(ImageError, match="file is empty"):
             read_image(file)
-    assert np.array_equal(read_image(io.BytesIO(encode(photo, "PNG"))), photo)
+    assert np.array_equal(read_image(io.BytesIO(encode(each_photo, "PNG"))), each_photo)
     with pytest.raises(ImageError, match="cannot read the open file"):
         read_image(file)
     with path.open(encoding="latin-1") as text, pytest.raises(ImageError, match="open it with open"):
@@ -224,10 +212,10 @@ def test_open_files_are_read_from_their_position(photo: Pixels, tmp_path: Path) 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("progressive", [False, True])
-def test_large_jpeg_is_decoded_smaller_and_upright(orientation: int, progressive: bool, astronaut: Pixels) -> None:
+def test_large_jpeg_is_decoded_smaller_and_upright(orientation: int, progressive: bool, portrait: Pixels) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    large = np.asarray(cv2.resize(astronaut, (1001, 1501), interpolation=cv2.INTER_CUBIC), np.uint8)
+    large = np.asarray(cv2.resize(portrait, (1001, 1501), interpolation=cv2.INTER_CUBIC), np.uint8)
     file = encode(large, "JPEG", exif=exif, progressive=progressive)
     whole = read_image(file)
     pixels, size = read_reduced(file, file, 250)
@@ -246,15 +234,15 @@ def test_reduced_keeps_the_shorter_side(width: int, height: int, shortest: int) 
         assert pixels.shape[:2] == size
 
 
-def test_only_jpeg_is_reduced(astronaut: Pixels) -> None:
+def test_only_jpeg_is_reduced(portrait: Pixels) -> None:
     for kind in LOSSLESS:
-        pixels, size = read_reduced(file := encode(astronaut, kind), file, 20)
-        assert np.array_equal(pixels, astronaut)
-        assert size == astronaut.shape[:2]
+        pixels, size = read_reduced(file := encode(portrait, kind), file, 20)
+        assert np.array_equal(pixels, portrait)
+        assert size == portrait.shape[:2]
 
 
-def test_reduced_reading_refuses_the_same_files(astronaut: Pixels, tmp_path: Path) -> None:
-    file = encode(astronaut, "JPEG")
+def test_reduced_reading_refuses_the_same_files(portrait: Pixels, tmp_path: Path) -> None:
+    file = encode(portrait, "JPEG")
     with pytest.raises(ImageError, match="over the limit"):
         read_reduced(file, file, 64, max_pixels=1000)
     with pytest.raises(ImageError, match=r"cut\.jpg': (truncated|damaged)"):

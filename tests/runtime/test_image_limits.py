@@ -35,12 +35,6 @@ from support.image_files import (
     with_chunks,
 )
 
-
-@pytest.fixture(scope="module")
-def astronaut() -> Pixels:
-    return load_photo("astronaut")[100:356, 50:370].copy()
-
-
 # Limits
 
 
@@ -138,17 +132,17 @@ def test_hostile_files_cost_no_memory(tmp_path: Path) -> None:
     assert int(done.stdout) < 30, "MiB; decoding either takes 140 and more"
 
 
-def test_text_and_profiles_of_png_are_not_decompressed(astronaut: Pixels) -> None:
+def test_text_and_profiles_of_png_are_not_decompressed(portrait: Pixels) -> None:
     zeros = zlib.compress(bytes(4 << 20))
     file = with_chunks(
-        encode(astronaut, "PNG"),
+        encode(portrait, "PNG"),
         *[png_chunk(b"zTXt", b"a\0\0" + zeros)] * 20,
         png_chunk(b"iCCP", b"a\0\0" + zeros),
         png_chunk(b"acTL", bytes(8)),
         png_chunk(b"fcTL", bytes(5)),
         png_chunk(b"tIME", b""),
     )
-    assert np.array_equal(read_image(file), astronaut)
+    assert np.array_equal(read_image(file), portrait)
 
 
 def test_progressive_jpeg_of_too_many_scans() -> None:
@@ -190,8 +184,8 @@ def test_50_megapixels() -> None:
         read_image(np.broadcast_to(np.uint8(0), (5_001, 10_000)))
 
 
-def test_threads_read_the_same_pixels(astronaut: Pixels) -> None:
-    files = [encode(astronaut, kind) for kind in FORMATS] * 4
+def test_threads_read_the_same_pixels(portrait: Pixels) -> None:
+    files = [encode(portrait, kind) for kind in FORMATS] * 4
     want = [read_image(file) for file in files]
     start = threading.Barrier(4)
 

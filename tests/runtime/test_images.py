@@ -22,42 +22,30 @@ from support.image_files import (
     close,
     cv2_encode,
     encode,
-    load_photo,
     png_chunk,
     tiff,
     with_chunks,
 )
 
-
-@pytest.fixture(scope="module")
-def astronaut() -> Pixels:
-    return load_photo("astronaut")[100:356, 50:370].copy()
-
-
-@pytest.fixture(scope="module", params=["astronaut", "coffee", "chelsea"])
-def photo(request: pytest.FixtureRequest) -> Pixels:
-    return load_photo(request.param)[:200, :301].copy()
-
-
 # Formats and modes
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_images_are_contiguous_writable_rgb(kind: str, photo: Pixels) -> None:
-    got = read_image(encode(photo, kind, **({} if kind in LOSSLESS else {"quality": 90})))
+def test_images_are_contiguous_writable_rgb(kind: str, each_photo: Pixels) -> None:
+    got = read_image(encode(each_photo, kind, **({} if kind in LOSSLESS else {"quality": 90})))
     assert got.dtype == np.uint8
     assert got.flags.c_contiguous
     assert got.flags.writeable
-    assert np.array_equal(got, photo) if kind in LOSSLESS else close(got, photo)
+    assert np.array_equal(got, each_photo) if kind in LOSSLESS else close(got, each_photo)
 
 
-def test_webp_lossless_is_exact(photo: Pixels) -> None:
-    assert np.array_equal(read_image(encode(photo, "WEBP", lossless=True)), photo)
+def test_webp_lossless_is_exact(each_photo: Pixels) -> None:
+    assert np.array_equal(read_image(encode(each_photo, "WEBP", lossless=True)), each_photo)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_grey_becomes_three_equal_channels(kind: str, astronaut: Pixels) -> None:
-    grey = np.ascontiguousarray(astronaut[..., 1])
+def test_grey_becomes_three_equal_channels(kind: str, portrait: Pixels) -> None:
+    grey = np.ascontiguousarray(portrait[..., 1])
     got = read_image(encode(grey, kind))
     want = np.repeat(grey[..., None], 3, 2)
     assert np.array_equal(got, want) if kind in LOSSLESS else close(got, want)
@@ -89,8 +77,8 @@ def test_grey_with_alpha(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
-def test_palette(kind: str, astronaut: Pixels) -> None:
-    image = Image.fromarray(astronaut).quantize(17)
+def test_palette(kind: str, portrait: Pixels) -> None:
+    image = Image.fromarray(portrait).quantize(17)
     assert np.array_equal(read_image(encode(image, kind)), np.asarray(image.convert("RGB")))
 
 
@@ -123,10 +111,10 @@ def test_16_bit_grey_is_scaled_not_clipped(suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 @pytest.mark.parametrize("channels", [3, 4])
-def test_16_bit_colour(suffix: str, channels: int, astronaut: Pixels) -> None:
-    deep = np.full((*astronaut.shape[:2], channels), 65535, np.uint16)
-    deep[..., :3] = astronaut[..., ::-1].astype(np.uint16) * 257  # OpenCV writes BGR
-    assert np.array_equal(read_image(cv2_encode(deep, suffix)), astronaut)
+def test_16_bit_colour(suffix: str, channels: int, portrait: Pixels) -> None:
+    deep = np.full((*portrait.shape[:2], channels), 65535, np.uint16)
+    deep[..., :3] = portrait[..., ::-1].astype(np.uint16) * 257  # OpenCV writes BGR
+    assert np.array_equal(read_image(cv2_encode(deep, suffix)), portrait)
 
 
 def test_cmyk_jpeg_with_and_without_the_adobe_marker() -> None:
@@ -151,9 +139,9 @@ def test_one_bit(kind: str, options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
-def test_compressed_tiff(compression: str, photo: Pixels) -> None:
-    got = read_image(encode(photo, "TIFF", compression=compression))
-    assert close(got, photo) if compression == "jpeg" else np.array_equal(got, photo)
+def test_compressed_tiff(compression: str, each_photo: Pixels) -> None:
+    got = read_image(encode(each_photo, "TIFF", compression=compression))
+    assert close(got, each_photo) if compression == "jpeg" else np.array_equal(got, each_photo)
 
 
 def test_float_tiff_is_refused() -> None:
@@ -279,13 +267,13 @@ def test_broken_exif_in_a_pil_image() -> None:
 # Arrays and PIL images
 
 
-def test_arrays(astronaut: Pixels) -> None:
-    assert read_image(astronaut[::2, ::-1]).tolist() == astronaut[::2, ::-1].tolist()
-    grey = astronaut[..., 0]
+def test_arrays(portrait: Pixels) -> None:
+    assert read_image(portrait[::2, ::-1]).tolist() == portrait[::2, ::-1].tolist()
+    grey = portrait[..., 0]
     for array in (grey, grey[..., None], grey.T.copy().T):
         assert np.array_equal(read_image(array), np.repeat(grey[..., None], 3, 2))
-    opaque = np.dstack([astronaut, np.full(grey.shape, 255, np.uint8)])
-    assert np.array_equal(read_image(opaque), astronaut)
+    opaque = np.dstack([portrait, np.full(grey.shape, 255, np.uint8)])
+    assert np.array_equal(read_image(opaque), portrait)
 
 
 def test_contiguous_rgb_array_is_not_copied() -> None:
@@ -295,8 +283,8 @@ def test_contiguous_rgb_array_is_not_copied() -> None:
         assert not np.shares_memory(read_image(other), other)
 
 
-def test_inputs_are_not_changed(astronaut: Pixels) -> None:
-    rgba = np.dstack([astronaut, astronaut[..., 0]])
+def test_inputs_are_not_changed(portrait: Pixels) -> None:
+    rgba = np.dstack([portrait, portrait[..., 0]])
     before = rgba.copy()
     read_image(rgba)
     assert np.array_equal(rgba, before)
@@ -338,10 +326,10 @@ def test_other_pil_modes_are_refused(mode: str, named: str) -> None:
         read_image(Image.new(mode, (5, 4)))
 
 
-def test_pil_image_without_pixels_truncated_or_closed(astronaut: Pixels) -> None:
+def test_pil_image_without_pixels_truncated_or_closed(portrait: Pixels) -> None:
     with pytest.raises(ImageError, match="0×5, without a single pixel"):
         read_image(Image.new("RGB", (0, 5)))
-    cut = Image.open(io.BytesIO(encode(astronaut, "JPEG")[:5000]))
+    cut = Image.open(io.BytesIO(encode(portrait, "JPEG")[:5000]))
     with pytest.raises(ImageError, match="truncated JPEG"):
         read_image(cut)
 
