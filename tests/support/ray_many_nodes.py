@@ -20,7 +20,15 @@ from ray.serve.deployment import Application
 
 from automask.service.ray.cluster import FUNCTIONS
 
-_MOST_BYTES = 32 << 20  # of a message
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",  # else Ray writes a token into the home folder
+    "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(32 << 20),  # one limit for all applications behind Ray Serve's proxies
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "300",  # on a busy machine, a proxy takes longer than the usual 5 s
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
+}
+"""What Ray's processes read when they start."""
+
 _STARTED = "Ray runtime started."
 
 
@@ -72,13 +80,7 @@ class MultiNodeCluster:
     """A head node with the proxies and without replicas, and nodes with one logical CPU each."""
 
     def __init__(self, folder: Path, *, port: int, grpc_port: int, http_port: int) -> None:
-        os.environ.update(
-            RAY_USAGE_STATS_ENABLED="0",
-            RAY_AUTH_MODE="disabled",
-            RAY_SERVE_GRPC_MAX_MESSAGE_SIZE=str(_MOST_BYTES),
-            RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S="300",  # on a busy machine, a proxy takes longer than the usual 5 s
-            RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S="60",
-        )
+        os.environ.update(ENVIRONMENT)
         self._folder, self._head, self.address = folder, f"127.0.0.1:{port}", f"127.0.0.1:{grpc_port}"
         head = ("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={folder}")
         self.nodes = [Node("--node-ip-address=127.0.0.1", *head)]

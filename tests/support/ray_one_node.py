@@ -23,13 +23,12 @@ from automask.service.ray.api import deploy_api
 from automask.service.ray.cluster import FUNCTIONS
 from automask.service.ray.inference import deploy_models
 from support.ports import free_port
-from support.ray_many_nodes import Node
+from support.ray_many_nodes import ENVIRONMENT, Node
 from support.threaded_server import wait_until
 
 __all__ = ["SMALL", "RayCluster", "RayServer"]
 
 SMALL = {"num_cpus": 0.01, "api_cpus": 0}  # so that all servers of the tests fit on one node
-_MOST_BYTES = 32 << 20  # of a message; one limit for all applications behind Ray Serve's proxies
 
 
 @dataclass
@@ -83,13 +82,7 @@ class RayCluster:
     """One Ray node with four logical CPUs, and Ray Serve on it."""
 
     def __init__(self) -> None:
-        os.environ.update(
-            RAY_USAGE_STATS_ENABLED="0",
-            RAY_AUTH_MODE="disabled",  # else Ray writes a token into the home folder
-            RAY_SERVE_GRPC_MAX_MESSAGE_SIZE=str(_MOST_BYTES),
-            RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S="300",  # on a busy machine, a proxy takes longer than the usual 5 s
-            RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S="60",
-        )
+        os.environ.update(ENVIRONMENT)
         ray.init(
             "local",
             num_cpus=4,
