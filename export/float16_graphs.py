@@ -7,11 +7,10 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from automask.bundle import sha256
+from automask.bundle import graph_files, sha256
 from automask.manifest import variant_name
 from automask.session import Session
 
-from .graph_files import graph_files
 from .parity import Reference
 
 if TYPE_CHECKING:

@@ -5,23 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from automask.bundle import DATA_SUFFIX
+from automask.bundle import data_file
 
-__all__ = ["LARGEST", "copy_graph", "data_file", "graph_files"]
+__all__ = ["LARGEST", "copy_graph"]
 
 LARGEST = 1 << 30
 """Bytes of the largest graph whose weights are inside. Below 2 GiB, because ONNX Runtime maps a file of weights into
 memory instead of copying them."""
-
-
-def data_file(path: Path) -> Path:
-    """Return the file for the weights of the graph in a file."""
-    return path.with_name(path.name + DATA_SUFFIX)
-
-
-def graph_files(path: Path) -> list[Path]:
-    """Return the files of a graph, those that exist."""
-    return [file for file in (path, data_file(path)) if file.is_file()]
 
 
 def copy_graph(source: Path, target: Path) -> None:

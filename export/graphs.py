@@ -12,7 +12,9 @@ from typing import Any
 import onnx
 import onnxslim
 
-from .graph_files import LARGEST, data_file
+from automask.bundle import data_file
+
+from .graph_files import LARGEST
 
 __all__ = ["OPSET", "Tensor", "in_order", "save", "slim"]
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from automask.bundle import DATA_SUFFIX, Bundle, read_bundle
+from automask.bundle import DATA_SUFFIX, Bundle, graph_files, read_bundle
 from automask.cpu_graphs import CpuGraphs, OpenedGraphs
 from automask.errors import MissingDependencyError
 from automask.manifest import describe_bundle, variant_name, write_manifest
@@ -23,7 +23,6 @@ from automask.sense import check_sense
 from .agreement import THRESHOLD
 from .figures import Figure, ParityError, Report, check
 from .float16_graphs import LIMITS, Float16Graphs
-from .graph_files import graph_files
 from .manifest import describe_graph, versions, write_card
 from .memory import check_memory
 from .model import Model

@@ -11,7 +11,9 @@ from pathlib import Path
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
-from .graph_files import LARGEST, data_file
+from automask.bundle import data_file
+
+from .graph_files import LARGEST
 from .graphs import save
 
 __all__ = ["put_back", "take_out"]

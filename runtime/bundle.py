@@ -21,6 +21,9 @@ __all__ = [
     "Graph",
     "Shape",
     "TensorSpec",
+    "Terms",
+    "data_file",
+    "graph_files",
     "open_bundle",
     "read_bundle",
     "sha256",
@@ -318,6 +321,16 @@ def _check_calibration(where: Path, points: tuple[tuple[float, float], ...]) -> 
     rising = all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(points))
     if not (ends and rising):
         raise BundleError(f"{where}: 'calibration' must rise from [0, 0] to [1, 1], got {points}")
+
+
+def data_file(path: Path) -> Path:
+    """Return the file for the weights of the graph in a file, which only a large graph has."""
+    return path.with_name(path.name + DATA_SUFFIX)
+
+
+def graph_files(path: Path) -> list[Path]:
+    """Return the files of a graph, those that exist."""
+    return [file for file in (path, data_file(path)) if file.is_file()]
 
 
 def sha256(path: Path) -> str:

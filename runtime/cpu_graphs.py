@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from .bundle import DATA_SUFFIX, Bundle
+from .bundle import Bundle, graph_files
 from .cache import Arrays, ByteCache
 from .devices import CPU, DEVICES
 from .devices.arrays import device_bytes, host_bytes
@@ -68,8 +68,7 @@ class OpenedGraphs:
 
 def _weight_bytes(path: Path, precision: str) -> int:
     """Return the bytes of the weights of an open graph; the exporter opens a float16 graph in float32."""
-    files = (path, path.with_name(path.name + DATA_SUFFIX))
-    return (2 if precision == "fp16" else 1) * sum(file.stat().st_size for file in files if file.exists())
+    return (2 if precision == "fp16" else 1) * sum(file.stat().st_size for file in graph_files(path))
 
 
 class CpuGraphs(Mapping[str, Session]):

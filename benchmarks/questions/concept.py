@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Any
 
 import automask
-from automask.bundle import DATA_SUFFIX, read_bundle
+from automask.bundle import read_bundle
 from automask.devices import DEVICES
 from harness.machine import ROOT, THREADS
 from harness.options import MissingRequirementError, RunOptions
@@ -24,7 +24,7 @@ from harness.tables import digits, format_spread, table, with_target
 from harness.timing import Contender, time_in_turns
 
 from .gpu import missing_for
-from .open_vocabulary import different_prompts
+from .open_vocabulary import different_prompts, megabytes
 
 NEW, PHRASE, CONCEPT, EIGHT = (
     "new photo, known phrase",
@@ -97,14 +97,7 @@ def time_precision(bundle: Path, precision: str, options: RunOptions) -> dict[st
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT / "benchmarks", check=True, stdout=subprocess.PIPE, text=True)
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return {**figures, "graphs, MB": _megabytes(bundle, precision)}
-
-
-def _megabytes(bundle: Path, precision: str) -> float:
-    """Return the size of the graphs of a precision, with the weights beside them."""
-    files = [bundle / graph.choose([precision, "fp32"]) for graph in read_bundle(bundle).graphs.values()]
-    beside = [file.with_name(file.name + DATA_SUFFIX) for file in files]
-    return sum(file.stat().st_size for file in (*files, *beside) if file.exists()) / 1e6
+    return {**figures, "graphs, MB": megabytes(bundle, precision)}
 
 
 def measure(options: RunOptions) -> dict[str, Any]:

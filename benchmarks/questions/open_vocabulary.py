@@ -17,6 +17,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from automask.bundle import graph_files, read_bundle
 from harness.fixed_objects import FixedObjects
 from harness.machine import ROOT, THREADS, has_vnni
 from harness.open_models import MODELS, PRECISIONS, exported, labels
@@ -140,10 +141,9 @@ def _start(script: str) -> dict[str, float]:
 
 def megabytes(bundle: Path, precision: str) -> float:
     """Return the size of the graphs of a precision, and of the weights that MobileSAM's precisions share."""
-    graphs: Any = json.loads((bundle / "automask.json").read_text())["graphs"].values()
-    files = [bundle / graph["variants"].get(precision, graph["variants"]["fp32"]) for graph in graphs]
-    sizes: list[int] = [file.stat().st_size for file in (*files, *bundle.glob("*.bin"))]
-    return sum(sizes) / 1e6
+    graphs = [bundle / graph.choose([precision, "fp32"]) for graph in read_bundle(bundle).graphs.values()]
+    files = [file for graph in graphs for file in graph_files(graph)]
+    return sum(file.stat().st_size for file in (*files, *bundle.glob("*.bin"))) / 1e6
 
 
 def measure(options: RunOptions) -> dict[str, Any]:
